@@ -1,0 +1,76 @@
+//! Why memory could not be read: the address, the level and the reason.
+
+use crate::addr::{Pa, Va};
+use std::fmt;
+
+/// Why one read of memory failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultReason {
+    /// The image has no data for this physical address: a gap between runs, or behind the last one.
+    NotInImage(Pa),
+    /// The image's header promises this physical address, but the file ends before it.
+    Truncated(Pa),
+    /// A page-table entry is not present.
+    NotPresent {
+        /// The level's name, as the manual of the architecture has it ("PDE").
+        level: &'static str,
+        /// Physical address of the entry.
+        entry_at: Pa,
+        /// The entry.
+        entry: u64,
+    },
+    /// The page table itself is not in the image.
+    TableMissing {
+        /// The level's name.
+        level: &'static str,
+        /// Physical address of the entry that could not be read.
+        entry_at: Pa,
+    },
+    /// The virtual address is not canonical: no page table can map it.
+    NotCanonical,
+    /// The file under the image could not be read.
+    Io(String),
+}
+
+/// A read of memory that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageFault {
+    /// The virtual address that was read, if one was.
+    pub va: Option<Va>,
+    /// What is missing.
+    pub reason: FaultReason,
+}
+
+impl PageFault {
+    /// A fault of a physical read.
+    pub fn physical(reason: FaultReason) -> Self {
+        Self { va: None, reason }
+    }
+    /// The same fault, met while `va` was read.
+    #[must_use]
+    pub fn at(self, va: Va) -> Self {
+        Self { va: Some(va), ..self }
+    }
+}
+
+impl fmt::Display for PageFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(va) = self.va {
+            write!(f, "virtual address {va}: ")?;
+        }
+        match &self.reason {
+            FaultReason::NotInImage(pa) => write!(f, "physical address {pa} is not in the image"),
+            FaultReason::Truncated(pa) => write!(f, "physical address {pa} is behind the end of the truncated image"),
+            FaultReason::NotPresent { level, entry_at, entry } => {
+                write!(f, "the {level} at physical {entry_at} is {entry:#x}: not present")
+            }
+            FaultReason::TableMissing { level, entry_at } => {
+                write!(f, "the {level} at physical {entry_at} is not in the image")
+            }
+            FaultReason::NotCanonical => f.write_str("not canonical"),
+            FaultReason::Io(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for PageFault {}

@@ -1,0 +1,30 @@
+//! Physical memory as an image file holds it.
+
+use crate::addr::Pa;
+use crate::error::PageFault;
+
+/// A range of physical memory that an image holds, contiguous in the image's file as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// First physical address.
+    pub start: Pa,
+    /// Length in bytes; never 0.
+    pub bytes: u64,
+    /// Offset of the first byte in the layer below (the file).
+    pub file_offset: u64,
+}
+
+/// The physical memory of an image. Object-safe; reads need no exclusive access.
+pub trait PhysicalMemory: Send + Sync {
+    /// Fills `buffer` from `at` on. On a fault the bytes before the missing one are good and the rest is zero.
+    fn read(&self, at: Pa, buffer: &mut [u8]) -> Result<(), PageFault>;
+
+    /// What the image holds: sorted, disjoint. Scanners walk these.
+    fn runs(&self) -> &[Run];
+
+    /// The bytes themselves where they lie in one piece in a mapped file; `None` says "use `read`", not "missing".
+    fn slice(&self, at: Pa, bytes: usize) -> Option<&[u8]>;
+
+    /// The format, for `-v` ("LiME", "ELF core").
+    fn describe(&self) -> String;
+}

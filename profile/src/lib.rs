@@ -1,0 +1,28 @@
+//! Memory-forensics profiles: the structs, enums, constants and functions of one build of one kernel, as data.
+//!
+//! - [`Profile`] is the complete model: what generators fill and writers print.
+//! - [`ProfileFile`] is an opened profile file, Rekall JSON or ISF. It answers questions lazily: what is not asked for
+//!   is not decoded.
+//! - [`GuidAge`], [`BuildId`], [`MachUuid`] are the identities by which a build is known.
+//! - [`ProfileSource`] is a place that keeps profiles by name; [`ProfilePath`] searches several in order and follows
+//!   Symlinks.
+//!
+//! This crate does no network, no git and no image access. A profile is data and is never evaluated.
+
+mod compress;
+mod error;
+mod file;
+mod ids;
+mod isf;
+mod json;
+mod model;
+mod rekall;
+mod source;
+
+pub use compress::{MAX_PROFILE_BYTES, decompress};
+pub use error::{Error, ErrorKind};
+//pub use file::{Format, ProfileFile};
+pub use ids::{BuildId, GuidAge, IdError, MachUuid};
+pub use model::{Arch, BaseKind, BaseType, Enum, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type};
+//pub use rekall::canonical_json;
+//pub use source::{DirectorySource, Found, MAX_SYMLINKS, NotFound, ProfilePath, ProfileSource, Step};

@@ -1,0 +1,91 @@
+//! What every command is given: the global options and the ways to talk to the person at the terminal.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+/// How a command ended, where it did not fail outright.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it was done: exit code 0.
+    Done,
+    /// It ran, and nothing was found: exit code 1.
+    NothingFound,
+    /// It was done, with some errors, each told on stderr: exit code 3.
+    SomeErrors,
+}
+
+/// The global options, after command line, environment and configuration file were put together.
+#[derive(Debug, Clone, Default)]
+pub struct Globals {
+    /// `-f`: the image, or the file that a command works on.
+    pub filename: Option<PathBuf>,
+    /// `-p`: name or path of the profile.
+    pub profile: Option<String>,
+    /// `--profile_path`: where profiles are searched, in order.
+    pub profile_path: Vec<String>,
+    /// `-v`, counted.
+    pub verbose: u8,
+    /// `-q`: no progress, no hints.
+    pub quiet: bool,
+    /// `--format`: the renderer of tables ("text", "json").
+    pub format: String,
+    /// `--output`: the file that takes what would go to stdout.
+    pub output: Option<PathBuf>,
+    /// `--overwrite`: an output file that exists may be replaced.
+    pub overwrite: bool,
+    /// `--dtb`: physical address of the kernel's top page table.
+    pub dtb: Option<u64>,
+    /// `--kernel_slide`: how far the kernel runs from where it was linked, in bytes.
+    pub kernel_slide: Option<u64>,
+    /// `--offline`: nothing may use the network.
+    pub offline: bool,
+    /// `--report`: where the JSON report of a generator goes.
+    pub report: Option<PathBuf>,
+    /// Symbol servers from the configuration file (`symbol_server`), before `_NT_SYMBOL_PATH` and the default.
+    pub symbol_servers: Vec<String>,
+}
+
+/// The global options, and messages.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// The global options.
+    pub globals: Globals,
+}
+
+impl Context {
+    /// A line on stderr that `-q` silences: progress in words, hints.
+    #[expect(clippy::print_stderr, reason = "this is the one place that talks to the terminal")]
+    pub fn note(&self, text: &str) {
+        if !self.globals.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// A line on stderr that only `-v` shows; `level` is how many `-v` it takes.
+    #[expect(clippy::print_stderr, reason = "this is the one place that talks to the terminal")]
+    pub fn detail(&self, level: u8, text: &str) {
+        if self.globals.verbose >= level {
+            eprintln!("{text}");
+        }
+    }
+
+    /// A line on stderr that nothing silences: what went wrong and was survived.
+    #[expect(clippy::print_stderr, reason = "this is the one place that talks to the terminal")]
+    pub fn warn(&self, text: &str) {
+        eprintln!("warning: {text}");
+    }
+
+    /// A progress bar over `total` units (bytes, when `bytes`); it shows on a terminal only, and never with `-q`.
+    pub fn progress(&self, what: &str, total: Option<u64>, bytes: bool) -> ProgressBar {
+        let hidden = self.globals.quiet || !std::io::stderr().is_terminal();
+        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(total, target);
+        let template = if bytes { "  {msg} {bytes}/{total_bytes} {percent}%" } else { "  {msg} {pos}/{len} {percent}%" };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        bar
+    }
+}

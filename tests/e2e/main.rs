@@ -1,0 +1,3 @@
+//! End-to-end tests on the binary, on real inputs of the corpus and on fixtures made here.
+
+mod support;

@@ -1,0 +1,86 @@
+//! What every end-to-end test needs: the binary, a temporary folder, the corpus.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The binary under test, with nothing of the user's own configuration in its environment.
+pub(crate) fn quaid() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quaid"));
+    for name in ["_NT_SYMBOL_PATH", "QUAID_CONFIG", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"] {
+        command.env_remove(name);
+    }
+    let nowhere = std::env::temp_dir().join("quaid-tests-have-no-home");
+    command.env("HOME", &nowhere).env("XDG_CONFIG_HOME", &nowhere).env("XDG_CACHE_HOME", &nowhere);
+    // Commits of the tests' repositories need an author.
+    for (name, value) in [("GIT_AUTHOR_NAME", "Test"), ("GIT_AUTHOR_EMAIL", "test@example.org")] {
+        command.env(name, value).env(name.replace("AUTHOR", "COMMITTER"), value);
+    }
+    command
+}
+
+/// Runs the binary and gives what it printed.
+pub(crate) fn run(args: &[&str]) -> Output {
+    quaid().args(args).output().expect("the binary starts")
+}
+
+/// Stdout of a run that must end with exit code 0.
+pub(crate) fn ok(args: &[&str]) -> String {
+    let output = run(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "quaid {args:?} failed: {:?}\n{stderr}", output.status);
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// `path` as an argument.
+pub(crate) fn arg(path: &Path) -> &str {
+    path.to_str().expect("a path that is text")
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file or folder of the corpus, in place; `None`, with a printed line, when the corpus is absent. `$QUAID_CORPUS`
+/// names it, else it is beside the project, in `shared/corpus`.
+pub(crate) fn corpus(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("QUAID_CORPUS").map_or_else(|| root().join("../shared/corpus"), PathBuf::from);
+    let path = folder.join(name);
+    if folder.is_dir() {
+        assert!(path.exists(), "the corpus has no {name}");
+        return Some(path);
+    }
+    println!("skipped: no corpus at {}", folder.display());
+    None
+}
+
+/// A file of the corpus that is stored as `NAME.xz`, unpacked once into `$QUAID_CORPUS_CACHE` or `target/corpus`.
+pub(crate) fn unpacked(name: &str) -> Option<PathBuf> {
+    let packed = corpus(&format!("{name}.xz"))?;
+    let cache = std::env::var_os("QUAID_CORPUS_CACHE").map_or_else(|| root().join("target/corpus"), PathBuf::from);
+    let path = cache.join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    let folder = path.parent().expect("a file has a folder");
+    std::fs::create_dir_all(folder).expect("the cache folder");
+    // Tests run at once: each unpacks into a file of its own, and the last rename wins with the same bytes.
+    let mut file = tempfile::NamedTempFile::new_in(folder).expect("a temporary file");
+    let reader = std::io::BufReader::new(std::fs::File::open(packed).expect("the packed file"));
+    std::io::copy(&mut lzma_rust2::XzReader::new(reader, true), file.as_file_mut()).expect("xz data");
+    file.persist(&path).expect("renamed");
+    Some(path)
+}
+
+/// The text of a file of the corpus that is stored as `NAME.xz` or `NAME.gz`.
+pub(crate) fn corpus_text(name: &str) -> Option<String> {
+    let bytes = std::fs::read(corpus(name)?).expect("readable");
+    let mut text = String::new();
+    match Path::new(name).extension().and_then(|e| e.to_str()) {
+        Some("xz") => lzma_rust2::XzReader::new(&bytes[..], true).read_to_string(&mut text),
+        Some("gz") => flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text),
+        _ => (&bytes[..]).read_to_string(&mut text),
+    }
+    .expect("text");
+    Some(text)
+}
