@@ -1,1 +1,392 @@
-//! x
+//! An opened profile file, of which only what is asked for is decoded.
+
+use crate::compress::decompress;
+use crate::error::Error;
+use crate::isf;
+use crate::json::Node;
+use crate::model::{Arch, BaseKind, BaseType, Enum, Metadata, Os, Profile, Struct, Symbol, Type};
+use crate::rekall::{self, IsfSection};
+use crate::span::Spans;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// What a profile file is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Rekall JSON: sections that begin with `$`.
+    Rekall,
+    /// Volatility 3's ISF.
+    Isf,
+}
+
+/// An opened profile file. Opening finds the sections; a struct, an enum or a symbol is decoded when it is asked for.
+#[derive(Debug)]
+pub struct ProfileFile {
+    place: String,
+    text: String,
+    format: Format,
+    metadata: Metadata,
+    sections: Spans,
+    items: [OnceLock<Result<Spans, Error>>; SECTIONS],
+    extra: OnceLock<Result<IsfSection, Error>>,
+}
+
+/// Sections whose items are looked up one by one. The name in Rekall JSON and in ISF.
+#[derive(Clone, Copy)]
+enum Section {
+    Structs,
+    Enums,
+    Revenums,
+    Constants,
+    Functions,
+    ConstantTypes,
+    Config,
+}
+
+const SECTIONS: usize = 7;
+
+impl Section {
+    fn name(self, format: Format) -> &'static str {
+        match (self, format) {
+            (Self::Structs, Format::Rekall) => "$STRUCTS",
+            (Self::Structs, Format::Isf) => "user_types",
+            (Self::Enums, Format::Rekall) => "$ENUMS",
+            (Self::Enums, Format::Isf) => "enums",
+            (Self::Constants, Format::Rekall) => "$CONSTANTS",
+            (Self::Constants, Format::Isf) => "symbols",
+            (Self::Revenums, _) => "$REVENUMS",
+            (Self::Functions, _) => "$FUNCTIONS",
+            (Self::ConstantTypes, _) => "$CONSTANT_TYPES",
+            (Self::Config, _) => "$CONFIG",
+        }
+    }
+}
+
+impl ProfileFile {
+    /// Opens the bytes of a profile file: Rekall JSON or ISF, plain or compressed by gzip, xz or zstd. `place` names them
+    /// in errors.
+    pub fn parse(place: &str, bytes: &[u8]) -> Result<Self, Error> {
+        let plain = decompress(place, bytes)?;
+        let text = String::from_utf8(plain.into_owned()).map_err(|_| Error::corrupt(place, "not a profile: not UTF-8 text"))?;
+        Self::from_text(place, text).map_err(|e| e.within(place))
+    }
+
+    /// Opens a profile file by path.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let place = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|why| Error::io(&place, &why))?;
+        Self::parse(&place, &bytes)
+    }
+
+    /// The file that `profile` is written as.
+    pub fn from_profile(profile: &Profile) -> Result<Self, Error> {
+        Self::from_text("", profile.to_rekall())
+    }
+
+    fn from_text(place: &str, text: String) -> Result<Self, Error> {
+        let start = text.trim_start();
+        if start.starts_with('<') {
+            return Err(Error::corrupt("", "not a profile: an HTML or XML page"));
+        }
+        let sections = Spans::of(&text, 0..text.len()).map_err(|e| Error::corrupt("", format!("not a profile: {e}")))?;
+        let format = if sections.iter(&text).any(|(key, _)| key.starts_with('$')) {
+            Format::Rekall
+        } else if ["metadata", "user_types", "symbols"].iter().all(|key| sections.get(&text, key).is_some()) {
+            Format::Isf
+        } else {
+            return Err(Error::corrupt("", "not a profile: neither Rekall JSON (sections begin with `$`) nor ISF"));
+        };
+        let mut file = Self {
+            place: place.to_owned(),
+            text,
+            format,
+            metadata: Metadata::default(),
+            sections,
+            items: Default::default(),
+            extra: OnceLock::new(),
+        };
+        file.metadata = match format {
+            Format::Rekall => match file.node("$METADATA")? {
+                Some(node) => rekall::metadata_from_node(&node)?,
+                None => Metadata::default(),
+            },
+            Format::Isf => file.isf_metadata()?,
+        };
+        Ok(file)
+    }
+
+    /// Where it was read from.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// What it is written in.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// What it is about.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The plain text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The struct, union or class of this name.
+    pub fn structure(&self, name: &str) -> Result<Option<Struct>, Error> {
+        let Some(node) = self.item(Section::Structs, name)? else { return Ok(None) };
+        let place = |e: Error| self.locate(Section::Structs, name, e);
+        match self.format {
+            Format::Rekall => {
+                let mut s = rekall::struct_from_node(&node).map_err(place)?;
+                self.extra()?.complete_struct(name, &mut s);
+                Ok(Some(s))
+            }
+            Format::Isf => isf::struct_from_node(&node, &|name| self.enum_base(name)).map(Some).map_err(place),
+        }
+    }
+
+    /// The names of all structs, sorted.
+    pub fn struct_names(&self) -> Result<Vec<&str>, Error> {
+        Ok(self.spans(Section::Structs)?.iter(&self.text).map(|(name, _)| name).collect())
+    }
+
+    /// The enum of this name.
+    pub fn enumeration(&self, name: &str) -> Result<Option<Enum>, Error> {
+        let place = |e: Error| self.locate(Section::Enums, name, e);
+        let node = self.item(Section::Enums, name)?;
+        match self.format {
+            Format::Isf => node.map(|node| isf::enum_from_node(&node).map_err(place)).transpose(),
+            Format::Rekall => {
+                let labels = self.item(Section::Revenums, name)?;
+                if node.is_none() && labels.is_none() {
+                    return Ok(None);
+                }
+                let mut e = node.map(|node| rekall::enum_from_node(&node).map_err(place)).transpose()?.unwrap_or_default();
+                if let Some(labels) = labels {
+                    rekall::merge_labels(&mut e, &labels).map_err(|e| self.locate(Section::Revenums, name, e))?;
+                }
+                self.extra()?.complete_enum(name, &mut e);
+                Ok(Some(e))
+            }
+        }
+    }
+
+    /// The symbol of this name: data first, then functions.
+    pub fn symbol(&self, name: &str) -> Result<Option<Symbol>, Error> {
+        for (section, function) in [(Section::Constants, false), (Section::Functions, true)] {
+            let Some(node) = self.item(section, name)? else { continue };
+            let address = match self.format {
+                Format::Rekall => self.stored_address(name, &node),
+                Format::Isf => isf::symbol_from_node(&node, &|_| None).map(|symbol| symbol.address),
+            };
+            return address.map(|address| Some(Symbol { address, function })).map_err(|e| self.locate(section, name, e));
+        }
+        Ok(None)
+    }
+
+    /// The names of all symbols, data before functions.
+    pub fn symbol_names(&self) -> Result<Vec<&str>, Error> {
+        let mut names = Vec::new();
+        for section in [Section::Constants, Section::Functions] {
+            names.extend(self.spans(section)?.iter(&self.text).map(|(name, _)| name));
+        }
+        Ok(names)
+    }
+
+    fn stored_address(&self, name: &str, node: &Node) -> Result<u64, Error> {
+        let stored = node.as_u64().ok_or_else(|| Error::corrupt("", "the address is not an integer of 64 bits"))?;
+        if !rekall::is_masked(&self.metadata) {
+            return Ok(stored);
+        }
+        Ok(self.extra()?.addresses.get(name).copied().unwrap_or_else(|| rekall::unmask(stored)))
+    }
+
+    /// The type of a data symbol, where the profile tells it.
+    pub fn constant_type(&self, name: &str) -> Result<Option<Type>, Error> {
+        let section = if self.format == Format::Isf { Section::Constants } else { Section::ConstantTypes };
+        let Some(node) = self.item(section, name)? else { return Ok(None) };
+        match self.format {
+            Format::Rekall => rekall::type_from_node(&node).map(Some),
+            Format::Isf => isf::symbol_from_node(&node, &|name| self.enum_base(name)).map(|symbol| symbol.ty),
+        }
+        .map_err(|e| self.locate(section, name, e))
+    }
+
+    /// A Linux Kconfig option ("CONFIG_X86_5LEVEL"), without quotes.
+    pub fn config(&self, option: &str) -> Result<Option<String>, Error> {
+        Ok(self.item(Section::Config, option)?.and_then(|node| node.as_text().map(str::to_owned)))
+    }
+
+    /// A native type: as the profile tells it, else by the names that compilers use and the data model of the
+    /// profile's architecture (`long` has 4 bytes on Windows and on 32-bit machines, else 8). `None` for other names.
+    pub fn base_type(&self, name: &str) -> Result<Option<BaseType>, Error> {
+        let told = match self.format {
+            Format::Rekall => self.extra()?.base_types.get(name).cloned(),
+            Format::Isf => match self.node("base_types")?.as_ref().and_then(|table| table.get(name)) {
+                Some(node) => Some(rekall::base_type_from_node(node).map_err(|e| e.within("base_types").within(&self.place))?),
+                None => None,
+            },
+        };
+        Ok(told.or_else(|| native_type(name, self.pointer_bytes(), self.metadata.os())))
+    }
+
+    /// Size of a pointer, in bytes; 8 where the profile does not tell its architecture.
+    pub fn pointer_bytes(&self) -> u64 {
+        self.metadata.arch().map_or(8, Arch::pointer_bytes)
+    }
+
+    /// Size of a type in bytes; `None` where the profile does not tell (a function, an unknown name or class).
+    pub fn size_of(&self, ty: &Type) -> Result<Option<u64>, Error> {
+        Ok(match ty {
+            Type::Void | Type::Function { .. } | Type::Other { .. } => None,
+            Type::Pointer { bytes, .. } => Some(bytes.map_or(self.pointer_bytes(), u64::from)),
+            Type::Array { target, count } => self.size_of(target)?.and_then(|size| size.checked_mul(*count)),
+            Type::BitField { target, .. } => self.size_of(target)?,
+            Type::Enum { name, base } => match self.enumeration(name)?.and_then(|e| e.size) {
+                Some(size) => Some(size),
+                None => self.size_of(base)?,
+            },
+            Type::UnicodeString { length } => length.and_then(|length| length.checked_mul(2)),
+            Type::Named(name) => match self.base_type(name)? {
+                Some(base) => Some(base.size),
+                None => self.structure(name)?.map(|s| s.size),
+            },
+        })
+    }
+
+    /// The complete model.
+    pub fn decode(&self) -> Result<Profile, Error> {
+        let decoded = match self.format {
+            Format::Rekall => Node::parse(&self.text).and_then(|root| Profile::from_node(&root)),
+            Format::Isf => self.decode_isf(),
+        };
+        decoded.map_err(|e| e.within(&self.place))
+    }
+
+    /// The canonical Rekall text: a Rekall file laid out anew (a file of Rekall's own writers byte for byte), an ISF file
+    /// converted.
+    pub fn canonical(&self) -> Result<String, Error> {
+        match self.format {
+            Format::Rekall => rekall::canonical_json(&self.text).map_err(|e| e.within(&self.place)),
+            Format::Isf => Ok(self.decode()?.to_rekall()),
+        }
+    }
+
+    fn spans(&self, section: Section) -> Result<&Spans, Error> {
+        let name = section.name(self.format);
+        let read = || match self.sections.get(&self.text, name) {
+            Some(span) => Spans::of(&self.text, span).map_err(|e| e.within(name).within(&self.place)),
+            None => Ok(Spans::default()),
+        };
+        // The index is the enum's own discriminant, and the array has one place for each.
+        self.items[section as usize].get_or_init(read).as_ref().map_err(Clone::clone)
+    }
+
+    fn item(&self, section: Section, key: &str) -> Result<Option<Node>, Error> {
+        let span = self.spans(section)?.get(&self.text, key);
+        span.map(|span| self.parse_span(span).map_err(|e| self.locate(section, key, e))).transpose()
+    }
+
+    /// A whole section.
+    fn node(&self, section: &str) -> Result<Option<Node>, Error> {
+        let span = self.sections.get(&self.text, section);
+        span.map(|span| self.parse_span(span).map_err(|e| e.within(section))).transpose()
+    }
+
+    fn parse_span(&self, span: Range<usize>) -> Result<Node, Error> {
+        Node::parse(self.text.get(span).unwrap_or_default())
+    }
+
+    fn locate(&self, section: Section, key: &str, error: Error) -> Error {
+        error.within(key).within(section.name(self.format)).within(&self.place)
+    }
+
+    fn extra(&self) -> Result<&IsfSection, Error> {
+        let read = || match self.node("$ISF")? {
+            Some(node) => IsfSection::read(&node).map_err(|e| e.within("$ISF").within(&self.place)),
+            None => Ok(IsfSection::default()),
+        };
+        self.extra.get_or_init(read).as_ref().map_err(Clone::clone)
+    }
+
+    fn enum_base(&self, name: &str) -> Option<String> {
+        let node = self.item(Section::Enums, name).ok()??;
+        node.get("base")?.as_text().map(str::to_owned)
+    }
+
+    fn isf_metadata(&self) -> Result<Metadata, Error> {
+        let node = self.node("metadata")?.unwrap_or(Node::Null);
+        let (mut banner, mut arch) = (None, None);
+        if node.get("windows").is_none() {
+            // The schema has no place for the architecture; these symbols exist on one alone.
+            let only_on = [("x86_64_start_kernel", Arch::Amd64), ("kimage_voffset", Arch::Arm64), ("i386_start_kernel", Arch::I386)];
+            let spans = self.spans(Section::Constants)?;
+            arch = only_on.iter().find(|(symbol, _)| spans.get(&self.text, symbol).is_some()).map(|(_, arch)| *arch);
+            let symbol = if node.get("mac").is_some() { "version" } else { "linux_banner" };
+            if let Some(node) = self.item(Section::Constants, symbol)? {
+                let data = isf::symbol_from_node(&node, &|_| None).map_err(|e| self.locate(Section::Constants, symbol, e))?;
+                banner = data.constant_data.as_deref().and_then(isf::text_of_constant);
+            }
+        }
+        isf::metadata(&node, banner, arch)
+    }
+
+    fn decode_isf(&self) -> Result<Profile, Error> {
+        let mut profile = Profile { metadata: self.metadata.clone(), ..Profile::default() };
+        for (name, span) in self.spans(Section::Enums)?.iter(&self.text) {
+            let e = self.parse_span(span).and_then(|node| isf::enum_from_node(&node)).map_err(|e| e.within(name).within("enums"))?;
+            profile.enums.insert(name.to_owned(), e);
+        }
+        let bases: BTreeMap<&str, &str> =
+            profile.enums.iter().filter_map(|(name, e)| Some((name.as_str(), e.base.as_deref()?))).collect();
+        let base = |name: &str| bases.get(name).map(|base| (*base).to_owned());
+        for (name, span) in self.spans(Section::Structs)?.iter(&self.text) {
+            let s = self.parse_span(span).and_then(|node| isf::struct_from_node(&node, &base));
+            profile.structs.insert(name.to_owned(), s.map_err(|e| e.within(name).within("user_types"))?);
+        }
+        for (name, span) in self.spans(Section::Constants)?.iter(&self.text) {
+            let symbol = self.parse_span(span).and_then(|node| isf::symbol_from_node(&node, &base));
+            let symbol = symbol.map_err(|e| e.within(name).within("symbols"))?;
+            profile.constants.insert(name.to_owned(), symbol.address);
+            profile.constant_types.extend(symbol.ty.map(|ty| (name.to_owned(), ty)));
+            profile.isf.linkage_names.extend(symbol.linkage_name.map(|linkage| (name.to_owned(), linkage)));
+            profile.isf.constant_data.extend(symbol.constant_data.map(|data| (name.to_owned(), data)));
+        }
+        for (name, node) in self.node("base_types")?.as_ref().and_then(Node::as_dict).unwrap_or_default() {
+            let base = rekall::base_type_from_node(node).map_err(|e| e.within(name).within("base_types"))?;
+            profile.base_types.insert(name.clone(), base);
+        }
+        profile.isf.metadata = self.node("metadata")?.map(|node| node.to_value());
+        Ok(profile)
+    }
+}
+
+/// Native types by the names that MSVC, gcc, clang and Rekall's converters use.
+fn native_type(name: &str, pointer_bytes: u64, os: Option<Os>) -> Option<BaseType> {
+    let long = if pointer_bytes == 8 && os != Some(Os::Windows) { 8 } else { 4 };
+    let (size, signed, kind) = match name {
+        "char" | "signed char" | "byte" => (1, true, BaseKind::Char),
+        "unsigned char" => (1, false, BaseKind::Char),
+        "unsigned byte" | "u8" | "__u8" | "uint8_t" => (1, false, BaseKind::Int),
+        "s8" | "__s8" | "int8_t" => (1, true, BaseKind::Int),
+        "bool" | "_Bool" => (1, false, BaseKind::Bool),
+        "short" | "short int" | "s16" | "__s16" | "int16_t" => (2, true, BaseKind::Int),
+        "unsigned short" | "short unsigned int" | "unsigned short int" | "u16" | "__u16" | "uint16_t" => (2, false, BaseKind::Int),
+        "int" | "s32" | "__s32" | "int32_t" => (4, true, BaseKind::Int),
+        "unsigned int" | "u32" | "__u32" | "uint32_t" => (4, false, BaseKind::Int),
+        "long" | "long int" => (long, true, BaseKind::Int),
+        "unsigned long" | "long unsigned int" => (long, false, BaseKind::Int),
+        "long long" | "long long int" | "s64" | "__s64" | "int64_t" => (8, true, BaseKind::Int),
+        "unsigned long long" | "long long unsigned int" | "u64" | "__u64" | "uint64_t" => (8, false, BaseKind::Int),
+        "float" => (4, true, BaseKind::Float),
+        "double" => (8, true, BaseKind::Float),
+        _ => return None,
+    };
+    Some(BaseType { size, signed, kind, big_endian: false })
+}

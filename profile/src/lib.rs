@@ -18,11 +18,12 @@ mod json;
 mod model;
 mod rekall;
 mod source;
+mod span;
 
 pub use compress::{MAX_PROFILE_BYTES, decompress};
 pub use error::{Error, ErrorKind};
-//pub use file::{Format, ProfileFile};
+pub use file::{Format, ProfileFile};
 pub use ids::{BuildId, GuidAge, IdError, MachUuid};
-pub use model::{Arch, BaseKind, BaseType, Enum, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type};
-//pub use rekall::canonical_json;
-//pub use source::{DirectorySource, Found, MAX_SYMLINKS, NotFound, ProfilePath, ProfileSource, Step};
+pub use model::{Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type};
+pub use rekall::canonical_json;
+pub use source::{DirectorySource, Found, MAX_SYMLINKS, NotFound, ProfilePath, ProfileSource, Step};

@@ -1,1 +1,478 @@
-//! x
+//! Rekall JSON: the vtype dialect, read in its modern and its legacy forms, written in the layout of Rekall's writers.
+//!
+//! Source of the format: `obj.Profile` of Rekall 1.7.2 and the profiles of its public repository. A type is
+//! `[class, {arguments}]`; the old public macOS profiles have `["pointer", [type]]` and `["array", n, [type]]` as well.
+
+use crate::error::Error;
+use crate::json::{Node, Style, print};
+use crate::model::{
+    Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Type,
+};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+type Dict = Vec<(String, Node)>;
+
+/// The text of a profile file laid out anew as Rekall's writers do it, in the spelling that the text itself shows. A
+/// file of theirs comes back byte for byte.
+///
+/// # Errors
+/// The text is not JSON, or has a key twice in one object.
+pub fn canonical_json(text: &str) -> Result<String, Error> {
+    let root = Node::parse(text)?;
+    Ok(print(&root, Style::of(text, &root)))
+}
+
+impl Profile {
+    /// The canonical text: Rekall JSON, sorted, one line an item, no newline at the end.
+    pub fn to_rekall(&self) -> String {
+        print(&self.to_node(), Style::NEW)
+    }
+
+    fn to_node(&self) -> Node {
+        let masked = is_masked(&self.metadata);
+        let mut isf = self.isf_node();
+        let mut full = Dict::new();
+        let mut symbols = |table: &BTreeMap<String, u64>| {
+            let mut items = Dict::new();
+            for (name, &address) in table {
+                let stored = if masked { address & ADDRESS_MASK } else { address };
+                if masked && unmask(stored) != address {
+                    full.push((name.clone(), address.into()));
+                }
+                items.push((name.clone(), stored.into()));
+            }
+            Node::Dict(items)
+        };
+        let (constants, functions) = (symbols(&self.constants), symbols(&self.functions));
+        if !full.is_empty() {
+            isf.push(("addresses".into(), Node::Dict(full)));
+        }
+        let (enums, revenums) = enums_to_nodes(&self.enums);
+        let sections = [
+            ("$METADATA", Node::Dict(self.metadata.0.iter().map(|(key, value)| (key.clone(), value.into())).collect())),
+            ("$CONSTANTS", constants),
+            ("$FUNCTIONS", functions),
+            ("$CONSTANT_TYPES", dict(&self.constant_types, type_to_node)),
+            ("$ENUMS", enums),
+            ("$REVENUMS", revenums),
+            ("$STRUCTS", dict(&self.structs, struct_to_node)),
+            ("$CONFIG", dict(&self.config, |text| Node::text(text))),
+            ("$MERGE", Node::List(self.merge.iter().map(Node::text).collect())),
+            ("$ISF", Node::Dict(isf)),
+        ];
+        let mut root: Dict = sections.into_iter().filter(|(_, node)| !is_empty(node)).map(|(k, v)| (k.to_owned(), v)).collect();
+        root.extend(self.other.iter().map(|(key, value)| (key.clone(), value.into())));
+        Node::Dict(root)
+    }
+
+    /// What only `$ISF` can say.
+    fn isf_node(&self) -> Dict {
+        let of_kind = |kind| {
+            let names = self.structs.iter().filter(move |(_, s)| s.kind == kind);
+            Node::List(names.map(|(name, _)| Node::text(name)).collect())
+        };
+        let anonymous = self.structs.iter().filter_map(|(name, s)| {
+            let members: Vec<Node> = s.members.iter().filter(|(_, m)| m.anonymous).map(|(name, _)| Node::text(name)).collect();
+            (!members.is_empty()).then(|| (name.clone(), Node::List(members)))
+        });
+        let enums = self.enums.iter().filter_map(|(name, e)| {
+            let base = e.base.as_ref().map(|base| ("base".to_owned(), Node::text(base)));
+            let size = e.size.map(|size| ("size".to_owned(), size.into()));
+            let items: Dict = base.into_iter().chain(size).collect();
+            (!items.is_empty()).then(|| (name.clone(), Node::Dict(items)))
+        });
+        let items = [
+            ("base_types", dict(&self.base_types, base_type_to_node)),
+            ("unions", of_kind(StructKind::Union)),
+            ("classes", of_kind(StructKind::Class)),
+            ("anonymous", Node::Dict(anonymous.collect())),
+            ("enums", Node::Dict(enums.collect())),
+            ("linkage_names", dict(&self.isf.linkage_names, |text| Node::text(text))),
+            ("constant_data", dict(&self.isf.constant_data, |text| Node::text(text))),
+            ("metadata", self.isf.metadata.as_ref().map_or(Node::Null, Node::from)),
+        ];
+        items.into_iter().filter(|(_, node)| !is_empty(node)).map(|(key, node)| (key.to_owned(), node)).collect()
+    }
+
+    /// The complete model of a parsed Rekall JSON file.
+    pub(crate) fn from_node(root: &Node) -> Result<Self, Error> {
+        let mut profile = Self::default();
+        let sections = root.as_dict().ok_or_else(|| Error::corrupt("", "not a JSON object"))?;
+        let extra = root.get("$ISF").map(|node| IsfSection::read(node).map_err(|e| e.within("$ISF"))).transpose()?.unwrap_or_default();
+        if let Some(node) = root.get("$METADATA") {
+            profile.metadata = metadata_from_node(node)?;
+        }
+        let masked = is_masked(&profile.metadata);
+        let mut revenums = None;
+        for (section, node) in sections {
+            let place = |error: Error| error.within(section);
+            match section.as_str() {
+                "$METADATA" | "$ISF" => {}
+                "$CONSTANTS" | "$FUNCTIONS" => {
+                    let table = map(node, |name, value| {
+                        let stored = value.as_u64().ok_or_else(|| Error::corrupt(name, "the address is not an integer of 64 bits"))?;
+                        Ok(extra.addresses.get(name).copied().unwrap_or(if masked { unmask(stored) } else { stored }))
+                    });
+                    *if section == "$CONSTANTS" { &mut profile.constants } else { &mut profile.functions } = table.map_err(place)?;
+                }
+                "$CONSTANT_TYPES" => profile.constant_types = map(node, |_, value| type_from_node(value)).map_err(place)?,
+                "$ENUMS" => profile.enums = map(node, |_, labels| enum_from_node(labels)).map_err(place)?,
+                "$REVENUMS" => revenums = Some(node),
+                "$STRUCTS" => profile.structs = map(node, |_, value| struct_from_node(value)).map_err(place)?,
+                "$CONFIG" => {
+                    let text = |name: &str, value: &Node| value.as_text().map(str::to_owned).ok_or_else(|| Error::corrupt(name, "not a text"));
+                    profile.config = map(node, text).map_err(place)?;
+                }
+                "$MERGE" => profile.merge = texts(node).map_err(place)?,
+                _ => {
+                    profile.other.insert(section.clone(), node.to_value());
+                }
+            }
+        }
+        if let Some(node) = revenums {
+            add_revenums(&mut profile.enums, node).map_err(|e| e.within("$REVENUMS"))?;
+        }
+        extra.apply(&mut profile);
+        Ok(profile)
+    }
+}
+
+/// Rekall's Linux converter keeps 48 bits of each address.
+pub(crate) const ADDRESS_MASK: u64 = (1 << 48) - 1;
+
+/// The canonical address whose lower 48 bits are stored.
+pub(crate) fn unmask(stored: u64) -> u64 {
+    if stored & (1 << 47) != 0 { stored | !ADDRESS_MASK } else { stored }
+}
+
+/// Whether addresses are stored masked: Linux on x86-64.
+pub(crate) fn is_masked(metadata: &Metadata) -> bool {
+    metadata.os() == Some(Os::Linux) && metadata.arch() == Some(Arch::Amd64)
+}
+
+fn is_empty(node: &Node) -> bool {
+    match node {
+        Node::Null => true,
+        Node::List(items) => items.is_empty(),
+        Node::Dict(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+fn dict<T>(table: &BTreeMap<String, T>, to_node: impl Fn(&T) -> Node) -> Node {
+    Node::Dict(table.iter().map(|(key, value)| (key.clone(), to_node(value))).collect())
+}
+
+fn map<T>(node: &Node, mut read: impl FnMut(&str, &Node) -> Result<T, Error>) -> Result<BTreeMap<String, T>, Error> {
+    let items = node.as_dict().ok_or_else(|| Error::corrupt("", "not an object"))?;
+    items.iter().map(|(key, value)| Ok((key.clone(), read(key, value).map_err(|e| if e.place == *key { e } else { e.within(key) })?))).collect()
+}
+
+fn texts(node: &Node) -> Result<Vec<String>, Error> {
+    let items = node.as_list().ok_or_else(|| Error::corrupt("", "not a list"))?;
+    items.iter().map(|item| item.as_text().map(str::to_owned).ok_or_else(|| Error::corrupt("", "not a list of texts"))).collect()
+}
+
+pub(crate) fn metadata_from_node(node: &Node) -> Result<Metadata, Error> {
+    map(node, |_, value| Ok(value.to_value())).map(Metadata).map_err(|e| e.within("$METADATA"))
+}
+
+// ---- Structs and types, read.
+
+/// `[size, {member: [offset, type]}]`. A size or offset of null (an overlay's "as below") reads as 0.
+pub(crate) fn struct_from_node(node: &Node) -> Result<Struct, Error> {
+    let [size, members] = node.as_list().unwrap_or_default() else {
+        return Err(Error::corrupt("", "a struct is not [size, {members}]"));
+    };
+    let size = offset_from_node(size)?;
+    let members = map(members, |_, member| {
+        let [offset, ty] = member.as_list().unwrap_or_default() else {
+            return Err(Error::corrupt("", "a member is not [offset, [type]]"));
+        };
+        Ok(Member { offset: offset_from_node(offset)?, ty: type_from_node(ty)?, anonymous: false })
+    })?;
+    Ok(Struct { size, kind: StructKind::Struct, members })
+}
+
+fn offset_from_node(node: &Node) -> Result<u64, Error> {
+    match node {
+        Node::Null => Ok(0),
+        _ => node.as_u64().ok_or_else(|| Error::corrupt("", "a size or offset is not a non-negative integer")),
+    }
+}
+
+/// `[class]`, `[class, {arguments}]`, or a legacy list form.
+pub(crate) fn type_from_node(node: &Node) -> Result<Type, Error> {
+    let list = node.as_list().unwrap_or_default();
+    let Some(class) = list.first().and_then(Node::as_text) else {
+        return Err(Error::corrupt("", "a type is not a list that begins with a name"));
+    };
+    match (class, list.get(1..).unwrap_or_default()) {
+        ("pointer", [target]) => Ok(Type::pointer_to(type_from_node(target)?)),
+        ("pointer64", [target]) => Ok(Type::Pointer { target: Box::new(type_from_node(target)?), bytes: Some(8) }),
+        ("pointer32", [target]) => Ok(Type::Pointer { target: Box::new(type_from_node(target)?), bytes: Some(4) }),
+        ("array", [count, target]) => Ok(Type::array_of(type_from_node(target)?, offset_from_node(count)?)),
+        (_, [] | [Node::Null]) => type_of(class, &[]),
+        (_, [Node::Dict(args)]) => type_of(class, args),
+        _ => Err(Error::corrupt("", format!("the type `{class}` has arguments of an unknown form"))),
+    }
+}
+
+fn arg<'a>(args: &'a [(String, Node)], key: &str) -> Option<&'a Node> {
+    args.iter().find(|(name, _)| name == key).map(|(_, node)| node)
+}
+
+/// A type by class and arguments. The tool of 2014 left out arguments that are 0.
+fn type_of(class: &str, args: &[(String, Node)]) -> Result<Type, Error> {
+    let number = |key: &str| arg(args, key).map_or(Ok(0), offset_from_node);
+    let target = || -> Result<Type, Error> {
+        match arg(args, "target") {
+            None | Some(Node::Null) => Ok(Type::Void),
+            Some(Node::Text(name)) => match arg(args, "target_args") {
+                Some(Node::Dict(args)) => type_of(name, args),
+                _ => type_of(name, &[]),
+            },
+            Some(list) => type_from_node(list),
+        }
+    };
+    let other = || Type::Other { class: class.to_owned(), args: args.iter().map(|(k, v)| (k.clone(), v.to_value())).collect() };
+    Ok(match class {
+        "Void" | "void" if args.is_empty() => Type::Void,
+        "Pointer" => Type::pointer_to(target()?),
+        "Pointer32" => Type::Pointer { target: Box::new(target()?), bytes: Some(4) },
+        "Pointer64" => Type::Pointer { target: Box::new(target()?), bytes: Some(8) },
+        // An array by size in bytes, or of a length found at run time, has no count to keep.
+        "Array" if arg(args, "count").is_none() && (arg(args, "size").is_some() || arg(args, "max_count").is_some()) => other(),
+        "Array" => Type::array_of(target()?, number("count")?),
+        "BitField" => Type::BitField { start: number("start_bit")?, end: number("end_bit")?, target: Box::new(target()?) },
+        "Enumeration" => {
+            let Some(name) = arg(args, "enum_name").and_then(Node::as_text).map(str::to_owned) else { return Ok(other()) };
+            match target()? {
+                // Rekall's DWARF converter writes the bit fields of enums inside out.
+                Type::BitField { start, end, target } => {
+                    Type::BitField { start, end, target: Box::new(Type::Enum { name, base: target }) }
+                }
+                base => Type::Enum { name, base: Box::new(base) },
+            }
+        }
+        "Function" => {
+            let list = arg(args, "args").and_then(Node::as_list).unwrap_or_default();
+            let ret = arg(args, "ret").map(type_from_node).transpose()?;
+            Type::Function { args: list.iter().map(type_from_node).collect::<Result<_, _>>()?, ret: ret.map(Box::new) }
+        }
+        "UnicodeString" if args.iter().all(|(key, _)| key == "length") => {
+            Type::UnicodeString { length: arg(args, "length").map(offset_from_node).transpose()? }
+        }
+        _ if args.is_empty() => Type::named(class),
+        _ => other(),
+    })
+}
+
+/// `{"<value>": label}`.
+pub(crate) fn enum_from_node(node: &Node) -> Result<Enum, Error> {
+    let labels = node.as_dict().ok_or_else(|| Error::corrupt("", "an enum is not an object"))?;
+    let mut values = Vec::new();
+    for (value, label) in labels {
+        let number = value.parse::<i128>().map_err(|_| Error::corrupt(value.as_str(), "the key of an enum is not an integer"))?;
+        let label = label.as_text().ok_or_else(|| Error::corrupt(value.as_str(), "the label of an enum is not a text"))?;
+        values.push((label.to_owned(), number));
+    }
+    Ok(Enum { values, base: None, size: None })
+}
+
+/// Puts the labels that only `$REVENUMS` has before those of `$ENUMS`, so that these stay the ones that show.
+pub(crate) fn merge_labels(target: &mut Enum, labels: &Node) -> Result<(), Error> {
+    let known: BTreeSet<&str> = target.values.iter().map(|(label, _)| label.as_str()).collect();
+    let mut extra = Vec::new();
+    for (label, value) in labels.as_dict().ok_or_else(|| Error::corrupt("", "not an object"))? {
+        if !known.contains(label.as_str()) {
+            let value = value.as_i128().ok_or_else(|| Error::corrupt(label.as_str(), "the value of a label is not an integer"))?;
+            extra.push((label.clone(), value));
+        }
+    }
+    target.values.splice(0..0, extra);
+    Ok(())
+}
+
+fn add_revenums(enums: &mut BTreeMap<String, Enum>, node: &Node) -> Result<(), Error> {
+    for (name, labels) in node.as_dict().ok_or_else(|| Error::corrupt("", "not an object"))? {
+        merge_labels(enums.entry(name.clone()).or_default(), labels).map_err(|e| e.within(name))?;
+    }
+    Ok(())
+}
+
+// ---- Structs and types, written.
+
+fn struct_to_node(s: &Struct) -> Node {
+    let members = dict(&s.members, |member| Node::List(vec![member.offset.into(), type_to_node(&member.ty)]));
+    Node::List(vec![s.size.into(), members])
+}
+
+fn type_to_node(ty: &Type) -> Node {
+    let (class, args) = class_of(ty);
+    Node::List(vec![Node::Text(class), Node::Dict(args)])
+}
+
+/// `target` and `target_args` of a type that is made of another.
+fn with_target(ty: &Type, mut args: Dict) -> Dict {
+    let (class, target_args) = class_of(ty);
+    args.push(("target".into(), Node::Text(class)));
+    if !target_args.is_empty() {
+        args.push(("target_args".into(), Node::Dict(target_args)));
+    }
+    args
+}
+
+fn class_of(ty: &Type) -> (String, Dict) {
+    match ty {
+        Type::Void => ("Void".into(), vec![]),
+        Type::Named(name) => (name.clone(), vec![]),
+        Type::Pointer { target, bytes } => {
+            let class = match bytes {
+                Some(4) => "Pointer32",
+                Some(8) => "Pointer64",
+                _ => "Pointer",
+            };
+            (class.into(), with_target(target, vec![]))
+        }
+        Type::Array { target, count } => ("Array".into(), with_target(target, vec![("count".into(), (*count).into())])),
+        Type::BitField { start, end, target } => {
+            ("BitField".into(), with_target(target, vec![("start_bit".into(), (*start).into()), ("end_bit".into(), (*end).into())]))
+        }
+        Type::Enum { name, base } => ("Enumeration".into(), with_target(base, vec![("enum_name".into(), Node::text(name))])),
+        Type::Function { args, ret } => {
+            let mut items = vec![("args".to_owned(), Node::List(args.iter().map(type_to_node).collect()))];
+            items.extend(ret.iter().map(|ret| ("ret".to_owned(), type_to_node(ret))));
+            ("Function".into(), items)
+        }
+        Type::UnicodeString { length } => {
+            ("UnicodeString".into(), length.iter().map(|&length| ("length".to_owned(), length.into())).collect())
+        }
+        Type::Other { class, args } => (class.clone(), args.iter().map(|(key, value)| (key.clone(), value.into())).collect()),
+    }
+}
+
+fn enums_to_nodes(enums: &BTreeMap<String, Enum>) -> (Node, Node) {
+    let by_value = dict(enums, |e| {
+        let labels: BTreeMap<i128, &String> = e.values.iter().map(|(label, value)| (*value, label)).collect();
+        Node::Dict(labels.into_iter().map(|(value, label)| (value.to_string(), Node::text(label))).collect())
+    });
+    let by_label = dict(enums, |e| Node::Dict(e.values.iter().map(|(label, value)| (label.clone(), integer_to_node(*value))).collect()));
+    (by_value, by_label)
+}
+
+/// JSON numbers here are 64 bits wide, as those of every compiler's enums are.
+fn integer_to_node(value: i128) -> Node {
+    match (u64::try_from(value), i64::try_from(value)) {
+        (Ok(value), _) => value.into(),
+        (_, Ok(value)) => Node::Number(value.into()),
+        _ => Node::text(value.to_string()),
+    }
+}
+
+// ---- $ISF.
+
+/// `$ISF`, read.
+#[derive(Debug, Default)]
+pub(crate) struct IsfSection {
+    pub(crate) base_types: BTreeMap<String, BaseType>,
+    pub(crate) unions: BTreeSet<String>,
+    pub(crate) classes: BTreeSet<String>,
+    pub(crate) anonymous: BTreeMap<String, BTreeSet<String>>,
+    pub(crate) enums: BTreeMap<String, (Option<String>, Option<u64>)>,
+    pub(crate) addresses: BTreeMap<String, u64>,
+    extra: IsfExtra,
+}
+
+impl IsfSection {
+    pub(crate) fn read(node: &Node) -> Result<Self, Error> {
+        let mut section = Self::default();
+        let text = |name: &str, value: &Node| value.as_text().map(str::to_owned).ok_or_else(|| Error::corrupt(name, "not a text"));
+        for (key, node) in node.as_dict().ok_or_else(|| Error::corrupt("", "not an object"))? {
+            let place = |error: Error| error.within(key);
+            match key.as_str() {
+                "base_types" => section.base_types = map(node, |_, value| base_type_from_node(value)).map_err(place)?,
+                "unions" => section.unions = texts(node).map_err(place)?.into_iter().collect(),
+                "classes" => section.classes = texts(node).map_err(place)?.into_iter().collect(),
+                "anonymous" => section.anonymous = map(node, |_, names| Ok(texts(names)?.into_iter().collect())).map_err(place)?,
+                "enums" => {
+                    let read = |_: &str, value: &Node| {
+                        let base = value.get("base").and_then(Node::as_text).map(str::to_owned);
+                        Ok((base, value.get("size").and_then(Node::as_u64)))
+                    };
+                    section.enums = map(node, read).map_err(place)?;
+                }
+                "addresses" => {
+                    let read = |name: &str, value: &Node| value.as_u64().ok_or_else(|| Error::corrupt(name, "not an address"));
+                    section.addresses = map(node, read).map_err(place)?;
+                }
+                "linkage_names" => section.extra.linkage_names = map(node, text).map_err(place)?,
+                "constant_data" => section.extra.constant_data = map(node, text).map_err(place)?,
+                "metadata" => section.extra.metadata = Some(node.to_value()),
+                // A later version's key: the reader goes on, as with an unknown section.
+                _ => {}
+            }
+        }
+        Ok(section)
+    }
+
+    /// What the section says of one struct.
+    pub(crate) fn complete_struct(&self, name: &str, s: &mut Struct) {
+        if self.unions.contains(name) {
+            s.kind = StructKind::Union;
+        } else if self.classes.contains(name) {
+            s.kind = StructKind::Class;
+        }
+        for member in self.anonymous.get(name).into_iter().flatten() {
+            if let Some(member) = s.members.get_mut(member) {
+                member.anonymous = true;
+            }
+        }
+    }
+
+    /// What the section says of one enum.
+    pub(crate) fn complete_enum(&self, name: &str, e: &mut Enum) {
+        if let Some((base, size)) = self.enums.get(name) {
+            e.base.clone_from(base);
+            e.size = *size;
+        }
+    }
+
+    fn apply(self, profile: &mut Profile) {
+        for (name, s) in &mut profile.structs {
+            self.complete_struct(name, s);
+        }
+        for (name, e) in &mut profile.enums {
+            self.complete_enum(name, e);
+        }
+        profile.base_types = self.base_types;
+        profile.isf = self.extra;
+    }
+}
+
+const KINDS: [(BaseKind, &str); 5] =
+    [(BaseKind::Void, "void"), (BaseKind::Int, "int"), (BaseKind::Float, "float"), (BaseKind::Char, "char"), (BaseKind::Bool, "bool")];
+
+/// As in ISF: `{"size", "signed", "kind", "endian"}`.
+pub(crate) fn base_type_from_node(node: &Node) -> Result<BaseType, Error> {
+    let size = node.get("size").and_then(Node::as_u64).ok_or_else(|| Error::corrupt("", "a base type without a size"))?;
+    let kind = node.get("kind").and_then(Node::as_text).unwrap_or("int");
+    let kind = KINDS.iter().find(|(_, name)| *name == kind).ok_or_else(|| Error::unsupported("", format!("a base type of kind `{kind}`")))?;
+    Ok(BaseType {
+        size,
+        signed: node.get("signed") == Some(&Node::Bool(true)),
+        kind: kind.0,
+        big_endian: node.get("endian").and_then(Node::as_text) == Some("big"),
+    })
+}
+
+fn base_type_to_node(base: &BaseType) -> Node {
+    let kind = KINDS.iter().find(|(kind, _)| *kind == base.kind).map_or("int", |(_, name)| name);
+    Node::from(&Value::from_iter([
+        ("size", Value::from(base.size)),
+        ("signed", Value::from(base.signed)),
+        ("kind", Value::from(kind)),
+        ("endian", Value::from(if base.big_endian { "big" } else { "little" })),
+    ]))
+}
