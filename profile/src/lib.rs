@@ -24,6 +24,8 @@ pub use compress::{MAX_PROFILE_BYTES, decompress};
 pub use error::{Error, ErrorKind};
 pub use file::{Format, ProfileFile};
 pub use ids::{BuildId, GuidAge, IdError, MachUuid};
-pub use model::{Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type};
+pub use model::{
+    Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type,
+};
 pub use rekall::canonical_json;
 pub use source::{DirectorySource, Found, MAX_SYMLINKS, NotFound, ProfilePath, ProfileSource, Step};

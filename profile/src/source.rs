@@ -58,13 +58,18 @@ impl DirectorySource {
         match path.metadata() {
             Ok(metadata) if metadata.is_file() => {}
             Ok(_) => return Ok(None),
-            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             Err(why) => return Err(Self::error(path, &why)),
         }
         let real = path.canonicalize().map_err(|why| Self::error(path, &why))?;
         let root = self.root.canonicalize().map_err(|why| Self::error(&self.root, &why))?;
         if !real.starts_with(&root) {
-            return Err(Error::unsupported(path.display().to_string(), format!("leads out of the repository, to {}", real.display())));
+            return Err(Error::unsupported(
+                path.display().to_string(),
+                format!("leads out of the repository, to {}", real.display()),
+            ));
         }
         std::fs::read(&real).map(Some).map_err(|why| Self::error(path, &why))
     }
@@ -88,7 +93,9 @@ impl ProfileSource for DirectorySource {
         let path = self.base.join(folder);
         let entries = match path.read_dir() {
             Ok(entries) => entries,
-            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(vec![]),
+            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(vec![]);
+            }
             Err(why) => return Err(Self::error(&path, &why)),
         };
         let mut names = Vec::new();
@@ -106,7 +113,12 @@ impl ProfileSource for DirectorySource {
 
 /// A stored name without the ending that says how it is stored.
 fn without_ending(name: &str) -> &str {
-    ENDINGS.iter().rev().filter(|ending| !ending.is_empty()).find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
+    ENDINGS
+        .iter()
+        .rev()
+        .filter(|ending| !ending.is_empty())
+        .find_map(|ending| name.strip_suffix(ending))
+        .unwrap_or(name)
 }
 
 /// A step of a search, in the order it happens; what `-v` shows.
@@ -311,14 +323,20 @@ fn find(source: &dyn ProfileSource, name: &str) -> Result<Option<(String, Vec<u8
             }
             continue;
         }
-        let candidates: Vec<String> = source.list(folder)?.into_iter().filter(|known| known.starts_with(last)).collect();
+        let candidates: Vec<String> =
+            source.list(folder)?.into_iter().filter(|known| known.starts_with(last)).collect();
         match &candidates[..] {
             [] => {}
             [only] => {
                 let name = join(folder, only);
                 return Ok(source.read(&name)?.map(|bytes| (name, bytes)));
             }
-            _ => return Err(NotFound::Ambiguous { name: name.to_owned(), candidates: candidates.iter().map(|c| join(folder, c)).collect() }),
+            _ => {
+                return Err(NotFound::Ambiguous {
+                    name: name.to_owned(),
+                    candidates: candidates.iter().map(|c| join(folder, c)).collect(),
+                });
+            }
         }
     }
     Ok(None)
@@ -356,7 +374,10 @@ mod tests {
         let mut steps = Vec::new();
         let found = search(tree.path()).load("Win7SP1x64", &mut |step| steps.push(step)).expect("found");
         assert_eq!(found.name, target);
-        let loaded: Vec<String> = steps.into_iter().filter_map(|step| if let Step::Loaded { name, .. } = step { Some(name) } else { None }).collect();
+        let loaded: Vec<String> = steps
+            .into_iter()
+            .filter_map(|step| if let Step::Loaded { name, .. } = step { Some(name) } else { None })
+            .collect();
         assert_eq!(loaded, [target, "Win7SP1x64".to_owned()]);
     }
 
@@ -365,7 +386,12 @@ mod tests {
         let tree = tempfile::tempdir().expect("a folder");
         store(tree.path(), &format!("nt/GUID/{GUID}"), &kernel());
         let path = search(tree.path());
-        for name in [format!("GUID/{}", GUID.to_lowercase()), format!("nt/GUID/{}", &GUID[..32]), GUID.to_owned(), format!("v1.0/nt/GUID/{GUID}.gz")] {
+        for name in [
+            format!("GUID/{}", GUID.to_lowercase()),
+            format!("nt/GUID/{}", &GUID[..32]),
+            GUID.to_owned(),
+            format!("v1.0/nt/GUID/{GUID}.gz"),
+        ] {
             assert_eq!(path.load(&name, &mut |_| ()).expect("found").name, format!("nt/GUID/{GUID}"), "{name}");
         }
         store(tree.path(), &format!("nt/GUID/{}3", &GUID[..32]), &kernel());
