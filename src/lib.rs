@@ -4,6 +4,7 @@ pub mod cli;
 mod commands;
 mod config;
 mod context;
+pub mod dwarf;
 mod output;
 
 pub use context::{Context, Globals, Outcome};
