@@ -5,5 +5,6 @@ mod commands;
 mod config;
 mod context;
 mod output;
+pub mod symserver;
 
 pub use context::{Context, Globals, Outcome};

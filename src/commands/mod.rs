@@ -1,5 +1,6 @@
 //! The commands: a thin file each, over the operations of the library.
 
+mod fetch_pdb;
 pub(crate) mod plugin;
 
 use crate::cli::with_alias;
@@ -26,7 +27,6 @@ pub(crate) enum Run {
 /// Every command of the toolchain, in the order of the help text, then the plugins.
 pub(crate) fn all() -> Vec<Command> {
     let tool = |cli: clap::Command, run| Command { cli: with_alias(cli), run: Run::Command(run) };
-    let _ = tool;
-    let tools: Vec<Command> = vec![];
+    let tools = vec![tool(fetch_pdb::cli(), fetch_pdb::run)];
     tools.into_iter().chain(plugin::all()).collect()
 }
