@@ -6,5 +6,6 @@ mod config;
 mod context;
 pub mod dwarf;
 mod output;
+pub mod symserver;
 
 pub use context::{Context, Globals, Outcome};
