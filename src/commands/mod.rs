@@ -2,6 +2,7 @@
 
 mod convert_profile;
 mod fetch_pdb;
+mod parse_pdb;
 pub(crate) mod plugin;
 
 use crate::cli::with_alias;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<Command> {
     let tool = |cli: clap::Command, run: CommandFn| Command { cli: with_alias(cli), run: Run::Command(run) };
     let tools = [
         tool(fetch_pdb::cli(), fetch_pdb::run),
+        tool(parse_pdb::cli(), parse_pdb::run),
         tool(convert_profile::cli(), convert_profile::run),
     ];
     tools.into_iter().chain(plugin::all()).collect()
