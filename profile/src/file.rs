@@ -69,7 +69,8 @@ impl ProfileFile {
     /// in errors.
     pub fn parse(place: &str, bytes: &[u8]) -> Result<Self, Error> {
         let plain = decompress(place, bytes)?;
-        let text = String::from_utf8(plain.into_owned()).map_err(|_| Error::corrupt(place, "not a profile: not UTF-8 text"))?;
+        let text = String::from_utf8(plain.into_owned())
+            .map_err(|_| Error::corrupt(place, "not a profile: not UTF-8 text"))?;
         Self::from_text(place, text).map_err(|e| e.within(place))
     }
 
@@ -90,7 +91,8 @@ impl ProfileFile {
         if start.starts_with('<') {
             return Err(Error::corrupt("", "not a profile: an HTML or XML page"));
         }
-        let sections = Spans::of(&text, 0..text.len()).map_err(|e| Error::corrupt("", format!("not a profile: {e}")))?;
+        let sections =
+            Spans::of(&text, 0..text.len()).map_err(|e| Error::corrupt("", format!("not a profile: {e}")))?;
         let format = if sections.iter(&text).any(|(key, _)| key.starts_with('$')) {
             Format::Rekall
         } else if ["metadata", "user_types", "symbols"].iter().all(|key| sections.get(&text, key).is_some()) {
@@ -167,7 +169,8 @@ impl ProfileFile {
                 if node.is_none() && labels.is_none() {
                     return Ok(None);
                 }
-                let mut e = node.map(|node| rekall::enum_from_node(&node).map_err(place)).transpose()?.unwrap_or_default();
+                let mut e =
+                    node.map(|node| rekall::enum_from_node(&node).map_err(place)).transpose()?.unwrap_or_default();
                 if let Some(labels) = labels {
                     rekall::merge_labels(&mut e, &labels).map_err(|e| self.locate(Section::Revenums, name, e))?;
                 }
@@ -185,7 +188,9 @@ impl ProfileFile {
                 Format::Rekall => self.stored_address(name, &node),
                 Format::Isf => isf::symbol_from_node(&node, &|_| None).map(|symbol| symbol.address),
             };
-            return address.map(|address| Some(Symbol { address, function })).map_err(|e| self.locate(section, name, e));
+            return address
+                .map(|address| Some(Symbol { address, function }))
+                .map_err(|e| self.locate(section, name, e));
         }
         Ok(None)
     }
@@ -229,7 +234,9 @@ impl ProfileFile {
         let told = match self.format {
             Format::Rekall => self.extra()?.base_types.get(name).cloned(),
             Format::Isf => match self.node("base_types")?.as_ref().and_then(|table| table.get(name)) {
-                Some(node) => Some(rekall::base_type_from_node(node).map_err(|e| e.within("base_types").within(&self.place))?),
+                Some(node) => {
+                    Some(rekall::base_type_from_node(node).map_err(|e| e.within("base_types").within(&self.place))?)
+                }
                 None => None,
             },
         };
@@ -325,12 +332,17 @@ impl ProfileFile {
         let (mut banner, mut arch) = (None, None);
         if node.get("windows").is_none() {
             // The schema has no place for the architecture; these symbols exist on one alone.
-            let only_on = [("x86_64_start_kernel", Arch::Amd64), ("kimage_voffset", Arch::Arm64), ("i386_start_kernel", Arch::I386)];
+            let only_on = [
+                ("x86_64_start_kernel", Arch::Amd64),
+                ("kimage_voffset", Arch::Arm64),
+                ("i386_start_kernel", Arch::I386),
+            ];
             let spans = self.spans(Section::Constants)?;
             arch = only_on.iter().find(|(symbol, _)| spans.get(&self.text, symbol).is_some()).map(|(_, arch)| *arch);
             let symbol = if node.get("mac").is_some() { "version" } else { "linux_banner" };
             if let Some(node) = self.item(Section::Constants, symbol)? {
-                let data = isf::symbol_from_node(&node, &|_| None).map_err(|e| self.locate(Section::Constants, symbol, e))?;
+                let data =
+                    isf::symbol_from_node(&node, &|_| None).map_err(|e| self.locate(Section::Constants, symbol, e))?;
                 banner = data.constant_data.as_deref().and_then(isf::text_of_constant);
             }
         }
@@ -340,7 +352,10 @@ impl ProfileFile {
     fn decode_isf(&self) -> Result<Profile, Error> {
         let mut profile = Profile { metadata: self.metadata.clone(), ..Profile::default() };
         for (name, span) in self.spans(Section::Enums)?.iter(&self.text) {
-            let e = self.parse_span(span).and_then(|node| isf::enum_from_node(&node)).map_err(|e| e.within(name).within("enums"))?;
+            let e = self
+                .parse_span(span)
+                .and_then(|node| isf::enum_from_node(&node))
+                .map_err(|e| e.within(name).within("enums"))?;
             profile.enums.insert(name.to_owned(), e);
         }
         let bases: BTreeMap<&str, &str> =
@@ -377,7 +392,9 @@ fn native_type(name: &str, pointer_bytes: u64, os: Option<Os>) -> Option<BaseTyp
         "s8" | "__s8" | "int8_t" => (1, true, BaseKind::Int),
         "bool" | "_Bool" => (1, false, BaseKind::Bool),
         "short" | "short int" | "s16" | "__s16" | "int16_t" => (2, true, BaseKind::Int),
-        "unsigned short" | "short unsigned int" | "unsigned short int" | "u16" | "__u16" | "uint16_t" => (2, false, BaseKind::Int),
+        "unsigned short" | "short unsigned int" | "unsigned short int" | "u16" | "__u16" | "uint16_t" => {
+            (2, false, BaseKind::Int)
+        }
         "int" | "s32" | "__s32" | "int32_t" => (4, true, BaseKind::Int),
         "unsigned int" | "u32" | "__u32" | "uint32_t" => (4, false, BaseKind::Int),
         "long" | "long int" => (long, true, BaseKind::Int),

@@ -171,7 +171,13 @@ mod tests {
 
     #[test]
     fn what_is_no_identity_is_refused() {
-        for bad in ["", "F8E2", "F8E2A8B5C9B74BF4A6E4A48F18009994", "+8E2A8B5C9B74BF4A6E4A48F180099942", "é8E2A8B5C9B74BF4A6E4A48F180099942"] {
+        for bad in [
+            "",
+            "F8E2",
+            "F8E2A8B5C9B74BF4A6E4A48F18009994",
+            "+8E2A8B5C9B74BF4A6E4A48F180099942",
+            "é8E2A8B5C9B74BF4A6E4A48F180099942",
+        ] {
             assert!(bad.parse::<GuidAge>().is_err(), "{bad}");
         }
         assert_eq!(GuidAge::parse_guid("3844dbb920174967be7aa4a2c20430fa").map(|(_, age)| age), Some(None));

@@ -25,7 +25,10 @@ pub(crate) fn metadata(node: &Node, banner: Option<String>, arch: Option<Arch>) 
     let format = node.get("format").and_then(Node::as_text).unwrap_or_default();
     let major = format.split('.').next().and_then(|major| major.parse::<u32>().ok());
     if !matches!(major, Some(4..=6)) {
-        return Err(Error::unsupported("metadata.format", format!("ISF version `{format}`; versions 4, 5 and 6 are read")));
+        return Err(Error::unsupported(
+            "metadata.format",
+            format!("ISF version `{format}`; versions 4, 5 and 6 are read"),
+        ));
     }
     let mut metadata = Metadata::default();
     metadata.set("Type", "Profile");
@@ -67,7 +70,10 @@ pub(crate) fn metadata(node: &Node, banner: Option<String>, arch: Option<Arch>) 
 /// "ntkrnlmp" -> "Ntkrnlmp", as Rekall names its classes.
 fn capitalised(stem: &str) -> String {
     let mut letters = stem.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters.flat_map(char::to_lowercase)).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters.flat_map(char::to_lowercase)).collect())
+        .unwrap_or_default()
 }
 
 /// The text of a symbol's `constant_data`, without the newline and NUL at its end.
@@ -109,7 +115,9 @@ pub(crate) fn type_from_node(node: &Node, enum_base: EnumBase<'_>) -> Result<Typ
         "function" => Type::Function { args: vec![], ret: None },
         "bitfield" => {
             let start = number(node, "bit_position")?;
-            let end = start.checked_add(number(node, "bit_length")?).ok_or_else(|| Error::corrupt("", "a bit field past 2^64"))?;
+            let end = start
+                .checked_add(number(node, "bit_length")?)
+                .ok_or_else(|| Error::corrupt("", "a bit field past 2^64"))?;
             Type::BitField { start, end, target: inner("type")? }
         }
         _ => return Err(Error::unsupported("", format!("a type of kind `{kind}`"))),
@@ -138,7 +146,10 @@ pub(crate) fn struct_from_node(node: &Node, enum_base: EnumBase<'_>) -> Result<S
 pub(crate) fn enum_from_node(node: &Node) -> Result<Enum, Error> {
     let constants = part(node, "constants")?.as_dict().ok_or_else(|| Error::corrupt("constants", "not an object"))?;
     let value = |(label, value): &(String, Node)| {
-        value.as_i128().map(|value| (label.clone(), value)).ok_or_else(|| Error::corrupt(label.as_str(), "not an integer"))
+        value
+            .as_i128()
+            .map(|value| (label.clone(), value))
+            .ok_or_else(|| Error::corrupt(label.as_str(), "not an integer"))
     };
     Ok(Enum {
         values: constants.iter().map(value).collect::<Result<_, _>>()?,

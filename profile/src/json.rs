@@ -68,7 +68,9 @@ impl Node {
             Self::Number(number) => Value::Number(number.clone()),
             Self::Text(text) => Value::String(text.clone()),
             Self::List(items) => Value::Array(items.iter().map(Self::to_value).collect()),
-            Self::Dict(items) => Value::Object(items.iter().map(|(key, node)| (key.clone(), node.to_value())).collect()),
+            Self::Dict(items) => {
+                Value::Object(items.iter().map(|(key, node)| (key.clone(), node.to_value())).collect())
+            }
         }
     }
 }
@@ -168,7 +170,8 @@ impl Style {
         let enums = root.get("$ENUMS").and_then(Node::as_dict).unwrap_or_default();
         let numeric = enums.iter().find_map(|(_, labels)| {
             let keys: Vec<&str> = labels.as_dict()?.iter().map(|(key, _)| key.as_str()).collect();
-            let mut by_value: Vec<(i128, &str)> = keys.iter().map(|key| Some((integer(key)?, *key))).collect::<Option<_>>()?;
+            let mut by_value: Vec<(i128, &str)> =
+                keys.iter().map(|key| Some((integer(key)?, *key))).collect::<Option<_>>()?;
             by_value.sort_unstable();
             let mut by_code_point = keys.clone();
             by_code_point.sort_unstable();
@@ -295,7 +298,10 @@ mod tests {
     #[test]
     fn integers_sort_by_value_and_text_is_ascii() {
         let node = Node::parse(r#"{"10": "é😀", "2": "\u007f/", "-1": 18446743523966342668}"#).expect("JSON");
-        assert_eq!(print(&node, Style::NEW), "{\n \"-1\": 18446743523966342668, \n \"2\": \"\\u007f/\", \n \"10\": \"\\u00e9\\ud83d\\ude00\"\n}");
+        assert_eq!(
+            print(&node, Style::NEW),
+            "{\n \"-1\": 18446743523966342668, \n \"2\": \"\\u007f/\", \n \"10\": \"\\u00e9\\ud83d\\ude00\"\n}"
+        );
     }
 
     #[test]

@@ -117,7 +117,11 @@ impl Metadata {
             Some(Os::Linux)
         } else if class.starts_with("Darwin") || class.starts_with("OSX") {
             Some(Os::Macos)
-        } else if self.0.contains_key("PDBFile") || self.0.contains_key("GUID_AGE") || class.starts_with("Nt") || class.starts_with("Win") {
+        } else if self.0.contains_key("PDBFile")
+            || self.0.contains_key("GUID_AGE")
+            || class.starts_with("Nt")
+            || class.starts_with("Win")
+        {
             Some(Os::Windows)
         } else {
             None

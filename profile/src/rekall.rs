@@ -5,9 +5,7 @@
 
 use crate::error::Error;
 use crate::json::{Node, Style, print};
-use crate::model::{
-    Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Type,
-};
+use crate::model::{Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Type};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,7 +59,8 @@ impl Profile {
             ("$MERGE", Node::List(self.merge.iter().map(Node::text).collect())),
             ("$ISF", Node::Dict(isf)),
         ];
-        let mut root: Dict = sections.into_iter().filter(|(_, node)| !is_empty(node)).map(|(k, v)| (k.to_owned(), v)).collect();
+        let mut root: Dict =
+            sections.into_iter().filter(|(_, node)| !is_empty(node)).map(|(k, v)| (k.to_owned(), v)).collect();
         root.extend(self.other.iter().map(|(key, value)| (key.clone(), value.into())));
         Node::Dict(root)
     }
@@ -73,7 +72,8 @@ impl Profile {
             Node::List(names.map(|(name, _)| Node::text(name)).collect())
         };
         let anonymous = self.structs.iter().filter_map(|(name, s)| {
-            let members: Vec<Node> = s.members.iter().filter(|(_, m)| m.anonymous).map(|(name, _)| Node::text(name)).collect();
+            let members: Vec<Node> =
+                s.members.iter().filter(|(_, m)| m.anonymous).map(|(name, _)| Node::text(name)).collect();
             (!members.is_empty()).then(|| (name.clone(), Node::List(members)))
         });
         let enums = self.enums.iter().filter_map(|(name, e)| {
@@ -99,7 +99,11 @@ impl Profile {
     pub(crate) fn from_node(root: &Node) -> Result<Self, Error> {
         let mut profile = Self::default();
         let sections = root.as_dict().ok_or_else(|| Error::corrupt("", "not a JSON object"))?;
-        let extra = root.get("$ISF").map(|node| IsfSection::read(node).map_err(|e| e.within("$ISF"))).transpose()?.unwrap_or_default();
+        let extra = root
+            .get("$ISF")
+            .map(|node| IsfSection::read(node).map_err(|e| e.within("$ISF")))
+            .transpose()?
+            .unwrap_or_default();
         if let Some(node) = root.get("$METADATA") {
             profile.metadata = metadata_from_node(node)?;
         }
@@ -111,17 +115,24 @@ impl Profile {
                 "$METADATA" | "$ISF" => {}
                 "$CONSTANTS" | "$FUNCTIONS" => {
                     let table = map(node, |name, value| {
-                        let stored = value.as_u64().ok_or_else(|| Error::corrupt(name, "the address is not an integer of 64 bits"))?;
+                        let stored = value
+                            .as_u64()
+                            .ok_or_else(|| Error::corrupt(name, "the address is not an integer of 64 bits"))?;
                         Ok(extra.addresses.get(name).copied().unwrap_or(if masked { unmask(stored) } else { stored }))
                     });
-                    *if section == "$CONSTANTS" { &mut profile.constants } else { &mut profile.functions } = table.map_err(place)?;
+                    *if section == "$CONSTANTS" { &mut profile.constants } else { &mut profile.functions } =
+                        table.map_err(place)?;
                 }
-                "$CONSTANT_TYPES" => profile.constant_types = map(node, |_, value| type_from_node(value)).map_err(place)?,
+                "$CONSTANT_TYPES" => {
+                    profile.constant_types = map(node, |_, value| type_from_node(value)).map_err(place)?
+                }
                 "$ENUMS" => profile.enums = map(node, |_, labels| enum_from_node(labels)).map_err(place)?,
                 "$REVENUMS" => revenums = Some(node),
                 "$STRUCTS" => profile.structs = map(node, |_, value| struct_from_node(value)).map_err(place)?,
                 "$CONFIG" => {
-                    let text = |name: &str, value: &Node| value.as_text().map(str::to_owned).ok_or_else(|| Error::corrupt(name, "not a text"));
+                    let text = |name: &str, value: &Node| {
+                        value.as_text().map(str::to_owned).ok_or_else(|| Error::corrupt(name, "not a text"))
+                    };
                     profile.config = map(node, text).map_err(place)?;
                 }
                 "$MERGE" => profile.merge = texts(node).map_err(place)?,
@@ -166,12 +177,20 @@ fn dict<T>(table: &BTreeMap<String, T>, to_node: impl Fn(&T) -> Node) -> Node {
 
 fn map<T>(node: &Node, mut read: impl FnMut(&str, &Node) -> Result<T, Error>) -> Result<BTreeMap<String, T>, Error> {
     let items = node.as_dict().ok_or_else(|| Error::corrupt("", "not an object"))?;
-    items.iter().map(|(key, value)| Ok((key.clone(), read(key, value).map_err(|e| if e.place == *key { e } else { e.within(key) })?))).collect()
+    items
+        .iter()
+        .map(|(key, value)| {
+            Ok((key.clone(), read(key, value).map_err(|e| if e.place == *key { e } else { e.within(key) })?))
+        })
+        .collect()
 }
 
 fn texts(node: &Node) -> Result<Vec<String>, Error> {
     let items = node.as_list().ok_or_else(|| Error::corrupt("", "not a list"))?;
-    items.iter().map(|item| item.as_text().map(str::to_owned).ok_or_else(|| Error::corrupt("", "not a list of texts"))).collect()
+    items
+        .iter()
+        .map(|item| item.as_text().map(str::to_owned).ok_or_else(|| Error::corrupt("", "not a list of texts")))
+        .collect()
 }
 
 pub(crate) fn metadata_from_node(node: &Node) -> Result<Metadata, Error> {
@@ -236,18 +255,27 @@ fn type_of(class: &str, args: &[(String, Node)]) -> Result<Type, Error> {
             Some(list) => type_from_node(list),
         }
     };
-    let other = || Type::Other { class: class.to_owned(), args: args.iter().map(|(k, v)| (k.clone(), v.to_value())).collect() };
+    let other =
+        || Type::Other { class: class.to_owned(), args: args.iter().map(|(k, v)| (k.clone(), v.to_value())).collect() };
     Ok(match class {
         "Void" | "void" if args.is_empty() => Type::Void,
         "Pointer" => Type::pointer_to(target()?),
         "Pointer32" => Type::Pointer { target: Box::new(target()?), bytes: Some(4) },
         "Pointer64" => Type::Pointer { target: Box::new(target()?), bytes: Some(8) },
         // An array by size in bytes, or of a length found at run time, has no count to keep.
-        "Array" if arg(args, "count").is_none() && (arg(args, "size").is_some() || arg(args, "max_count").is_some()) => other(),
+        "Array"
+            if arg(args, "count").is_none() && (arg(args, "size").is_some() || arg(args, "max_count").is_some()) =>
+        {
+            other()
+        }
         "Array" => Type::array_of(target()?, number("count")?),
-        "BitField" => Type::BitField { start: number("start_bit")?, end: number("end_bit")?, target: Box::new(target()?) },
+        "BitField" => {
+            Type::BitField { start: number("start_bit")?, end: number("end_bit")?, target: Box::new(target()?) }
+        }
         "Enumeration" => {
-            let Some(name) = arg(args, "enum_name").and_then(Node::as_text).map(str::to_owned) else { return Ok(other()) };
+            let Some(name) = arg(args, "enum_name").and_then(Node::as_text).map(str::to_owned) else {
+                return Ok(other());
+            };
             match target()? {
                 // Rekall's DWARF converter writes the bit fields of enums inside out.
                 Type::BitField { start, end, target } => {
@@ -274,8 +302,11 @@ pub(crate) fn enum_from_node(node: &Node) -> Result<Enum, Error> {
     let labels = node.as_dict().ok_or_else(|| Error::corrupt("", "an enum is not an object"))?;
     let mut values = Vec::new();
     for (value, label) in labels {
-        let number = value.parse::<i128>().map_err(|_| Error::corrupt(value.as_str(), "the key of an enum is not an integer"))?;
-        let label = label.as_text().ok_or_else(|| Error::corrupt(value.as_str(), "the label of an enum is not a text"))?;
+        let number = value
+            .parse::<i128>()
+            .map_err(|_| Error::corrupt(value.as_str(), "the key of an enum is not an integer"))?;
+        let label =
+            label.as_text().ok_or_else(|| Error::corrupt(value.as_str(), "the label of an enum is not a text"))?;
         values.push((label.to_owned(), number));
     }
     Ok(Enum { values, base: None, size: None })
@@ -287,7 +318,9 @@ pub(crate) fn merge_labels(target: &mut Enum, labels: &Node) -> Result<(), Error
     let mut extra = Vec::new();
     for (label, value) in labels.as_dict().ok_or_else(|| Error::corrupt("", "not an object"))? {
         if !known.contains(label.as_str()) {
-            let value = value.as_i128().ok_or_else(|| Error::corrupt(label.as_str(), "the value of a label is not an integer"))?;
+            let value = value
+                .as_i128()
+                .ok_or_else(|| Error::corrupt(label.as_str(), "the value of a label is not an integer"))?;
             extra.push((label.clone(), value));
         }
     }
@@ -337,10 +370,13 @@ fn class_of(ty: &Type) -> (String, Dict) {
             (class.into(), with_target(target, vec![]))
         }
         Type::Array { target, count } => ("Array".into(), with_target(target, vec![("count".into(), (*count).into())])),
-        Type::BitField { start, end, target } => {
-            ("BitField".into(), with_target(target, vec![("start_bit".into(), (*start).into()), ("end_bit".into(), (*end).into())]))
+        Type::BitField { start, end, target } => (
+            "BitField".into(),
+            with_target(target, vec![("start_bit".into(), (*start).into()), ("end_bit".into(), (*end).into())]),
+        ),
+        Type::Enum { name, base } => {
+            ("Enumeration".into(), with_target(base, vec![("enum_name".into(), Node::text(name))]))
         }
-        Type::Enum { name, base } => ("Enumeration".into(), with_target(base, vec![("enum_name".into(), Node::text(name))])),
         Type::Function { args, ret } => {
             let mut items = vec![("args".to_owned(), Node::List(args.iter().map(type_to_node).collect()))];
             items.extend(ret.iter().map(|ret| ("ret".to_owned(), type_to_node(ret))));
@@ -349,7 +385,9 @@ fn class_of(ty: &Type) -> (String, Dict) {
         Type::UnicodeString { length } => {
             ("UnicodeString".into(), length.iter().map(|&length| ("length".to_owned(), length.into())).collect())
         }
-        Type::Other { class, args } => (class.clone(), args.iter().map(|(key, value)| (key.clone(), value.into())).collect()),
+        Type::Other { class, args } => {
+            (class.clone(), args.iter().map(|(key, value)| (key.clone(), value.into())).collect())
+        }
     }
 }
 
@@ -358,7 +396,9 @@ fn enums_to_nodes(enums: &BTreeMap<String, Enum>) -> (Node, Node) {
         let labels: BTreeMap<i128, &String> = e.values.iter().map(|(label, value)| (*value, label)).collect();
         Node::Dict(labels.into_iter().map(|(value, label)| (value.to_string(), Node::text(label))).collect())
     });
-    let by_label = dict(enums, |e| Node::Dict(e.values.iter().map(|(label, value)| (label.clone(), integer_to_node(*value))).collect()));
+    let by_label = dict(enums, |e| {
+        Node::Dict(e.values.iter().map(|(label, value)| (label.clone(), integer_to_node(*value))).collect())
+    });
     (by_value, by_label)
 }
 
@@ -388,14 +428,18 @@ pub(crate) struct IsfSection {
 impl IsfSection {
     pub(crate) fn read(node: &Node) -> Result<Self, Error> {
         let mut section = Self::default();
-        let text = |name: &str, value: &Node| value.as_text().map(str::to_owned).ok_or_else(|| Error::corrupt(name, "not a text"));
+        let text = |name: &str, value: &Node| {
+            value.as_text().map(str::to_owned).ok_or_else(|| Error::corrupt(name, "not a text"))
+        };
         for (key, node) in node.as_dict().ok_or_else(|| Error::corrupt("", "not an object"))? {
             let place = |error: Error| error.within(key);
             match key.as_str() {
                 "base_types" => section.base_types = map(node, |_, value| base_type_from_node(value)).map_err(place)?,
                 "unions" => section.unions = texts(node).map_err(place)?.into_iter().collect(),
                 "classes" => section.classes = texts(node).map_err(place)?.into_iter().collect(),
-                "anonymous" => section.anonymous = map(node, |_, names| Ok(texts(names)?.into_iter().collect())).map_err(place)?,
+                "anonymous" => {
+                    section.anonymous = map(node, |_, names| Ok(texts(names)?.into_iter().collect())).map_err(place)?
+                }
                 "enums" => {
                     let read = |_: &str, value: &Node| {
                         let base = value.get("base").and_then(Node::as_text).map(str::to_owned);
@@ -404,7 +448,8 @@ impl IsfSection {
                     section.enums = map(node, read).map_err(place)?;
                 }
                 "addresses" => {
-                    let read = |name: &str, value: &Node| value.as_u64().ok_or_else(|| Error::corrupt(name, "not an address"));
+                    let read =
+                        |name: &str, value: &Node| value.as_u64().ok_or_else(|| Error::corrupt(name, "not an address"));
                     section.addresses = map(node, read).map_err(place)?;
                 }
                 "linkage_names" => section.extra.linkage_names = map(node, text).map_err(place)?,
@@ -451,14 +496,23 @@ impl IsfSection {
     }
 }
 
-const KINDS: [(BaseKind, &str); 5] =
-    [(BaseKind::Void, "void"), (BaseKind::Int, "int"), (BaseKind::Float, "float"), (BaseKind::Char, "char"), (BaseKind::Bool, "bool")];
+const KINDS: [(BaseKind, &str); 5] = [
+    (BaseKind::Void, "void"),
+    (BaseKind::Int, "int"),
+    (BaseKind::Float, "float"),
+    (BaseKind::Char, "char"),
+    (BaseKind::Bool, "bool"),
+];
 
 /// As in ISF: `{"size", "signed", "kind", "endian"}`.
 pub(crate) fn base_type_from_node(node: &Node) -> Result<BaseType, Error> {
-    let size = node.get("size").and_then(Node::as_u64).ok_or_else(|| Error::corrupt("", "a base type without a size"))?;
+    let size =
+        node.get("size").and_then(Node::as_u64).ok_or_else(|| Error::corrupt("", "a base type without a size"))?;
     let kind = node.get("kind").and_then(Node::as_text).unwrap_or("int");
-    let kind = KINDS.iter().find(|(_, name)| *name == kind).ok_or_else(|| Error::unsupported("", format!("a base type of kind `{kind}`")))?;
+    let kind = KINDS
+        .iter()
+        .find(|(_, name)| *name == kind)
+        .ok_or_else(|| Error::unsupported("", format!("a base type of kind `{kind}`")))?;
     Ok(BaseType {
         size,
         signed: node.get("signed") == Some(&Node::Bool(true)),

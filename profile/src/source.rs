@@ -3,6 +3,8 @@
 use crate::error::Error;
 use crate::file::ProfileFile;
 use crate::ids::GuidAge;
+use crate::index::{self, LinuxIndex};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,13 +60,18 @@ impl DirectorySource {
         match path.metadata() {
             Ok(metadata) if metadata.is_file() => {}
             Ok(_) => return Ok(None),
-            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             Err(why) => return Err(Self::error(path, &why)),
         }
         let real = path.canonicalize().map_err(|why| Self::error(path, &why))?;
         let root = self.root.canonicalize().map_err(|why| Self::error(&self.root, &why))?;
         if !real.starts_with(&root) {
-            return Err(Error::unsupported(path.display().to_string(), format!("leads out of the repository, to {}", real.display())));
+            return Err(Error::unsupported(
+                path.display().to_string(),
+                format!("leads out of the repository, to {}", real.display()),
+            ));
         }
         std::fs::read(&real).map(Some).map_err(|why| Self::error(path, &why))
     }
@@ -88,7 +95,9 @@ impl ProfileSource for DirectorySource {
         let path = self.base.join(folder);
         let entries = match path.read_dir() {
             Ok(entries) => entries,
-            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(vec![]),
+            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(vec![]);
+            }
             Err(why) => return Err(Self::error(&path, &why)),
         };
         let mut names = Vec::new();
@@ -106,7 +115,12 @@ impl ProfileSource for DirectorySource {
 
 /// A stored name without the ending that says how it is stored.
 fn without_ending(name: &str) -> &str {
-    ENDINGS.iter().rev().filter(|ending| !ending.is_empty()).find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
+    ENDINGS
+        .iter()
+        .rev()
+        .filter(|ending| !ending.is_empty())
+        .find_map(|ending| name.strip_suffix(ending))
+        .unwrap_or(name)
 }
 
 /// A step of a search, in the order it happens; what `-v` shows.
@@ -236,6 +250,38 @@ impl ProfilePath {
         self.follow(name, &mut Vec::new(), observe)
     }
 
+    /// The names of profiles that may fit the Linux kernel with this banner: those recorded with the very banner first,
+    /// then those of its release, which the caller has to check against memory. No profile is opened for it.
+    ///
+    /// # Errors
+    /// No source has a candidate, and at least one could not be read.
+    pub fn linux_candidates(&self, banner: &str) -> Result<Vec<String>, Error> {
+        let release = index::release_of(banner);
+        let (mut exact, mut by_release, mut failure) = (Vec::new(), Vec::new(), None);
+        for source in &self.sources {
+            let asked = LinuxIndex::of_source(source.as_ref()).and_then(|index| match (index, release) {
+                (Some(index), _) => {
+                    exact.extend(index.by_banner(banner).map(str::to_owned));
+                    by_release
+                        .extend(release.into_iter().flat_map(|release| index.by_release(release)).map(str::to_owned));
+                    Ok(())
+                }
+                (None, Some(release)) => {
+                    index::by_file_name(source.as_ref(), release).map(|names| by_release.extend(names))
+                }
+                (None, None) => Ok(()),
+            });
+            failure = failure.or(asked.err());
+        }
+        exact.extend(by_release);
+        let mut known = BTreeSet::new();
+        exact.retain(|name| known.insert(name.clone()));
+        match failure {
+            Some(error) if exact.is_empty() => Err(error),
+            _ => Ok(exact),
+        }
+    }
+
     fn follow(&self, name: &str, chain: &mut Vec<String>, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
         let name = normalised(name)?;
         let looped = chain.contains(&name) || chain.len() > MAX_SYMLINKS;
@@ -311,14 +357,20 @@ fn find(source: &dyn ProfileSource, name: &str) -> Result<Option<(String, Vec<u8
             }
             continue;
         }
-        let candidates: Vec<String> = source.list(folder)?.into_iter().filter(|known| known.starts_with(last)).collect();
+        let candidates: Vec<String> =
+            source.list(folder)?.into_iter().filter(|known| known.starts_with(last)).collect();
         match &candidates[..] {
             [] => {}
             [only] => {
                 let name = join(folder, only);
                 return Ok(source.read(&name)?.map(|bytes| (name, bytes)));
             }
-            _ => return Err(NotFound::Ambiguous { name: name.to_owned(), candidates: candidates.iter().map(|c| join(folder, c)).collect() }),
+            _ => {
+                return Err(NotFound::Ambiguous {
+                    name: name.to_owned(),
+                    candidates: candidates.iter().map(|c| join(folder, c)).collect(),
+                });
+            }
         }
     }
     Ok(None)
@@ -356,7 +408,10 @@ mod tests {
         let mut steps = Vec::new();
         let found = search(tree.path()).load("Win7SP1x64", &mut |step| steps.push(step)).expect("found");
         assert_eq!(found.name, target);
-        let loaded: Vec<String> = steps.into_iter().filter_map(|step| if let Step::Loaded { name, .. } = step { Some(name) } else { None }).collect();
+        let loaded: Vec<String> = steps
+            .into_iter()
+            .filter_map(|step| if let Step::Loaded { name, .. } = step { Some(name) } else { None })
+            .collect();
         assert_eq!(loaded, [target, "Win7SP1x64".to_owned()]);
     }
 
@@ -365,7 +420,12 @@ mod tests {
         let tree = tempfile::tempdir().expect("a folder");
         store(tree.path(), &format!("nt/GUID/{GUID}"), &kernel());
         let path = search(tree.path());
-        for name in [format!("GUID/{}", GUID.to_lowercase()), format!("nt/GUID/{}", &GUID[..32]), GUID.to_owned(), format!("v1.0/nt/GUID/{GUID}.gz")] {
+        for name in [
+            format!("GUID/{}", GUID.to_lowercase()),
+            format!("nt/GUID/{}", &GUID[..32]),
+            GUID.to_owned(),
+            format!("v1.0/nt/GUID/{GUID}.gz"),
+        ] {
             assert_eq!(path.load(&name, &mut |_| ()).expect("found").name, format!("nt/GUID/{GUID}"), "{name}");
         }
         store(tree.path(), &format!("nt/GUID/{}3", &GUID[..32]), &kernel());
@@ -401,6 +461,37 @@ mod tests {
             let error = search(tree.path()).load("escape", &mut |_| ()).expect_err("it leads out");
             assert!(error.to_string().contains("leads out of the repository"), "{error}");
         }
+    }
+
+    #[test]
+    fn linux_kernels_are_found_by_banner_then_release_then_file_name() {
+        let banner = "Linux version 6.1.0-56 (builder) #1 SMP\n";
+        let (indexed, plain) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let mut index = LinuxIndex::default();
+        for (name, key, text) in [
+            ("Linux/z", "Banner", banner.trim_end()),
+            ("Linux/a", "Release", "6.1.0-56"),
+            ("Linux/b", "Release", "6.1.0-5"),
+        ] {
+            let mut profile = Profile::default();
+            profile.metadata.set(key, text);
+            index.insert(name, &profile.metadata);
+        }
+        std::fs::create_dir_all(indexed.path().join("v1.0/Linux")).expect("created");
+        std::fs::write(indexed.path().join("v1.0/Linux/banners"), index.to_json()).expect("written");
+        store(plain.path(), "v1.0/Linux/Debian/12/amd64/6.1.0-56.gz", &kernel());
+        store(plain.path(), "v1.0/Linux/Debian/12/amd64/6.1.0-57.gz", &kernel());
+        store(plain.path(), "v1.0/my-6.1.0-56.json", &kernel());
+        let path = ProfilePath::new(vec![
+            Box::new(DirectorySource::new(indexed.path())),
+            Box::new(DirectorySource::new(plain.path())),
+        ]);
+        let found = path.linux_candidates(banner).expect("read");
+        assert_eq!(found, ["Linux/z", "Linux/a", "my-6.1.0-56", "Linux/Debian/12/amd64/6.1.0-56"]);
+        assert_eq!(path.linux_candidates("Linux version 7.0 x").expect("read"), [""; 0]);
+        std::fs::write(indexed.path().join("v1.0/Linux/banners"), "{").expect("written");
+        assert_eq!(path.linux_candidates(banner).expect("the second source has it").len(), 2);
+        assert!(search(indexed.path()).linux_candidates(banner).is_err());
     }
 
     #[test]

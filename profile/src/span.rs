@@ -22,7 +22,8 @@ impl Spans {
     /// The object that lies at `within` of `text`. Texts are under 4 GiB, see `MAX_PROFILE_BYTES`.
     pub(crate) fn of(text: &str, within: Range<usize>) -> Result<Self, Error> {
         let part = text.get(within).unwrap_or_default();
-        let items: Items = serde_json::from_str(part).map_err(|why| Error::corrupt("", format!("not a JSON object: {why}")))?;
+        let items: Items =
+            serde_json::from_str(part).map_err(|why| Error::corrupt("", format!("not a JSON object: {why}")))?;
         let span = |piece: &str| {
             let start = (piece.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
             start as u32..(start + piece.len()) as u32
@@ -34,7 +35,8 @@ impl Spans {
         let mut spans = Self(items.0.into_iter().map(entry).collect());
         if !spans.0.is_sorted_by(|a, b| key_text(text, &a.0) < key_text(text, &b.0)) {
             spans.0.sort_by(|a, b| key_text(text, &a.0).cmp(key_text(text, &b.0)));
-            if let Some(pair) = spans.0.windows(2).find(|pair| key_text(text, &pair[0].0) == key_text(text, &pair[1].0)) {
+            if let Some(pair) = spans.0.windows(2).find(|pair| key_text(text, &pair[0].0) == key_text(text, &pair[1].0))
+            {
                 return Err(Error::corrupt("", format!("the key `{}` occurs twice", key_text(text, &pair[0].0))));
             }
         }

@@ -21,7 +21,9 @@ fn tar_xz(path: &Path) -> Vec<(String, Vec<u8>)> {
     let mut members = Vec::new();
     let mut rest = &tar[..];
     while let Some((header, body)) = rest.split_at_checked(512).filter(|(header, _)| header[0] != 0) {
-        let text = |range: std::ops::Range<usize>| String::from_utf8_lossy(&header[range]).trim_end_matches(['\0', ' ']).to_owned();
+        let text = |range: std::ops::Range<usize>| {
+            String::from_utf8_lossy(&header[range]).trim_end_matches(['\0', ' ']).to_owned()
+        };
         let size = usize::from_str_radix(&text(124..136), 8).expect("a size");
         if matches!(header[156], b'0' | 0) {
             members.push((text(0..100), body[..size].to_vec()));
@@ -51,7 +53,11 @@ fn files_of_both_writers_come_back_byte_for_byte() {
         }
         let again = canonical_json(text).expect(name);
         if let Some(at) = again.bytes().zip(text.bytes()).position(|(a, b)| a != b) {
-            panic!("{name} differs at byte {at}: {:?} for {:?}", &again[at..(at + 60).min(again.len())], &text[at..(at + 60).min(text.len())]);
+            panic!(
+                "{name} differs at byte {at}: {:?} for {:?}",
+                &again[at..(at + 60).min(again.len())],
+                &text[at..(at + 60).min(text.len())]
+            );
         }
         assert_eq!(again.len(), text.len(), "{name}");
         profiles += 1;
@@ -65,7 +71,12 @@ fn the_profiles_of_2014_answer_and_their_content_survives_the_model() {
     for entry in folder.read_dir().expect("the folder") {
         let path = entry.expect("an entry").path();
         let file = ProfileFile::open(&path).expect("a profile");
-        assert_eq!((file.metadata().os(), file.metadata().arch()), (Some(Os::Windows), Some(Arch::I386)), "{}", path.display());
+        assert_eq!(
+            (file.metadata().os(), file.metadata().arch()),
+            (Some(Os::Windows), Some(Arch::I386)),
+            "{}",
+            path.display()
+        );
         let process = file.structure("_EPROCESS").expect("readable").expect("present");
         let pid = &process.members["UniqueProcessId"];
         // Windows XP's layout, in every PDB of that time.
