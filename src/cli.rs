@@ -1,10 +1,321 @@
-//! The command line.
+//! The command line: global options, then one command, then its options. The order is strict, so that two commands may
+//! give one option two meanings.
 
+use crate::commands::{self, Run};
+use crate::config;
+use crate::context::{Context, Globals, Outcome};
+use anyhow::{Result, bail};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Runs the program: `args[0]` is its own name.
+/// Runs the program: `args[0]` is its own name. Data goes to stdout, all else to stderr.
+///
+/// Exit code: 0 done, 1 failed or nothing found, 2 usage, 3 done with some errors.
+#[expect(clippy::print_stderr, reason = "errors of every command end here")]
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    let _ = (args, crate::commands::COMMANDS.len());
-    ExitCode::SUCCESS
+    let args = normalised(args);
+    let table = commands::all();
+    let cli = table.iter().fold(globals(), |cli, command| cli.subcommand(command.cli.clone()));
+    let matches = match cli.clone().try_get_matches_from(&args) {
+        Ok(matches) => matches,
+        Err(error) => return usage(&cli, &error),
+    };
+    let mut debug = matches.get_flag("debug");
+    let outcome = context(&matches).and_then(|context| {
+        debug |= context.globals.debug;
+        match matches.subcommand() {
+            Some((name, args)) => match table.iter().find(|command| command.cli.get_name() == name) {
+                Some(command) => run(command.run, &context, args),
+                None => bail!("there is no command {name}"),
+            },
+            None if context.globals.filename.is_some() => without_command(&cli),
+            None => Ok(Outcome::Usage),
+        }
+    });
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::NothingFound) => ExitCode::from(1),
+        Ok(Outcome::SomeErrors) => ExitCode::from(3),
+        Ok(Outcome::Usage) => {
+            eprintln!("{}", cli.clone().render_help());
+            ExitCode::from(2)
+        }
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if debug {
+                eprintln!("{}", error.backtrace());
+            }
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(run: Run, context: &Context, args: &ArgMatches) -> Result<Outcome> {
+    match run {
+        Run::Command(run) => run(context, args),
+        Run::Plugin(name) => commands::plugin::run(name, context, args),
+    }
+}
+
+/// A reader that had enough (`quaid ... | head`) is no error.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+}
+
+fn without_command(cli: &Command) -> Result<Outcome> {
+    let names: Vec<&str> = cli.get_subcommands().map(Command::get_name).collect();
+    bail!("the interactive shell does not exist yet: name a command after the options, one of {}", names.join(", "));
+}
+
+/// `-` and `_` are the same in option names: the table spells them with `_`, as Rekall does.
+fn normalised(args: Vec<OsString>) -> Vec<OsString> {
+    let mut literal = false;
+    let one = |arg: OsString| {
+        literal |= arg == "--";
+        match arg.to_str() {
+            Some(text) if text.starts_with("--") && !literal => {
+                let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+                let name = format!("--{}", name.trim_start_matches("--").replace('-', "_"));
+                value.map_or(name.clone(), |value| format!("{name}={value}")).into()
+            }
+            _ => arg,
+        }
+    };
+    args.into_iter().map(one).collect()
+}
+
+/// The spelling of a command that has `-` for `_`.
+pub(crate) fn with_alias(cli: Command) -> Command {
+    let name = cli.get_name().to_owned();
+    let cli = cli.infer_long_args(true);
+    if name.contains('_') { cli.alias(name.replace('_', "-")) } else { cli }
+}
+
+/// The renderers by the names that `--format` takes.
+const FORMATS: [(&str, Option<&str>); 8] = [
+    ("text", Some("text")),
+    ("TextRenderer", Some("text")),
+    ("json", Some("json")),
+    ("JsonRenderer", Some("json")),
+    ("wide", None),
+    ("jsonl", None),
+    ("csv", None),
+    ("data", None),
+];
+
+/// The program with its global options.
+fn globals() -> Command {
+    let value = |name: &'static str, shown: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(shown).help(help)
+    };
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let path = clap::value_parser!(PathBuf);
+    Command::new("quaid")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Fetch, generate, mirror and use memory-forensics profiles")
+        .override_usage("quaid [GLOBAL OPTIONS] COMMAND [COMMAND OPTIONS]")
+        .after_help("`quaid COMMAND --help` tells the options of a command. Options of the command go after it.")
+        .infer_long_args(true)
+        .disable_help_subcommand(true)
+        .subcommand_help_heading("Commands and plugins")
+        .subcommand_value_name("COMMAND")
+        .arg(
+            value("filename", "FILE", "The memory image, or the file that the command works on")
+                .short('f')
+                .value_parser(path.clone())
+                .env("QUAID_FILENAME"),
+        )
+        .arg(
+            value("profile", "NAME", "Profile: a name in a repository, or the path of a file")
+                .short('p')
+                .env("QUAID_PROFILE"),
+        )
+        .arg(
+            value(
+                "profile_path",
+                "PLACE",
+                "Where profiles are searched, in order: a folder, a git repository, a URL (repeatable)",
+            )
+            .action(ArgAction::Append)
+            .alias("repository_path"),
+        )
+        .arg(
+            Arg::new("verbose")
+                .short('v')
+                .long("verbose")
+                .action(ArgAction::Count)
+                .help("Tell each step on stderr (repeatable)"),
+        )
+        .arg(flag("quiet", "No progress, no hints").short('q'))
+        .arg(flag("debug", "Tell all steps, and where an error came from"))
+        .arg(
+            value("logging", "LEVEL", "What is told on stderr: debug, info, warning, error, critical")
+                .value_parser(["debug", "info", "warning", "error", "critical"]),
+        )
+        .arg(value("format", "RENDERER", "How tables are printed: text, json").alias("renderer").env("QUAID_FORMAT"))
+        .arg(value("output", "FILE", "Write to this file instead of stdout").value_parser(path.clone()))
+        .arg(flag("overwrite", "Allow an output file to be replaced"))
+        .arg(value("pager", "PROGRAM", "Show output on a terminal through this program").env("QUAID_PAGER"))
+        .arg(value("dtb", "ADDRESS", "Physical address of the kernel's top page table").value_parser(number))
+        .arg(value("kernel_slide", "BYTES", "How far the kernel runs from where it was linked").value_parser(number))
+        .arg(value("report", "FILE", "Write a generator's JSON report to this file").value_parser(path.clone()))
+        .arg(flag("offline", "Use no network"))
+        .arg(value("config", "FILE", "Read this configuration file only").value_parser(path))
+        .arg(value("plugin", "FILE", "Load a user's plugin (not supported yet)").hide(true))
+        .arg(value("pagefile", "FILE", "Pages that were swapped out (not supported yet)").hide(true))
+        .arg(value("cache_dir", "FOLDER", "Session cache (not supported yet)").hide(true))
+        .arg(flag("autobuild", "Make a missing profile at once (not supported yet)").hide(true))
+}
+
+/// A number of 64 bits: decimal, or hex after `0x`. A minus gives the two's complement, for slides.
+pub(crate) fn number(text: &str) -> Result<u64, String> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+    let parsed = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16),
+        _ => digits.parse(),
+    };
+    let value = parsed.map_err(|_| "not a number: decimal, or hex after 0x".to_owned())?;
+    Ok(if negative { value.wrapping_neg() } else { value })
+}
+
+/// Command line, then environment, then configuration file, then default.
+fn context(args: &ArgMatches) -> Result<Context> {
+    for (option, instead) in [
+        ("plugin", "there is no way to load a plugin yet; see CONTRIBUTING.md for adding one to the program"),
+        ("pagefile", "pages that were swapped out cannot be read yet"),
+        ("cache_dir", "sessions are not cached yet"),
+    ] {
+        if args.contains_id(option) {
+            bail!("--{option}: {instead}");
+        }
+    }
+    if args.get_flag("autobuild") {
+        bail!(
+            "--autobuild: a missing profile cannot be made on the way yet; the message of the missing profile tells the commands"
+        );
+    }
+    let text = |name: &str| args.get_one::<String>(name).cloned();
+    let path = |name: &str| args.get_one::<PathBuf>(name).cloned();
+    let file = config::load(path("config").as_deref())?;
+
+    let mut profile_path: Vec<String> =
+        args.get_many::<String>("profile_path").into_iter().flatten().cloned().collect();
+    if profile_path.is_empty()
+        && let Some(list) = std::env::var_os("QUAID_PROFILE_PATH")
+    {
+        profile_path = std::env::split_paths(&list).map(|path| path.display().to_string()).collect();
+    }
+    if profile_path.is_empty() {
+        profile_path.clone_from(&file.profile_path);
+    }
+
+    let debug = args.get_flag("debug");
+    let level = |logging: &str| match logging {
+        "debug" => 2,
+        "info" => 1,
+        _ => 0,
+    };
+    let verbose = match (args.get_count("verbose"), text("logging").or(file.logging)) {
+        (0, Some(logging)) => level(&logging),
+        (0, None) if debug => 2,
+        (0, None) => 0,
+        (count, _) => count.saturating_add(1),
+    };
+
+    let format = text("format").or(file.format).unwrap_or_else(|| "text".to_owned());
+    let format = match FORMATS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&format)) {
+        Some((_, Some(known))) => (*known).to_owned(),
+        Some((name, None)) => bail!("--format {name}: this renderer does not exist yet; there are text and json"),
+        None => bail!("--format {format}: there is no such renderer; there are text and json"),
+    };
+
+    Ok(Context {
+        globals: Globals {
+            filename: path("filename").or(file.filename),
+            profile: text("profile").or(file.profile),
+            profile_path,
+            verbose,
+            debug,
+            quiet: args.get_flag("quiet") || file.quiet,
+            format,
+            output: path("output"),
+            overwrite: args.get_flag("overwrite"),
+            pager: text("pager").or(file.pager),
+            dtb: args.get_one::<u64>("dtb").copied(),
+            kernel_slide: args.get_one::<u64>("kernel_slide").copied(),
+            offline: args.get_flag("offline")
+                || std::env::var_os("QUAID_OFFLINE").is_some_and(|v| !v.is_empty())
+                || file.offline,
+            report: path("report"),
+            symbol_servers: file.symbol_servers,
+        },
+    })
+}
+
+/// Prints help, version, or what is wrong with the command line.
+#[expect(clippy::print_stderr, reason = "usage errors end here")]
+fn usage(cli: &Command, error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // A closed pipe here is the reader's own choice.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    match misplaced(cli, error) {
+        Some(line) => eprintln!("error: {line}"),
+        None => {
+            let _ = error.print();
+        }
+    }
+    ExitCode::from(2)
+}
+
+/// The line for an option on the wrong side of the command, and for a prefix that means several.
+fn misplaced(cli: &Command, error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
+    let given = given.split('=').next().unwrap_or_default();
+    let of = |command: &Command| -> Vec<String> {
+        let longs = command.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(Arg::get_long);
+        let mut names: Vec<String> =
+            longs.map(|long| format!("--{long}")).filter(|long| given.len() > 2 && long.starts_with(given)).collect();
+        let shorts = command.get_arguments().filter_map(Arg::get_short).map(|short| format!("-{short}"));
+        names.extend(shorts.filter(|short| !given.starts_with("--") && given.starts_with(short.as_str())));
+        names
+    };
+    // clap tells the command by its usage line, "Usage: quaid pslist ...".
+    let command = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => {
+            let usage = usage.to_string();
+            let word = usage.split_whitespace().nth(2).unwrap_or_default().to_owned();
+            cli.find_subcommand(&word)
+        }
+        _ => None,
+    };
+    let here = command.unwrap_or(cli);
+    let candidates = of(here);
+    if candidates.len() > 1 {
+        return Some(format!("`{given}` may mean {}: give more of the name", candidates.join(" or ")));
+    }
+    match command {
+        Some(command) => of(cli).first().map(|global| {
+            let name = command.get_name();
+            format!("`{global}` is a global option: it goes before the command, `quaid {global} ... {name}`")
+        }),
+        None => {
+            let owners: Vec<&str> =
+                cli.get_subcommands().filter(|command| !of(command).is_empty()).map(Command::get_name).collect();
+            let owner = owners.first()?;
+            Some(format!(
+                "`{given}` is an option of {}: it goes after the command, `quaid {owner} {given} ...`",
+                owners.join(", ")
+            ))
+        }
+    }
 }

@@ -13,6 +13,8 @@ pub enum Outcome {
     NothingFound,
     /// It was done, with some errors, each told on stderr: exit code 3.
     SomeErrors,
+    /// The command line asks for nothing: the help is shown, exit code 2.
+    Usage,
 }
 
 /// The global options, after command line, environment and configuration file were put together.
@@ -24,8 +26,10 @@ pub struct Globals {
     pub profile: Option<String>,
     /// `--profile_path`: where profiles are searched, in order.
     pub profile_path: Vec<String>,
-    /// `-v`, counted.
+    /// What is told of the steps: 0 nothing, 1 what was done (`--logging info`), 2 also what was tried (`-v`).
     pub verbose: u8,
+    /// `--debug`: errors tell where they came from.
+    pub debug: bool,
     /// `-q`: no progress, no hints.
     pub quiet: bool,
     /// `--format`: the renderer of tables ("text", "json").
@@ -34,6 +38,8 @@ pub struct Globals {
     pub output: Option<PathBuf>,
     /// `--overwrite`: an output file that exists may be replaced.
     pub overwrite: bool,
+    /// `--pager`: the program that shows output on a terminal.
+    pub pager: Option<String>,
     /// `--dtb`: physical address of the kernel's top page table.
     pub dtb: Option<u64>,
     /// `--kernel_slide`: how far the kernel runs from where it was linked, in bytes.
@@ -62,11 +68,11 @@ impl Context {
         }
     }
 
-    /// A line on stderr that only `-v` shows; `level` is how many `-v` it takes.
+    /// A line on stderr that tells a step: level 1 what was done, level 2 what was tried. `-v` shows both.
     #[expect(clippy::print_stderr, reason = "this is the one place that talks to the terminal")]
     pub fn detail(&self, level: u8, text: &str) {
         if self.globals.verbose >= level {
-            eprintln!("{text}");
+            eprintln!("{}: {text}", if level < 2 { "INFO" } else { "DEBUG" });
         }
     }
 
@@ -81,7 +87,8 @@ impl Context {
         let hidden = self.globals.quiet || !std::io::stderr().is_terminal();
         let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(total, target);
-        let template = if bytes { "  {msg} {bytes}/{total_bytes} {percent}%" } else { "  {msg} {pos}/{len} {percent}%" };
+        let template =
+            if bytes { "  {msg} {bytes}/{total_bytes} {percent}%" } else { "  {msg} {pos}/{len} {percent}%" };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }

@@ -2,6 +2,7 @@
 
 pub mod cli;
 mod commands;
+mod config;
 mod context;
 mod output;
 

@@ -1,8 +1,73 @@
-//! Files that are written whole or not at all.
+//! Where data goes: stdout, a pager, or a file that is written whole or not at all.
 
+use crate::context::Context;
 use anyhow::{Context as _, Result, bail};
-use std::io::Write;
+use quaid_profile::{Metadata, Profile, ProfileFile};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+/// The data of a command: rows, a profile, a list. [`Output::finish`] ends it; a file is not there before.
+pub(crate) enum Output {
+    /// A terminal gets each line at once, a pipe or file gets blocks.
+    Stdout(Box<dyn Write>),
+    /// `--pager`.
+    Pager(Child),
+    /// `--output`.
+    File { path: PathBuf, bytes: Vec<u8>, overwrite: bool },
+}
+
+impl Output {
+    /// As `--output` and `--pager` say.
+    pub(crate) fn open(context: &Context) -> Result<Self> {
+        let globals = &context.globals;
+        if let Some(path) = &globals.output {
+            if path.exists() && !globals.overwrite {
+                bail!("{} exists; --overwrite before the command replaces it", path.display());
+            }
+            return Ok(Self::File { path: path.clone(), bytes: Vec::new(), overwrite: globals.overwrite });
+        }
+        let stdout = io::stdout();
+        if !stdout.is_terminal() {
+            return Ok(Self::Stdout(Box::new(BufWriter::new(stdout))));
+        }
+        let Some(pager) = &globals.pager else { return Ok(Self::Stdout(Box::new(stdout))) };
+        let mut words = pager.split_whitespace();
+        let program = words.next().context("--pager names no program")?;
+        let child = std::process::Command::new(program).args(words).stdin(Stdio::piped()).spawn();
+        Ok(Self::Pager(child.with_context(|| format!("cannot start the pager `{pager}`"))?))
+    }
+
+    /// Brings everything to where it goes, and waits for the pager.
+    pub(crate) fn finish(self) -> Result<()> {
+        match self {
+            Self::Stdout(mut out) => out.flush()?,
+            Self::Pager(mut child) => {
+                drop(child.stdin.take());
+                child.wait()?;
+            }
+            Self::File { path, bytes, overwrite } => write_atomically(&path, &bytes, overwrite)?,
+        }
+        Ok(())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout(out) => out.write(data),
+            Self::Pager(child) => child.stdin.as_mut().map_or(Ok(data.len()), |pipe| pipe.write(data)),
+            Self::File { bytes, .. } => bytes.write(data),
+        }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stdout(out) => out.flush(),
+            Self::Pager(child) => child.stdin.as_mut().map_or(Ok(()), Write::flush),
+            Self::File { .. } => Ok(()),
+        }
+    }
+}
 
 /// Writes `bytes` to `path`: a temporary file beside it, fsync, rename. An existing file is replaced only when
 /// `overwrite` says so.
@@ -14,7 +79,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8], overwrite: bool) -> Re
         bail!("{} exists; --overwrite before the command replaces it", path.display());
     }
     let folder = folder_of(path);
-    let write = || -> std::io::Result<()> {
+    let write = || -> io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(".quaid-").tempfile_in(&folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
@@ -39,12 +104,26 @@ fn folder_of(path: &Path) -> PathBuf {
 
 /// Temporary files are private to their owner; what a command writes is as readable as any file of the user.
 #[cfg(unix)]
-fn set_plain_mode(path: &Path) -> std::io::Result<()> {
+fn set_plain_mode(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(not(unix))]
-fn set_plain_mode(_: &Path) -> std::io::Result<()> {
+fn set_plain_mode(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Writes a generated profile to `path`. A profile of the same identity that is there is replaced; any other file only
+/// with `--overwrite`.
+pub(crate) fn write_profile(context: &Context, path: &Path, profile: &Profile) -> Result<()> {
+    let same = || ProfileFile::open(path).is_ok_and(|old| same_identity(old.metadata(), &profile.metadata));
+    let replace = context.globals.overwrite || (path.exists() && same());
+    write_atomically(path, profile.to_rekall().as_bytes(), replace)
+}
+
+/// Whether two profiles are of one build, by the strongest identity that the new one has.
+fn same_identity(old: &Metadata, new: &Metadata) -> bool {
+    let key = ["GUID_AGE", "BuildID", "Banner", "Release"].into_iter().find(|key| new.text(key).is_some());
+    key.is_some_and(|key| old.text(key) == new.text(key))
 }

@@ -43,16 +43,17 @@ pub struct GuidAge {
 impl GuidAge {
     /// From the 16 bytes as they lie in an RSDS record or a PDB: Data1, Data2 and Data3 are little-endian.
     pub fn from_le_bytes(raw: [u8; 16], age: u32) -> Self {
-        let [a, b, c, d, e, f, g, h, rest @ ..] = raw;
-        let mut guid = [0; 16];
-        guid[..8].copy_from_slice(&[d, c, b, a, f, e, h, g]);
-        guid[8..].copy_from_slice(&rest);
+        let mut guid = raw;
+        guid[..4].reverse();
+        guid[4..6].reverse();
+        guid[6..8].reverse();
         Self { guid, age }
     }
 
     /// The GUID alone, 32 upper-case hex digits.
     pub fn guid_text(&self) -> String {
-        self.guid.iter().map(|b| format!("{b:02X}")).collect()
+        let with_age = self.to_string();
+        with_age[..32].to_owned()
     }
 
     /// Reads the GUID of a name that lacks the age (the oldest documents have such), or has it.

@@ -160,7 +160,10 @@ pub(crate) fn enum_from_node(node: &Node) -> Result<Enum, Error> {
 
 /// An item of `symbols`. A negative address is the same 64 bits.
 pub(crate) fn symbol_from_node(node: &Node, enum_base: EnumBase<'_>) -> Result<IsfSymbol, Error> {
-    let address = part(node, "address")?.as_i128().map(|address| address as u64);
+    let address = match part(node, "address")? {
+        Node::Number(number) => number.as_u64().or_else(|| number.as_i64().map(i64::cast_unsigned)),
+        _ => None,
+    };
     let text = |key| node.get(key).and_then(Node::as_text).map(str::to_owned);
     Ok(IsfSymbol {
         address: address.ok_or_else(|| Error::corrupt("address", "not an integer"))?,

@@ -137,8 +137,8 @@ impl<'de> Deserialize<'de> for Node {
                 }
                 let mut keys: Vec<&str> = items.iter().map(|(key, _)| key.as_str()).collect();
                 keys.sort_unstable();
-                if let Some(pair) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
-                    return Err(serde::de::Error::custom(format!("the key `{}` occurs twice", pair[0])));
+                if let Some([key, _]) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
+                    return Err(serde::de::Error::custom(format!("the key `{key}` occurs twice")));
                 }
                 Ok(Node::Dict(items))
             }

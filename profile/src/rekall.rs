@@ -124,7 +124,7 @@ impl Profile {
                         table.map_err(place)?;
                 }
                 "$CONSTANT_TYPES" => {
-                    profile.constant_types = map(node, |_, value| type_from_node(value)).map_err(place)?
+                    profile.constant_types = map(node, |_, value| type_from_node(value)).map_err(place)?;
                 }
                 "$ENUMS" => profile.enums = map(node, |_, labels| enum_from_node(labels)).map_err(place)?,
                 "$REVENUMS" => revenums = Some(node),
@@ -438,7 +438,7 @@ impl IsfSection {
                 "unions" => section.unions = texts(node).map_err(place)?.into_iter().collect(),
                 "classes" => section.classes = texts(node).map_err(place)?.into_iter().collect(),
                 "anonymous" => {
-                    section.anonymous = map(node, |_, names| Ok(texts(names)?.into_iter().collect())).map_err(place)?
+                    section.anonymous = map(node, |_, names| Ok(texts(names)?.into_iter().collect())).map_err(place)?;
                 }
                 "enums" => {
                     let read = |_: &str, value: &Node| {

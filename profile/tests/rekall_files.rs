@@ -1,23 +1,14 @@
 //! Files of Rekall's own writers: read, asked, written back byte for byte. Corpus tests skip with a printed line.
 
 use quaid_profile::{Arch, Os, ProfileFile, Type, canonical_json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use support::{corpus, unxz};
 
-fn corpus(name: &str) -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
-    let folder = std::env::var_os("QUAID_CORPUS").map_or(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder.join(name));
-    }
-    println!("skipped: no corpus at {}", folder.display());
-    None
-}
+mod support;
 
 /// The members of a `.tar.xz`: names and contents. Only what `tar` of the corpus uses: regular files with short names.
 fn tar_xz(path: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut tar = Vec::new();
-    let packed = std::fs::read(path).expect("the archive");
-    std::io::Read::read_to_end(&mut lzma_rust2::XzReader::new(&packed[..], true), &mut tar).expect("xz data");
+    let tar = unxz(path);
     let mut members = Vec::new();
     let mut rest = &tar[..];
     while let Some((header, body)) = rest.split_at_checked(512).filter(|(header, _)| header[0] != 0) {

@@ -7,7 +7,16 @@ use std::process::{Command, Output};
 /// The binary under test, with nothing of the user's own configuration in its environment.
 pub(crate) fn quaid() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quaid"));
-    for name in ["_NT_SYMBOL_PATH", "QUAID_CONFIG", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"] {
+    for name in [
+        "_NT_SYMBOL_PATH",
+        "QUAID_CONFIG",
+        "http_proxy",
+        "https_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "all_proxy",
+    ] {
         command.env_remove(name);
     }
     let nowhere = std::env::temp_dir().join("quaid-tests-have-no-home");
