@@ -1,9 +1,13 @@
 //! The toolchain behind the `quaid` binary: symbol servers, profile generators, the repository manager and the commands.
 
+mod calendar;
 pub mod cli;
 mod commands;
 mod config;
 mod context;
+pub mod dwarf;
 mod output;
+pub mod pdb;
+pub mod symserver;
 
 pub use context::{Context, Globals, Outcome};

@@ -1,5 +1,8 @@
 //! The commands: a thin file each, over the operations of the library.
 
+mod convert_profile;
+mod fetch_pdb;
+mod parse_pdb;
 pub(crate) mod plugin;
 
 use crate::cli::with_alias;
@@ -14,19 +17,24 @@ pub(crate) struct Command {
     pub(crate) run: Run,
 }
 
+type CommandFn = fn(&Context, &ArgMatches) -> anyhow::Result<Outcome>;
+
 /// What does a command.
 #[derive(Clone, Copy)]
 pub(crate) enum Run {
     /// A command of the toolchain.
-    Command(fn(&Context, &ArgMatches) -> anyhow::Result<Outcome>),
+    Command(CommandFn),
     /// The analyzer's plugin of this name; the image decides which operating system's.
     Plugin(&'static str),
 }
 
 /// Every command of the toolchain, in the order of the help text, then the plugins.
 pub(crate) fn all() -> Vec<Command> {
-    let tool = |cli: clap::Command, run| Command { cli: with_alias(cli), run: Run::Command(run) };
-    let _ = tool;
-    let tools: Vec<Command> = vec![];
+    let tool = |cli: clap::Command, run: CommandFn| Command { cli: with_alias(cli), run: Run::Command(run) };
+    let tools = [
+        tool(fetch_pdb::cli(), fetch_pdb::run),
+        tool(parse_pdb::cli(), parse_pdb::run),
+        tool(convert_profile::cli(), convert_profile::run),
+    ];
     tools.into_iter().chain(plugin::all()).collect()
 }

@@ -1,3 +1,6 @@
 //! End-to-end tests on the binary, on real inputs of the corpus and on fixtures made here.
 
+mod linux;
 mod support;
+mod truth;
+mod windows;

@@ -1,0 +1,78 @@
+//! `convert_profile`: the profile of a Linux kernel from its debugging information.
+
+use crate::context::{Context, Outcome};
+use crate::dwarf;
+use crate::output::{Output, write_atomically, write_profile};
+use anyhow::{Context as _, Result, bail};
+use clap::{Arg, ArgMatches};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub(crate) fn cli() -> clap::Command {
+    let path = |name| Arg::new(name).value_parser(clap::value_parser!(PathBuf));
+    clap::Command::new("convert_profile")
+        .about("Make a Linux profile from the zip of a module with DWARF, System.map and config, or from a vmlinux")
+        .arg(
+            path("source")
+                .value_name("SOURCE")
+                .help("The zip, a folder with the same files, or a vmlinux; -f before the command names it as well"),
+        )
+        .arg(path("target").value_name("OUTPUT").help("The profile to write; without it, stdout"))
+        .arg(path("output").long("output").value_name("FILE").conflicts_with("target").help("The profile to write"))
+        .arg(
+            Arg::new("profile_class")
+                .long("profile_class")
+                .value_name("CLASS")
+                .default_value("Linux")
+                .help("ProfileClass of the profile"),
+        )
+}
+
+pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
+    let positional = |name| args.get_one::<PathBuf>(name).map(PathBuf::as_path);
+    let (source, target) = match (context.globals.filename.as_deref(), positional("source"), positional("target")) {
+        (Some(source), target, None) | (None, Some(source), target) => (source, target),
+        (Some(source), _, Some(_)) => bail!("the source is given twice: -f {} and an argument", source.display()),
+        (None, None, _) => bail!(
+            "no source; give the zip of module_dwarf.ko, System.map and config, or a vmlinux: convert_profile SOURCE [OUTPUT]"
+        ),
+    };
+    let source = without_comma(source);
+    let class = args.get_one::<String>("profile_class").map_or("Linux", String::as_str);
+    let (profile, report) = dwarf::convert(&source, class)?;
+
+    match target.or(positional("output")).or(context.globals.output.as_deref()) {
+        Some(path) => write_profile(context, path, &profile)?,
+        None => {
+            let mut out = Output::open(context)?;
+            out.write_all(profile.to_rekall().as_bytes())?;
+            out.finish()?;
+        }
+    }
+    if let Some(path) = &context.globals.report {
+        let text = serde_json::to_string_pretty(&report).context("cannot print the report")?;
+        write_atomically(path, (text + "\n").as_bytes(), true)?;
+    }
+    context.note(&format!(
+        "{}: {} structs, {} enums, {} constants, {} functions from {} compilation units",
+        profile.metadata.release().unwrap_or("release unknown"),
+        report.structs,
+        report.enums,
+        report.constants,
+        report.functions,
+        report.units
+    ));
+    for loss in report.losses() {
+        context.note(&format!("  {loss}"));
+    }
+    Ok(if report.damaged_units.is_empty() { Outcome::Done } else { Outcome::SomeErrors })
+}
+
+/// Rekall's interactive shell, whose line the manual shows, had a comma between its arguments.
+fn without_comma(source: &Path) -> PathBuf {
+    let plain = source.to_str().and_then(|text| text.strip_suffix(',')).map(PathBuf::from);
+    match plain {
+        Some(plain) if !source.exists() && plain.exists() => plain,
+        _ => source.to_owned(),
+    }
+}

@@ -1,0 +1,213 @@
+//! The ELF file: architecture, debugging sections, symbols, and what tells which kernel it is.
+
+use super::{ConvertError, ConvertReport};
+use object::{
+    Architecture, Object as _, ObjectKind, ObjectSection as _, ObjectSymbol as _, RelocationKind, RelocationTarget,
+    SectionKind, SymbolKind,
+};
+use quaid_profile::{Arch, BuildId, Profile};
+use std::borrow::Cow;
+
+/// The most that a compressed section may unpack to, in bytes. `.debug_info` of a distribution's kernel has 160 MiB.
+const MAX_SECTION_BYTES: u64 = 1 << 30;
+/// The most that deflate can shrink, rounded up; zstd does not reach it on debugging information.
+const MAX_RATIO: u64 = 1100;
+/// Longer banners do not exist: the kernel prints it through a buffer of 1,024 bytes.
+const MAX_BANNER_BYTES: u64 = 4096;
+
+/// A kernel module or kernel.
+pub(super) struct Elf<'d> {
+    place: &'d str,
+    file: object::File<'d>,
+    /// Its architecture.
+    pub(super) arch: Arch,
+}
+
+/// The sections of debugging information that types need, relocated and unpacked.
+#[derive(Default)]
+pub(super) struct DebugSections<'d> {
+    pub(super) info: Cow<'d, [u8]>,
+    pub(super) abbrev: Cow<'d, [u8]>,
+    pub(super) str: Cow<'d, [u8]>,
+    pub(super) line_str: Cow<'d, [u8]>,
+    pub(super) str_offsets: Cow<'d, [u8]>,
+    pub(super) big_endian: bool,
+    pub(super) skipped_relocations: usize,
+}
+
+impl<'d> Elf<'d> {
+    /// Opens an ELF file; `place` names it in messages.
+    pub(super) fn parse(place: &'d str, bytes: &'d [u8]) -> Result<Self, ConvertError> {
+        let file = object::File::parse(bytes)
+            .map_err(|why| ConvertError::corrupt(place, format!("damaged ELF file: {why}")))?;
+        let arch = match file.architecture() {
+            Architecture::I386 => Arch::I386,
+            Architecture::X86_64 => Arch::Amd64,
+            Architecture::Arm => Arch::Arm,
+            Architecture::Aarch64 => Arch::Arm64,
+            Architecture::Mips => Arch::Mips,
+            Architecture::Riscv64 => Arch::Riscv64,
+            Architecture::S390x => Arch::S390x,
+            other => {
+                return Err(ConvertError::unsupported(
+                    place,
+                    format!("is for the architecture {other:?}, which profiles do not know"),
+                ));
+            }
+        };
+        Ok(Self { place, file, arch })
+    }
+
+    /// Its name, for messages.
+    pub(super) fn place(&self) -> &str {
+        self.place
+    }
+
+    /// Whether it is a linked kernel, not a module.
+    pub(super) fn is_kernel(&self) -> bool {
+        matches!(self.file.kind(), ObjectKind::Executable | ObjectKind::Dynamic)
+    }
+
+    /// What `uname -r` prints: the first word of a module's vermagic, the third of a kernel's banner.
+    pub(super) fn release(&self) -> Option<String> {
+        if self.is_kernel() {
+            let banner = self.banner()?;
+            return banner.strip_prefix("Linux version ")?.split(' ').next().map(str::to_owned);
+        }
+        let modinfo = self.file.section_by_name(".modinfo")?.data().ok()?;
+        let vermagic = modinfo.split(|&byte| byte == 0).find_map(|entry| entry.strip_prefix(b"vermagic="))?;
+        let release = vermagic.split(|&byte| byte == b' ').next().filter(|word| !word.is_empty())?;
+        Some(String::from_utf8_lossy(release).into_owned())
+    }
+
+    /// The text of `linux_banner` without the newline at its end; a module has none, nor has a kernel whose code was
+    /// stripped off its debugging information.
+    pub(super) fn banner(&self) -> Option<String> {
+        if !self.is_kernel() {
+            return None;
+        }
+        let address = self.file.symbol_by_name("linux_banner")?.address();
+        let section = self
+            .file
+            .sections()
+            .find(|section| address.checked_sub(section.address()).is_some_and(|offset| offset < section.size()))?;
+        let left = section.size().checked_sub(address.checked_sub(section.address())?)?;
+        let bytes = section.data_range(address, left.min(MAX_BANNER_BYTES)).ok()??;
+        let text = bytes.split(|&byte| byte == 0).next()?;
+        let text = String::from_utf8_lossy(text).trim_end().to_owned();
+        text.starts_with("Linux version ").then_some(text)
+    }
+
+    /// The kernel's build-id. That of a module is not the kernel's and is not given.
+    pub(super) fn build_id(&self) -> Option<BuildId> {
+        if self.is_kernel() { BuildId::from_bytes(self.file.build_id().ok()??) } else { None }
+    }
+
+    /// Adds the symbols of a kernel to `$CONSTANTS` and `$FUNCTIONS`, as `nm` would list them: what lies in code is a
+    /// function. Of several symbols with one name the highest address is kept, as [`super::system_map`] does.
+    pub(super) fn add_symbols(&self, profile: &mut Profile, report: &mut ConvertReport) -> Result<(), ConvertError> {
+        for symbol in self.file.symbols() {
+            if symbol.is_undefined() || matches!(symbol.kind(), SymbolKind::File | SymbolKind::Section) {
+                continue;
+            }
+            let Ok(name) = symbol.name_bytes() else { continue };
+            if name.is_empty() || name.starts_with(b".L") {
+                continue;
+            }
+            let code = symbol
+                .section_index()
+                .and_then(|index| self.file.section_by_index(index).ok())
+                .is_some_and(|section| section.kind() == SectionKind::Text);
+            let symbols = if code { &mut profile.functions } else { &mut profile.constants };
+            let name = String::from_utf8_lossy(name).into_owned();
+            if let Some(other) = symbols.insert(name.clone(), symbol.address()) {
+                report.repeated_symbols += 1;
+                symbols.insert(name, symbol.address().max(other));
+            }
+        }
+        if profile.constants.is_empty() && profile.functions.is_empty() {
+            return Err(ConvertError::missing(
+                self.place,
+                "it has no symbol table (stripped); give the unstripped vmlinux, or put it into a folder together with its System.map",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The sections that describe types. Sections of a module are relocated; those of a linked kernel are final, also
+    /// where relocations are kept beside them (`--emit-relocs`).
+    pub(super) fn debug_sections(&self) -> Result<DebugSections<'d>, ConvertError> {
+        let mut sections = DebugSections { big_endian: !self.file.is_little_endian(), ..DebugSections::default() };
+        sections.info = self.section(".debug_info", &mut sections.skipped_relocations)?;
+        sections.abbrev = self.section(".debug_abbrev", &mut sections.skipped_relocations)?;
+        sections.str = self.section(".debug_str", &mut sections.skipped_relocations)?;
+        sections.line_str = self.section(".debug_line_str", &mut sections.skipped_relocations)?;
+        sections.str_offsets = self.section(".debug_str_offsets", &mut sections.skipped_relocations)?;
+        if sections.info.is_empty() {
+            let btf =
+                if self.file.section_by_name(".BTF").is_some() { " (its BTF is not read by this version)" } else { "" };
+            return Err(ConvertError::missing(
+                self.place,
+                format!(
+                    "it has no .debug_info section{btf}; give the file with debugging information, from the distribution's debug package or a build with CONFIG_DEBUG_INFO"
+                ),
+            ));
+        }
+        Ok(sections)
+    }
+
+    fn section(&self, name: &str, skipped_relocations: &mut usize) -> Result<Cow<'d, [u8]>, ConvertError> {
+        let Some(section) = self.file.section_by_name(name) else { return Ok(Cow::Borrowed(&[])) };
+        let corrupt = |why: object::Error| ConvertError::corrupt(self.place, format!("section {name}: {why}"));
+        let stored = section.compressed_data().map_err(corrupt)?;
+        let (packed, unpacked) = (stored.data.len() as u64, stored.uncompressed_size);
+        if unpacked > packed && (unpacked > MAX_SECTION_BYTES || unpacked / MAX_RATIO > packed) {
+            return Err(ConvertError::unsupported(
+                self.place,
+                format!(
+                    "section {name} says that its {packed} bytes unpack to {unpacked}; more than {MAX_SECTION_BYTES} bytes, or {MAX_RATIO} times, is not unpacked"
+                ),
+            ));
+        }
+        let mut bytes = stored.decompress().map_err(corrupt)?;
+        if self.file.kind() == ObjectKind::Relocatable {
+            for (offset, relocation) in section.relocations() {
+                if !self.relocate(bytes.to_mut(), offset, &relocation) {
+                    *skipped_relocations += 1;
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Patches one place; `false` when the relocation is of a kind that debugging information does not use.
+    fn relocate(&self, bytes: &mut [u8], offset: u64, relocation: &object::Relocation) -> bool {
+        let target = match relocation.target() {
+            RelocationTarget::Symbol(index) => self.file.symbol_by_index(index).map(|symbol| symbol.address()).ok(),
+            RelocationTarget::Absolute => Some(0),
+            _ => None,
+        };
+        let width = usize::from(relocation.size() / 8);
+        let place = usize::try_from(offset).ok().and_then(|start| bytes.get_mut(start..start.checked_add(width)?));
+        let (Some(target), Some(place), RelocationKind::Absolute, 1..=8) = (target, place, relocation.kind(), width)
+        else {
+            return false;
+        };
+        let little = self.file.is_little_endian();
+        let mut value = target.wrapping_add_signed(relocation.addend());
+        if relocation.has_implicit_addend() {
+            // REL, as on i386: the addend stands where the value goes.
+            let number = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+            value = value.wrapping_add(if little {
+                place.iter().rev().fold(0, number)
+            } else {
+                place.iter().fold(0, number)
+            });
+        }
+        for (index, byte) in place.iter_mut().enumerate() {
+            let shift = 8 * if little { index } else { width - 1 - index };
+            *byte = (value >> shift) as u8;
+        }
+        true
+    }
+}

@@ -1,0 +1,70 @@
+//! The kernel's configuration: lines `CONFIG_NAME=value` (Documentation/kbuild/kconfig-language in the kernel's tree).
+
+use super::ConvertReport;
+use quaid_profile::Profile;
+
+/// Adds the options of a config file to `$CONFIG`: names with their `CONFIG_`, values without quotes. An option that
+/// "is not set" stands in a comment and is absent.
+pub(super) fn read(text: &[u8], profile: &mut Profile, report: &mut ConvertReport) {
+    for line in text.split(|&byte| byte == b'\n') {
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match line.split_once('=') {
+            Some((name, value)) if name.starts_with("CONFIG_") => {
+                profile.config.insert(name.to_owned(), unquote(value));
+            }
+            _ => report.bad_config_lines += 1,
+        }
+    }
+}
+
+/// Whether `text` begins as a config file does.
+pub(super) fn looks_like(text: &[u8]) -> bool {
+    let mut lines = text.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    lines.any(|line| line.starts_with(b"CONFIG_") || line.starts_with(b"# CONFIG_"))
+}
+
+/// The value of a quoted text, in which Kconfig puts a backslash before `"` and `\`; other values as they are.
+fn unquote(value: &str) -> String {
+    let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return value.to_owned();
+    };
+    let mut plain = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        plain.extend(if c == '\\' { chars.next() } else { Some(c) });
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_keep_their_equals_signs_and_lose_their_quotes() {
+        let mut profile = Profile::default();
+        let mut report = ConvertReport::default();
+        let text = br#"#
+# Linux/x86 6.1.192 Kernel Configuration
+#
+CONFIG_CMDLINE="root=/dev/sda1 say=\"a\\b\""
+CONFIG_SMP=y
+# CONFIG_DEBUG_FS is not set
+CONFIG_EMPTY=""
+CONFIG_NR_CPUS=64
+stray
+"#;
+        assert!(looks_like(text));
+        read(text, &mut profile, &mut report);
+        let got: Vec<_> = profile.config.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+        assert_eq!(
+            got,
+            [r#"CONFIG_CMDLINE:root=/dev/sda1 say="a\b""#, "CONFIG_EMPTY:", "CONFIG_NR_CPUS:64", "CONFIG_SMP:y"]
+        );
+        assert_eq!(report.bad_config_lines, 1);
+    }
+}

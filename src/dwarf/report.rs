@@ -1,0 +1,93 @@
+//! What a conversion found and what it could not represent.
+
+use serde::Serialize;
+
+/// Counts of one conversion. Everything that the profile does not say although the source did is counted here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ConvertReport {
+    /// Structs, unions and classes in the profile.
+    pub structs: usize,
+    /// Enumerations in the profile.
+    pub enums: usize,
+    /// Data symbols and absolute constants in the profile.
+    pub constants: usize,
+    /// Functions in the profile.
+    pub functions: usize,
+    /// Compilation units read.
+    pub units: usize,
+    /// Units that were not read to their end because their DWARF is damaged: file offset in `.debug_info` and reason.
+    pub damaged_units: Vec<String>,
+    /// Units written in Rust, whose types are left out: their names collide with those of C.
+    pub rust_units: usize,
+    /// Units whose types are in another file (split DWARF, `.dwo`).
+    pub split_units: usize,
+    /// Types of which the units know several layouts under one name. The layout that most units use is kept.
+    pub other_layouts: Vec<OtherLayouts>,
+    /// Members that are left out, as "struct.member: reason"; at most [`MAX_LISTED`], see `skipped_members`.
+    pub skipped: Vec<String>,
+    /// Number of members that are left out.
+    pub skipped_members: usize,
+    /// References to types that lead nowhere: to a type unit, to a supplementary file, outside the file, or in a circle.
+    pub unresolved_types: usize,
+    /// Relocations of a kind that debugging information does not use; the places they patch are wrong.
+    pub skipped_relocations: usize,
+    /// Symbols of whose name there are several; the one with the highest address is kept.
+    pub repeated_symbols: usize,
+    /// Lines of the System.map that are no symbol.
+    pub bad_system_map_lines: usize,
+    /// Lines of the config file that are no option.
+    pub bad_config_lines: usize,
+}
+
+/// How many texts a list of the report holds; the counts beside it are complete.
+pub(super) const MAX_LISTED: usize = 1000;
+
+/// A type with several layouts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OtherLayouts {
+    /// Its name.
+    pub name: String,
+    /// Number of units that have the layout that is kept.
+    pub kept_by_units: u64,
+    /// Number of layouts that are not kept.
+    pub others: usize,
+}
+
+impl ConvertReport {
+    pub(super) fn skip_member(&mut self, path: &str, why: &str) {
+        self.skipped_members += 1;
+        if self.skipped.len() < MAX_LISTED {
+            self.skipped.push(format!("{path}: {why}"));
+        }
+    }
+
+    /// What the profile lacks, a line each; empty when nothing is missing.
+    pub fn losses(&self) -> Vec<String> {
+        let counts = [
+            (self.damaged_units.len(), "compilation units are damaged and were read in part"),
+            (self.rust_units, "compilation units written in Rust were left out"),
+            (self.split_units, "compilation units have their types in .dwo files (split DWARF), which are not read"),
+            (self.other_layouts.len(), "type names have several layouts; of each the most used one was kept"),
+            (self.skipped_members, "members were left out"),
+            (self.unresolved_types, "references to types lead nowhere"),
+            (self.skipped_relocations, "relocations of an unknown kind were not applied"),
+            (self.repeated_symbols, "symbols share their name with another one, and the last address was kept"),
+            (self.bad_system_map_lines, "lines of System.map are no symbol"),
+            (self.bad_config_lines, "lines of the config file are no option"),
+        ];
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+    }
+
+    /// Why a source gave no types at all, and what to do.
+    pub(super) fn why_no_types(&self) -> String {
+        if self.split_units > 0 {
+            "its types are in .dwo files (split DWARF), which are not read; build with CONFIG_DEBUG_INFO_SPLIT off"
+                .to_owned()
+        } else if let Some(unit) = self.damaged_units.first() {
+            format!("no type could be read; the DWARF is damaged: {unit}")
+        } else {
+            "its debugging information has no types; build with CONFIG_DEBUG_INFO on and CONFIG_DEBUG_INFO_REDUCED off"
+                .to_owned()
+        }
+    }
+}

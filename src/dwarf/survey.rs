@@ -1,0 +1,405 @@
+//! One walk over all units: which types, enumerations and variables there are, and where the best definition of each is.
+//!
+//! A kernel has thousands of units, and each repeats the headers' types: 935,000 definitions of 10,000 structs in a
+//! distribution's kernel. So nothing is built here. Definitions of one name are told apart by a fingerprint of their
+//! layout (sizes, names and offsets of members, labels and values), and the place of the first of each is kept.
+
+use super::report::{ConvertReport, MAX_LISTED, OtherLayouts};
+use super::units::{Place, Slice, Unit, Units, byte_offset, is_aggregate};
+use gimli::{Abbreviation, DwAte, EntriesRaw};
+use quaid_profile::{BaseKind, BaseType};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hasher};
+
+/// Definitions nested deeper than this are left out. C has no limit, but a hostile file could nest as deep as it is
+/// long, and each level reads its own members again.
+const MAX_NESTING: usize = 64;
+
+/// What the units define. Names are as in the file.
+#[derive(Default)]
+pub(super) struct Survey<'d> {
+    /// Structs, unions and classes by tag or, where they have none, by typedef.
+    pub(super) aggregates: BTreeMap<&'d [u8], Place>,
+    /// Enumerations, by tag or typedef.
+    pub(super) enums: BTreeMap<&'d [u8], Place>,
+    /// Enumerations without either, by their first label. Several may have it in common: the most used one comes first.
+    pub(super) nameless_enums: BTreeMap<&'d [u8], Vec<Place>>,
+    /// Native types.
+    pub(super) base_types: BTreeMap<&'d [u8], BaseType>,
+    /// Variables outside functions, and the place of the type of each.
+    pub(super) variables: BTreeMap<&'d [u8], Place>,
+}
+
+/// The definitions of one kind: by name and layout, how many there are and where the first one is.
+#[derive(Default)]
+struct Definitions<'d>(HashMap<(&'d [u8], u64), (u64, Place)>);
+
+impl<'d> Definitions<'d> {
+    fn add(&mut self, name: &'d [u8], fingerprint: u64, place: Place) {
+        self.0.entry((name, fingerprint)).or_insert((0, place)).0 += 1;
+    }
+
+    /// By name, the definitions with their counts; the most used one comes first, of equals the first in the file.
+    fn ranked(self) -> BTreeMap<&'d [u8], Vec<(u64, Place)>> {
+        let mut names: BTreeMap<&[u8], Vec<(u64, Place)>> = BTreeMap::new();
+        for ((name, _), definition) in self.0 {
+            names.entry(name).or_default().push(definition);
+        }
+        for definitions in names.values_mut() {
+            definitions.sort_unstable_by_key(|&(count, place)| (std::cmp::Reverse(count), place));
+        }
+        names
+    }
+
+    /// The most used definition of each name; the others are told.
+    fn most_used(self, report: &mut ConvertReport) -> BTreeMap<&'d [u8], Place> {
+        let mut kept = BTreeMap::new();
+        for (name, definitions) in self.ranked() {
+            let Some(&(count, place)) = definitions.first() else { continue };
+            kept.insert(name, place);
+            if definitions.len() > 1 {
+                let name = String::from_utf8_lossy(name).into_owned();
+                report.other_layouts.push(OtherLayouts { name, kept_by_units: count, others: definitions.len() - 1 });
+            }
+        }
+        kept
+    }
+}
+
+/// What all units together gave.
+#[derive(Default)]
+struct Found<'d> {
+    aggregates: Definitions<'d>,
+    enums: Definitions<'d>,
+    nameless_enums: Definitions<'d>,
+    base_types: BTreeMap<&'d [u8], BaseType>,
+    /// Whether the variable is defined there or only declared, and the place of its type.
+    variables: HashMap<&'d [u8], (bool, Place)>,
+}
+
+impl<'d> Survey<'d> {
+    /// Walks all units. A damaged unit is told, and read up to the damage.
+    pub(super) fn of(units: &Units<'d>, report: &mut ConvertReport) -> Self {
+        let mut found = Found::default();
+        report.skipped_relocations = units.skipped_relocations;
+        report.damaged_units.extend(units.cut.clone());
+        for number in 0..units.len() {
+            let result = units.open(number).and_then(|unit| {
+                if unit.language == Some(gimli::DW_LANG_Rust) {
+                    report.rust_units += 1;
+                    return Ok(());
+                }
+                report.split_units += usize::from(unit.split);
+                UnitWalk::new(units, &unit, &mut found).run()
+            });
+            match result {
+                Err(why) if report.damaged_units.len() < MAX_LISTED => {
+                    report.damaged_units.push(format!("unit {number}: {why}"))
+                }
+                _ => report.units += 1,
+            }
+        }
+        let aggregates = found.aggregates.most_used(report);
+        let enums = found.enums.most_used(report);
+        let nameless = found.nameless_enums.ranked();
+        Self {
+            aggregates,
+            enums,
+            nameless_enums: nameless
+                .into_iter()
+                .map(|(label, all)| (label, all.into_iter().map(|(_, place)| place).collect()))
+                .collect(),
+            base_types: found.base_types,
+            variables: found.variables.into_iter().map(|(name, (_, place))| (name, place)).collect(),
+        }
+    }
+}
+
+/// A struct or enumeration whose children are being read.
+struct Open<'d> {
+    depth: isize,
+    offset: usize,
+    name: Option<&'d [u8]>,
+    enumeration: bool,
+    declaration: bool,
+    layout: DefaultHasher,
+    first_label: Option<&'d [u8]>,
+}
+
+/// A struct or enumeration without a tag, until the unit's typedefs are known.
+struct Nameless<'d> {
+    offset: usize,
+    fingerprint: u64,
+    enumeration: bool,
+    first_label: Option<&'d [u8]>,
+    has_typedef: bool,
+}
+
+struct UnitWalk<'w, 'd> {
+    units: &'w Units<'d>,
+    unit: &'w Unit<'d>,
+    found: &'w mut Found<'d>,
+    open: Vec<Open<'d>>,
+    nameless: Vec<Nameless<'d>>,
+    /// Typedefs and the DIE that each names.
+    typedefs: Vec<(&'d [u8], Place)>,
+    /// Declarations of variables, in file order.
+    declared: Vec<(usize, &'d [u8])>,
+    /// Definitions that refer to their declaration, and the type that they complete it with.
+    completed: Vec<(Place, Place)>,
+}
+
+/// The attributes that the walk looks at.
+#[derive(Default)]
+struct Attributes<'d> {
+    name: Option<&'d [u8]>,
+    byte_size: u64,
+    location: u64,
+    bit_size: u64,
+    bit_offset: u64,
+    value: u64,
+    encoding: Option<DwAte>,
+    ty: Option<Place>,
+    specification: Option<Place>,
+    declaration: bool,
+    defined: bool,
+    big_endian: Option<bool>,
+}
+
+impl<'w, 'd> UnitWalk<'w, 'd> {
+    fn new(units: &'w Units<'d>, unit: &'w Unit<'d>, found: &'w mut Found<'d>) -> Self {
+        Self {
+            units,
+            unit,
+            found,
+            open: Vec::new(),
+            nameless: Vec::new(),
+            typedefs: Vec::new(),
+            declared: Vec::new(),
+            completed: Vec::new(),
+        }
+    }
+
+    fn run(mut self) -> gimli::Result<()> {
+        let result = self.walk();
+        if result.is_ok() {
+            while let Some(open) = self.open.pop() {
+                self.close(open);
+            }
+        }
+        self.name_by_typedefs();
+        self.complete_variables();
+        result
+    }
+
+    fn walk(&mut self) -> gimli::Result<()> {
+        let mut entries = self.unit.header.entries_raw(&self.unit.abbreviations, None)?;
+        // Depth of the function that the walk is in: its variables have no address that a profile could name.
+        let mut function = None;
+        while !entries.is_empty() {
+            let offset = entries.next_offset().0;
+            let depth = entries.next_depth();
+            let Some(abbreviation) = entries.read_abbreviation()? else { continue };
+            while self.open.last().is_some_and(|open| open.depth >= depth) {
+                if let Some(open) = self.open.pop() {
+                    self.close(open);
+                }
+            }
+            if function.is_some_and(|outer| depth <= outer) {
+                function = None;
+            }
+            match abbreviation.tag() {
+                tag if is_aggregate(tag) || tag == gimli::DW_TAG_enumeration_type => {
+                    let attributes = self.read(&mut entries, abbreviation)?;
+                    let mut layout = DefaultHasher::new();
+                    layout.write_u16(tag.0);
+                    layout.write_u64(attributes.byte_size);
+                    let enumeration = tag == gimli::DW_TAG_enumeration_type;
+                    let Attributes { name, declaration, .. } = attributes;
+                    if self.open.len() < MAX_NESTING {
+                        self.open.push(Open {
+                            depth,
+                            offset,
+                            name,
+                            enumeration,
+                            declaration,
+                            layout,
+                            first_label: None,
+                        });
+                    }
+                }
+                gimli::DW_TAG_member => {
+                    let attributes = self.read(&mut entries, abbreviation)?;
+                    if let Some(open) = self.open.last_mut().filter(|open| open.depth + 1 == depth) {
+                        open.layout.write(attributes.name.unwrap_or_default());
+                        open.layout.write_u64(attributes.location);
+                        open.layout.write_u64(attributes.bit_offset);
+                        open.layout.write_u64(attributes.bit_size);
+                    }
+                }
+                gimli::DW_TAG_enumerator => {
+                    let attributes = self.read(&mut entries, abbreviation)?;
+                    if let Some(open) = self.open.last_mut().filter(|open| open.depth + 1 == depth) {
+                        open.layout.write(attributes.name.unwrap_or_default());
+                        open.layout.write_u64(attributes.value);
+                        open.first_label = open.first_label.or(attributes.name);
+                    }
+                }
+                gimli::DW_TAG_typedef => {
+                    let attributes = self.read(&mut entries, abbreviation)?;
+                    if let (Some(name), Some(target)) = (attributes.name, attributes.ty) {
+                        self.typedefs.push((name, target));
+                    }
+                }
+                gimli::DW_TAG_base_type => {
+                    let attributes = self.read(&mut entries, abbreviation)?;
+                    if let Some(name) = attributes.name {
+                        let base = base_type(&attributes, self.unit.big_endian);
+                        self.found.base_types.entry(name).or_insert(base);
+                    }
+                }
+                gimli::DW_TAG_variable if function.is_none() => {
+                    let attributes = self.read(&mut entries, abbreviation)?;
+                    self.add_variable(offset, &attributes);
+                }
+                tag => {
+                    if tag == gimli::DW_TAG_subprogram && function.is_none() {
+                        function = Some(depth);
+                    }
+                    entries.skip_attributes(abbreviation.attributes())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        entries: &mut EntriesRaw<'_, Slice<'d>>,
+        abbreviation: &Abbreviation,
+    ) -> gimli::Result<Attributes<'d>> {
+        let mut found = Attributes::default();
+        for &spec in abbreviation.attributes() {
+            let attribute = entries.read_attribute_inline(spec)?;
+            // The raw value, because the meaning that gimli would look up by the attribute's name is known here.
+            let value = attribute.raw_value();
+            match attribute.name() {
+                gimli::DW_AT_name => found.name = self.units.text(self.unit, &value),
+                gimli::DW_AT_byte_size => found.byte_size = value.udata_value().unwrap_or_default(),
+                gimli::DW_AT_data_member_location => found.location = byte_offset(&value).unwrap_or_default(),
+                gimli::DW_AT_bit_size => found.bit_size = value.udata_value().unwrap_or_default(),
+                gimli::DW_AT_bit_offset | gimli::DW_AT_data_bit_offset => {
+                    found.bit_offset = value.udata_value().unwrap_or_default()
+                }
+                gimli::DW_AT_const_value => {
+                    found.value =
+                        value.sdata_value().map(i64::cast_unsigned).or(value.udata_value()).unwrap_or_default()
+                }
+                gimli::DW_AT_encoding => found.encoding = value.u8_value().map(DwAte),
+                gimli::DW_AT_type => found.ty = self.units.target(self.unit.number, &value),
+                gimli::DW_AT_specification => found.specification = self.units.target(self.unit.number, &value),
+                gimli::DW_AT_declaration => found.declaration = matches!(value, gimli::AttributeValue::Flag(true)),
+                gimli::DW_AT_location => found.defined = true,
+                gimli::DW_AT_endianity => {
+                    found.big_endian = value.u8_value().map(|end| gimli::DwEnd(end) == gimli::DW_END_big)
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    fn close(&mut self, open: Open<'d>) {
+        if open.declaration {
+            return;
+        }
+        let fingerprint = open.layout.finish();
+        let place = Place { unit: self.unit.number, offset: open.offset };
+        match open.name {
+            Some(name) if open.enumeration => self.found.enums.add(name, fingerprint, place),
+            Some(name) => self.found.aggregates.add(name, fingerprint, place),
+            None => self.nameless.push(Nameless {
+                offset: open.offset,
+                fingerprint,
+                enumeration: open.enumeration,
+                first_label: open.first_label,
+                has_typedef: false,
+            }),
+        }
+    }
+
+    /// A struct, union or enumeration without a tag goes by the typedefs that name it directly.
+    fn name_by_typedefs(&mut self) {
+        self.nameless.sort_unstable_by_key(|nameless| nameless.offset);
+        for &(name, target) in &self.typedefs {
+            let Ok(at) = self.nameless.binary_search_by_key(&target.offset, |nameless| nameless.offset) else {
+                continue;
+            };
+            let Some(nameless) = self.nameless.get_mut(at).filter(|_| target.unit == self.unit.number) else {
+                continue;
+            };
+            nameless.has_typedef = true;
+            let definitions = if nameless.enumeration { &mut self.found.enums } else { &mut self.found.aggregates };
+            definitions.add(name, nameless.fingerprint, target);
+        }
+        for nameless in &self.nameless {
+            if let (true, false, Some(label)) = (nameless.enumeration, nameless.has_typedef, nameless.first_label) {
+                let place = Place { unit: self.unit.number, offset: nameless.offset };
+                self.found.nameless_enums.add(label, nameless.fingerprint, place);
+            }
+        }
+    }
+
+    fn add_variable(&mut self, offset: usize, attributes: &Attributes<'d>) {
+        if let (Some(name), Some(ty)) = (attributes.name, attributes.ty) {
+            note_variable(self.found, name, attributes.defined, ty);
+            if attributes.declaration {
+                self.declared.push((offset, name));
+            }
+        } else if let (Some(declaration), Some(ty)) = (attributes.specification, attributes.ty) {
+            self.completed.push((declaration, ty));
+        }
+    }
+
+    /// `extern int x[]; int x[4];`: the second DIE has the type, the first one the name.
+    fn complete_variables(&mut self) {
+        for &(declaration, ty) in &self.completed {
+            let at = self.declared.binary_search_by_key(&declaration.offset, |&(offset, _)| offset);
+            let declared =
+                at.ok().and_then(|at| self.declared.get(at)).filter(|_| declaration.unit == self.unit.number);
+            if let Some(&(_, name)) = declared {
+                note_variable(self.found, name, true, ty);
+            }
+        }
+    }
+}
+
+/// The type of a definition is better than that of a declaration; of equals the first one is kept.
+fn note_variable<'d>(found: &mut Found<'d>, name: &'d [u8], defined: bool, ty: Place) {
+    let known = found.variables.entry(name).or_insert((defined, ty));
+    if defined && !known.0 {
+        *known = (true, ty);
+    }
+}
+
+fn base_type(attributes: &Attributes<'_>, file_is_big_endian: bool) -> BaseType {
+    let (kind, signed) = match attributes.encoding.unwrap_or(gimli::DW_ATE_unsigned) {
+        gimli::DW_ATE_boolean => (BaseKind::Bool, false),
+        gimli::DW_ATE_signed_char => (BaseKind::Char, true),
+        gimli::DW_ATE_unsigned_char | gimli::DW_ATE_UTF | gimli::DW_ATE_UCS | gimli::DW_ATE_ASCII => {
+            (BaseKind::Char, false)
+        }
+        gimli::DW_ATE_float
+        | gimli::DW_ATE_complex_float
+        | gimli::DW_ATE_imaginary_float
+        | gimli::DW_ATE_decimal_float => (BaseKind::Float, true),
+        gimli::DW_ATE_signed | gimli::DW_ATE_signed_fixed => (BaseKind::Int, true),
+        _ => (BaseKind::Int, false),
+    };
+    BaseType {
+        size: attributes.byte_size,
+        signed,
+        kind,
+        big_endian: attributes.big_endian.unwrap_or(file_is_big_endian),
+    }
+}

@@ -1,0 +1,530 @@
+//! Builds the model of the types that the survey kept.
+//!
+//! Names: typedefs, const, volatile, restrict and atomic are transparent. A struct, union or enumeration without a tag
+//! goes by the typedef through which it is reached; without one it is named by its place in the source, `parent.member`
+//! (of a variable `.variable`), so that its name stays when the compiler or an unrelated header changes. A member
+//! without a name is `u1`, `u2`, ... in order, as in Rekall.
+
+use super::elf::Elf;
+use super::survey::Survey;
+use super::units::{Entry, Place, Unit, Units, byte_offset, is_aggregate};
+use super::{ConvertError, ConvertReport};
+use gimli::AttributeValue;
+use quaid_profile::{BaseType, Enum, Member, Profile, Struct, StructKind, Type};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+/// How many references are followed from a member to the type at the end. Real ones need less than ten; a circle has
+/// no end.
+const MAX_DEPTH: u32 = 64;
+/// How many parts all types together may have. A distribution's kernel has two million; function types that refer to
+/// each other could have 2^64.
+const MAX_PARTS: usize = 1 << 26;
+/// How many opened units are kept for references between units.
+const OPEN_UNITS: usize = 16;
+
+/// Adds the surveyed types to `profile`, and the types of those variables whose symbols it has.
+pub(super) fn build<'d>(
+    units: &Units<'d>,
+    survey: Survey<'d>,
+    elf: &Elf<'_>,
+    profile: &mut Profile,
+    report: &mut ConvertReport,
+) -> Result<(), ConvertError> {
+    profile.base_types = survey.base_types.iter().map(|(name, base)| (text(name), base.clone())).collect();
+    let mut builder = Builder {
+        units,
+        profile,
+        report,
+        elf,
+        open: Vec::new(),
+        names: HashMap::new(),
+        waiting: Vec::new(),
+        labels: HashSet::new(),
+        parts_left: MAX_PARTS,
+    };
+
+    // In file order, so that each unit is opened once, and a type that several reach is always named by the same one.
+    let mut aggregates: Vec<_> = survey.aggregates.iter().map(|(name, &place)| (place, text(name))).collect();
+    aggregates.sort_unstable();
+    for (place, name) in aggregates {
+        builder.aggregate(place, &name)?;
+    }
+    let mut enums: Vec<_> = survey.enums.iter().map(|(name, &place)| (place, text(name))).collect();
+    enums.sort_unstable();
+    for (place, name) in enums {
+        builder.enumeration(place, &name)?;
+    }
+    for (name, &place) in &survey.variables {
+        let name = text(name);
+        if builder.profile.constants.contains_key(&name) {
+            let ty = builder.type_at(place, &format!(".{name}"), 0)?;
+            builder.profile.constant_types.insert(name, ty);
+            builder.finish_waiting()?;
+        }
+    }
+    for (label, places) in survey.nameless_enums {
+        builder.nameless_enums(&text(label), &places)?;
+    }
+    Ok(())
+}
+
+fn text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
+struct Builder<'b, 'd> {
+    units: &'b Units<'d>,
+    profile: &'b mut Profile,
+    report: &'b mut ConvertReport,
+    elf: &'b Elf<'b>,
+    /// The units opened last; the newest is at the end.
+    open: Vec<Rc<Unit<'d>>>,
+    /// Names given to types that have none.
+    names: HashMap<Place, String>,
+    /// Structs without a name that were met and are still to be built.
+    waiting: Vec<(Place, String)>,
+    /// Values of the enumerations named by the member that has them.
+    labels: HashSet<Vec<(String, i128)>>,
+    parts_left: usize,
+}
+
+impl<'d> Builder<'_, 'd> {
+    fn too_large(&self) -> ConvertError {
+        ConvertError::unsupported(
+            self.elf.place(),
+            format!("its types have more than {MAX_PARTS} parts, as no real kernel's have"),
+        )
+    }
+
+    fn spend(&mut self, parts: usize) -> Result<(), ConvertError> {
+        self.parts_left = self.parts_left.checked_sub(parts).ok_or_else(|| self.too_large())?;
+        Ok(())
+    }
+
+    fn unit(&mut self, number: usize) -> Result<Option<Rc<Unit<'d>>>, ConvertError> {
+        if let Some(unit) = self.open.iter().rev().find(|unit| unit.number == number) {
+            return Ok(Some(Rc::clone(unit)));
+        }
+        let Ok(unit) = self.units.open(number).map(Rc::new) else { return Ok(None) };
+        self.spend(1 + unit.table_bytes / 16)?;
+        if self.open.len() == OPEN_UNITS {
+            self.open.remove(0);
+        }
+        self.open.push(Rc::clone(&unit));
+        Ok(Some(unit))
+    }
+
+    /// The DIE at `place` with its unit; what cannot be read is counted.
+    fn entry(&mut self, place: Place) -> Result<Option<(Rc<Unit<'d>>, Entry<'d>)>, ConvertError> {
+        self.spend(1)?;
+        let unit = self.unit(place.unit)?;
+        let found = unit.and_then(|unit| unit.entry(place.offset).ok().map(|entry| (unit, entry)));
+        self.report.unresolved_types += usize::from(found.is_none());
+        Ok(found)
+    }
+
+    /// Builds the struct, union or class at `place` under `name`, and those without a name in it.
+    fn aggregate(&mut self, place: Place, name: &str) -> Result<(), ConvertError> {
+        self.waiting.push((place, name.to_owned()));
+        self.finish_waiting()
+    }
+
+    fn finish_waiting(&mut self) -> Result<(), ConvertError> {
+        while let Some((place, name)) = self.waiting.pop() {
+            let Some((unit, entry)) = self.entry(place)? else { continue };
+            let structure = self.structure(&unit, &entry, &name)?;
+            self.profile.structs.insert(name, structure);
+        }
+        Ok(())
+    }
+
+    fn structure(&mut self, unit: &Rc<Unit<'d>>, entry: &Entry<'d>, name: &str) -> Result<Struct, ConvertError> {
+        let kind = match entry.tag() {
+            gimli::DW_TAG_union_type => StructKind::Union,
+            gimli::DW_TAG_class_type => StructKind::Class,
+            _ => StructKind::Struct,
+        };
+        let mut structure =
+            Struct { size: unsigned(entry, gimli::DW_AT_byte_size).unwrap_or_default(), kind, ..Struct::default() };
+        let children = match unit.children(entry.offset().0) {
+            Ok(children) => children,
+            Err(why) => {
+                self.report.skip_member(name, &format!("its members cannot be read: {why}"));
+                return Ok(structure);
+            }
+        };
+        let given: HashSet<&[u8]> = children.iter().filter_map(|child| self.name_of(unit, child)).collect();
+        let mut number = 0;
+        for child in &children {
+            if child.tag() == gimli::DW_TAG_inheritance {
+                self.report.skip_member(name, "base classes are not represented");
+            }
+            // A declaration is a static member of a class: it is not in the struct.
+            if child.tag() != gimli::DW_TAG_member || flag(child, gimli::DW_AT_declaration) {
+                continue;
+            }
+            let known = self.name_of(unit, child);
+            let member_name = known.map_or_else(
+                || loop {
+                    number += 1;
+                    let free = format!("u{number}");
+                    if !given.contains(free.as_bytes()) {
+                        break free;
+                    }
+                },
+                text,
+            );
+            let path = format!("{name}.{member_name}");
+            match self.member(unit, child, &path)? {
+                Ok(member) => {
+                    if structure.members.insert(member_name, Member { anonymous: known.is_none(), ..member }).is_some()
+                    {
+                        self.report.skip_member(&path, "another member of the same name follows");
+                    }
+                }
+                Err(why) => self.report.skip_member(&path, why),
+            }
+        }
+        Ok(structure)
+    }
+
+    /// A member, or why it cannot be represented.
+    fn member(
+        &mut self,
+        unit: &Rc<Unit<'d>>,
+        entry: &Entry<'d>,
+        path: &str,
+    ) -> Result<Result<Member, &'static str>, ConvertError> {
+        let offset = match entry.attr_value(gimli::DW_AT_data_member_location) {
+            None => 0,
+            Some(value) => match byte_offset(&value) {
+                Some(offset) => offset,
+                None => return Ok(Err("its offset is computed at run time")),
+            },
+        };
+        let ty = self.type_of(unit, entry, path, 0)?;
+        let Some(bits) = unsigned(entry, gimli::DW_AT_bit_size) else {
+            return Ok(Ok(Member { offset, ty, anonymous: false }));
+        };
+        let declared = self.storage_bytes(unit, entry)?;
+        Ok(bit_field(entry, offset, bits, declared, unit.big_endian)
+            .map(|(offset, start)| Member {
+                offset,
+                ty: Type::BitField { start, end: start.saturating_add(bits), target: Box::new(ty) },
+                anonymous: false,
+            })
+            .ok_or("its bits lie outside every storage unit"))
+    }
+
+    /// Size of the type of a bit field, in bytes.
+    fn storage_bytes(&mut self, unit: &Rc<Unit<'d>>, entry: &Entry<'d>) -> Result<Option<u64>, ConvertError> {
+        let mut next = entry.attr_value(gimli::DW_AT_type).and_then(|value| self.units.target(unit.number, &value));
+        for _ in 0..MAX_DEPTH {
+            let Some(place) = next else { break };
+            let Some((unit, entry)) = self.entry(place)? else { break };
+            if let Some(bytes) = unsigned(&entry, gimli::DW_AT_byte_size) {
+                return Ok(Some(bytes));
+            }
+            next = entry.attr_value(gimli::DW_AT_type).and_then(|value| self.units.target(unit.number, &value));
+        }
+        Ok(None)
+    }
+
+    fn name_of(&self, unit: &Unit<'d>, entry: &Entry<'d>) -> Option<&'d [u8]> {
+        self.units.text(unit, &entry.attr_value(gimli::DW_AT_name)?)
+    }
+
+    /// The type that an entry's `DW_AT_type` names; void when it has none.
+    fn type_of(
+        &mut self,
+        unit: &Rc<Unit<'d>>,
+        entry: &Entry<'d>,
+        path: &str,
+        depth: u32,
+    ) -> Result<Type, ConvertError> {
+        let Some(value) = entry.attr_value(gimli::DW_AT_type) else { return Ok(Type::Void) };
+        if let Some(place) = self.units.target(unit.number, &value) {
+            return self.type_at(place, path, depth + 1);
+        }
+        self.report.unresolved_types += 1;
+        Ok(Type::Void)
+    }
+
+    /// The type at `place`; `path` names it, should it have no name of its own.
+    fn type_at(&mut self, place: Place, path: &str, depth: u32) -> Result<Type, ConvertError> {
+        if depth > MAX_DEPTH {
+            self.report.unresolved_types += 1;
+            return Ok(Type::Void);
+        }
+        let Some((unit, entry)) = self.entry(place)? else { return Ok(Type::Void) };
+        let name = self.name_of(&unit, &entry);
+        Ok(match entry.tag() {
+            gimli::DW_TAG_base_type => name.map_or(Type::Void, |name| Type::Named(text(name))),
+            gimli::DW_TAG_unspecified_type => Type::Void,
+            tag if is_aggregate(tag) || tag == gimli::DW_TAG_enumeration_type => {
+                self.tagged(place, &unit, &entry, name, path)?
+            }
+            gimli::DW_TAG_typedef => match (name, self.nameless_target(&unit, &entry)?) {
+                (Some(name), Some((unit, target))) => self.tagged(place, &unit, &target, Some(name), path)?,
+                _ => self.type_of(&unit, &entry, path, depth)?,
+            },
+            gimli::DW_TAG_const_type
+            | gimli::DW_TAG_volatile_type
+            | gimli::DW_TAG_restrict_type
+            | gimli::DW_TAG_atomic_type
+            | gimli::DW_TAG_packed_type
+            | gimli::DW_TAG_immutable_type => self.type_of(&unit, &entry, path, depth)?,
+            gimli::DW_TAG_pointer_type | gimli::DW_TAG_reference_type | gimli::DW_TAG_rvalue_reference_type => {
+                let usual = self.elf.arch.pointer_bytes();
+                let bytes = unsigned(&entry, gimli::DW_AT_byte_size)
+                    .filter(|&bytes| bytes != usual)
+                    .and_then(|bytes| u8::try_from(bytes).ok());
+                Type::Pointer { target: Box::new(self.type_of(&unit, &entry, path, depth)?), bytes }
+            }
+            gimli::DW_TAG_array_type => {
+                let element = self.type_of(&unit, &entry, path, depth)?;
+                self.dimensions(&unit, &entry)?.into_iter().rev().fold(element, Type::array_of)
+            }
+            gimli::DW_TAG_subroutine_type => {
+                let ret = self.type_of(&unit, &entry, &format!("{path}.return"), depth)?;
+                let mut args = Vec::new();
+                for child in unit.children(place.offset).unwrap_or_default() {
+                    if child.tag() == gimli::DW_TAG_formal_parameter {
+                        args.push(self.type_of(&unit, &child, &format!("{path}.arg{}", args.len() + 1), depth)?);
+                    }
+                }
+                Type::Function { args, ret: Some(Box::new(ret)) }
+            }
+            _ => {
+                self.report.unresolved_types += 1;
+                Type::Void
+            }
+        })
+    }
+
+    /// The struct, union or enumeration without a tag that a typedef names directly.
+    fn nameless_target(
+        &mut self,
+        unit: &Rc<Unit<'d>>,
+        typedef: &Entry<'d>,
+    ) -> Result<Option<(Rc<Unit<'d>>, Entry<'d>)>, ConvertError> {
+        let Some(place) =
+            typedef.attr_value(gimli::DW_AT_type).and_then(|value| self.units.target(unit.number, &value))
+        else {
+            return Ok(None);
+        };
+        let Some((unit, target)) = self.entry(place)? else { return Ok(None) };
+        let tagged = is_aggregate(target.tag()) || target.tag() == gimli::DW_TAG_enumeration_type;
+        Ok((tagged && self.name_of(&unit, &target).is_none()).then_some((unit, target)))
+    }
+
+    /// A struct, union or enumeration by its name. One that has none is named by `path`, and built.
+    fn tagged(
+        &mut self,
+        place: Place,
+        unit: &Rc<Unit<'d>>,
+        entry: &Entry<'d>,
+        name: Option<&[u8]>,
+        path: &str,
+    ) -> Result<Type, ConvertError> {
+        let enumeration = entry.tag() == gimli::DW_TAG_enumeration_type;
+        let name = match (name, self.names.get(&place)) {
+            (Some(name), _) => text(name),
+            (None, Some(known)) => known.clone(),
+            (None, None) => {
+                self.names.insert(place, path.to_owned());
+                if enumeration {
+                    let built = self.enum_of(unit, entry, path)?;
+                    self.labels.insert(built.values.clone());
+                    self.profile.enums.insert(path.to_owned(), built);
+                } else {
+                    self.waiting.push((place, path.to_owned()));
+                }
+                path.to_owned()
+            }
+        };
+        if !enumeration {
+            return Ok(Type::Named(name));
+        }
+        let base = self.enum_base(unit, entry)?.0;
+        Ok(Type::Enum { name, base: Box::new(Type::Named(base)) })
+    }
+
+    /// The dimensions of an array, outermost first. A flexible array has 0 elements, and so has one whose length is
+    /// computed at run time.
+    fn dimensions(&mut self, unit: &Unit<'d>, array: &Entry<'d>) -> Result<Vec<u64>, ConvertError> {
+        let mut counts = Vec::new();
+        for child in unit.children(array.offset().0).unwrap_or_default() {
+            if child.tag() != gimli::DW_TAG_subrange_type {
+                continue;
+            }
+            self.spend(1)?;
+            let bound = |name| child.attr_value(name);
+            let count = match (bound(gimli::DW_AT_count), bound(gimli::DW_AT_upper_bound)) {
+                (Some(count), _) => count.udata_value(),
+                (None, Some(upper)) => {
+                    let lower = unsigned(&child, gimli::DW_AT_lower_bound).unwrap_or_default();
+                    // gcc writes the bound of `[0]` as -1, in the width of the index type.
+                    let minus_one = matches!(
+                        upper,
+                        AttributeValue::Sdata(-1) | AttributeValue::Data8(u64::MAX) | AttributeValue::Data4(u32::MAX)
+                    );
+                    if minus_one {
+                        Some(0)
+                    } else {
+                        upper.udata_value().and_then(|upper| upper.checked_sub(lower)?.checked_add(1))
+                    }
+                }
+                (None, None) => Some(0),
+            };
+            counts.push(count.unwrap_or_default());
+        }
+        if counts.is_empty() {
+            counts.push(0);
+        }
+        Ok(counts)
+    }
+
+    fn enumeration(&mut self, place: Place, name: &str) -> Result<(), ConvertError> {
+        if let Some((unit, entry)) = self.entry(place)? {
+            let built = self.enum_of(&unit, &entry, name)?;
+            self.profile.enums.insert(name.to_owned(), built);
+        }
+        Ok(())
+    }
+
+    /// Enumerations that only define labels: `enum.LABEL` by their first one, from the second on with a number.
+    fn nameless_enums(&mut self, label: &str, places: &[Place]) -> Result<(), ConvertError> {
+        let mut number = 0;
+        for &place in places {
+            if self.names.contains_key(&place) {
+                continue;
+            }
+            let Some((unit, entry)) = self.entry(place)? else { continue };
+            let name = format!("enum.{label}");
+            let built = self.enum_of(&unit, &entry, &name)?;
+            if self.labels.contains(&built.values) {
+                continue;
+            }
+            number += 1;
+            self.profile.enums.insert(if number == 1 { name } else { format!("{name}.{number}") }, built);
+        }
+        Ok(())
+    }
+
+    fn enum_of(&mut self, unit: &Rc<Unit<'d>>, entry: &Entry<'d>, name: &str) -> Result<Enum, ConvertError> {
+        let (base, size, signed) = self.enum_base(unit, entry)?;
+        let mut values: Vec<(String, i128)> = Vec::new();
+        let mut known = HashSet::new();
+        for child in unit.children(entry.offset().0).unwrap_or_default() {
+            if child.tag() != gimli::DW_TAG_enumerator {
+                continue;
+            }
+            self.spend(1)?;
+            let value = child.attr_value(gimli::DW_AT_const_value).and_then(|value| enumerator(&value, size, signed));
+            match (self.name_of(unit, &child), value) {
+                (Some(label), Some(value)) if known.insert(label) => values.push((text(label), value)),
+                _ => self.report.skip_member(name, "a label without name or value, or given twice"),
+            }
+        }
+        Ok(Enum { values, base: Some(base), size: Some(size) })
+    }
+
+    /// The integer type of an enumeration, its size in bytes, and whether it is signed. gcc and clang name the type;
+    /// where they do not, the plain C type of that size and sign is meant.
+    fn enum_base(&mut self, unit: &Rc<Unit<'d>>, entry: &Entry<'d>) -> Result<(String, u64, bool), ConvertError> {
+        let size = unsigned(entry, gimli::DW_AT_byte_size);
+        if let Type::Named(name) = self.type_of(unit, entry, "", 0)?
+            && let Some(base) = self.profile.base_types.get(&name)
+        {
+            return Ok((name, size.unwrap_or(base.size), base.signed));
+        }
+        let size = size.unwrap_or(4);
+        let negative = |child: &Entry<'d>| matches!(child.attr_value(gimli::DW_AT_const_value), Some(AttributeValue::Sdata(value)) if value < 0);
+        let signed = match entry.attr_value(gimli::DW_AT_encoding) {
+            Some(AttributeValue::Encoding(encoding)) => encoding == gimli::DW_ATE_signed,
+            _ => unit.children(entry.offset().0).unwrap_or_default().iter().any(negative),
+        };
+        let name = match (size, signed) {
+            (1, true) => "signed char",
+            (1, false) => "unsigned char",
+            (2, true) => "short int",
+            (2, false) => "short unsigned int",
+            (8, true) => "long long int",
+            (8, false) => "long long unsigned int",
+            (_, true) => "int",
+            (_, false) => "unsigned int",
+        };
+        self.profile
+            .base_types
+            .entry(name.to_owned())
+            .or_insert(BaseType { big_endian: unit.big_endian, ..BaseType::int(size, signed) });
+        Ok((name.to_owned(), size, signed))
+    }
+}
+
+fn unsigned(entry: &Entry<'_>, name: gimli::DwAt) -> Option<u64> {
+    entry.attr_value(name)?.udata_value()
+}
+
+fn flag(entry: &Entry<'_>, name: gimli::DwAt) -> bool {
+    matches!(entry.attr_value(name), Some(AttributeValue::Flag(true)))
+}
+
+/// An enumerator's value. Forms of fixed width do not tell the sign: the enumeration's type does.
+fn enumerator(value: &AttributeValue<super::units::Slice<'_>>, size: u64, signed: bool) -> Option<i128> {
+    let extend =
+        |value: u64, bytes: u64| if signed && bytes >= size { value.cast_signed() as i128 } else { i128::from(value) };
+    Some(match *value {
+        AttributeValue::Data1(value) => {
+            extend(if signed && size == 1 { i64::from(value.cast_signed()).cast_unsigned() } else { value.into() }, 1)
+        }
+        AttributeValue::Data2(value) => {
+            extend(if signed && size == 2 { i64::from(value.cast_signed()).cast_unsigned() } else { value.into() }, 2)
+        }
+        AttributeValue::Data4(value) => {
+            extend(if signed && size == 4 { i64::from(value.cast_signed()).cast_unsigned() } else { value.into() }, 4)
+        }
+        AttributeValue::Data8(value) => extend(value, 8),
+        AttributeValue::Udata(value) => i128::from(value),
+        // An unsigned enumeration of 8 bytes may be written with signed numbers.
+        AttributeValue::Sdata(value) if value < 0 && !signed && size == 8 => i128::from(value.cast_unsigned()),
+        AttributeValue::Sdata(value) => i128::from(value),
+        _ => return None,
+    })
+}
+
+/// Where a bit field lies: the offset of its storage unit in bytes and its first bit there, bit 0 being the least
+/// significant.
+///
+/// DWARF 4 and 5 number bits from the struct's start (`DW_AT_data_bit_offset`); DWARF 2 and 3 from the most significant
+/// bit of a storage unit (`DW_AT_bit_offset`, negative where the unit begins after the field). Both come out the same:
+/// in the unit of the declared type that is aligned to its size, as compilers lay it out, or, in a packed struct whose
+/// field crosses such a unit's end, in one that begins at the field's first byte.
+fn bit_field(
+    entry: &Entry<'_>,
+    offset: u64,
+    bits: u64,
+    declared_bytes: Option<u64>,
+    big_endian: bool,
+) -> Option<(u64, u64)> {
+    let base = i128::from(offset) * 8;
+    let stored_bytes = unsigned(entry, gimli::DW_AT_byte_size).or(declared_bytes);
+    // First bit of the field from the struct's start, in the order of memory.
+    let first = if let Some(from_start) = unsigned(entry, gimli::DW_AT_data_bit_offset) {
+        base + i128::from(from_start)
+    } else {
+        let from_top =
+            entry.attr_value(gimli::DW_AT_bit_offset).and_then(|value| value.sdata_value()).map_or(0, i128::from);
+        if big_endian { base + from_top } else { base + i128::from(stored_bytes?) * 8 - from_top - i128::from(bits) }
+    };
+    let bytes = declared_bytes.or(stored_bytes).filter(|&bytes| bytes > 0)?;
+    let first = u64::try_from(first).ok()?;
+    let width = bytes.checked_mul(8)?;
+    let aligned = first / width * width;
+    let unit = if first - aligned + bits <= width { aligned } else { first / 8 * 8 };
+    let from_unit = first - unit;
+    let start = if big_endian { width.checked_sub(from_unit.checked_add(bits)?)? } else { from_unit };
+    Some((unit / 8, start))
+}
