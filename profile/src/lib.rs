@@ -30,4 +30,7 @@ pub use model::{
     Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type,
 };
 pub use rekall::canonical_json;
-pub use source::{DirectorySource, Found, MAX_SYMLINKS, NotFound, ProfilePath, ProfileSource, Step};
+pub use source::{
+    DirectorySource, Found, LAYOUT, MAX_SYMLINKS, NotFound, ProfilePath, ProfileSource, Step, normalised_name,
+    stored_names, without_ending,
+};

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub const MAX_SYMLINKS: usize = 8;
 
 /// The folder of a repository that holds its profiles: the version of the data's layout.
-const LAYOUT: &str = "v1.0";
+pub const LAYOUT: &str = "v1.0";
 
 /// The endings under which a profile may be stored; the bytes tell the compression.
 const ENDINGS: [&str; 6] = ["", ".gz", ".xz", ".zst", ".json", ".json.xz"];
@@ -83,8 +83,8 @@ impl ProfileSource for DirectorySource {
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        for ending in ENDINGS {
-            if let Some(bytes) = self.read_file(&self.base.join(format!("{name}{ending}")))? {
+        for stored in stored_names(name) {
+            if let Some(bytes) = self.read_file(&self.base.join(stored))? {
                 return Ok(Some(bytes));
             }
         }
@@ -113,8 +113,13 @@ impl ProfileSource for DirectorySource {
     }
 }
 
+/// The spellings under which a source may store `name`, the plain one first.
+pub fn stored_names(name: &str) -> impl Iterator<Item = String> {
+    ENDINGS.iter().map(move |ending| format!("{name}{ending}"))
+}
+
 /// A stored name without the ending that says how it is stored.
-fn without_ending(name: &str) -> &str {
+pub fn without_ending(name: &str) -> &str {
     ENDINGS
         .iter()
         .rev()
@@ -247,6 +252,11 @@ impl ProfilePath {
             observe(Step::Loaded { name: name.to_owned(), place });
             return Ok(found);
         }
+        self.load_stored(name, observe)
+    }
+
+    /// As [`ProfilePath::load`], from the sources alone: a file that happens to be at the path `name` is not looked at.
+    pub fn load_stored(&self, name: &str, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
         self.follow(name, &mut Vec::new(), observe)
     }
 
@@ -283,7 +293,7 @@ impl ProfilePath {
     }
 
     fn follow(&self, name: &str, chain: &mut Vec<String>, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
-        let name = normalised(name)?;
+        let name = normalised_name(name)?;
         let looped = chain.contains(&name) || chain.len() > MAX_SYMLINKS;
         chain.push(name.clone());
         if looped {
@@ -315,7 +325,10 @@ fn existing_path(name: &str) -> Option<PathBuf> {
 }
 
 /// A name in the form that sources are asked for: `/` between parts, no layout folder, no ending, GUIDs in upper case.
-fn normalised(name: &str) -> Result<String, NotFound> {
+///
+/// # Errors
+/// [`NotFound::BadName`].
+pub fn normalised_name(name: &str) -> Result<String, NotFound> {
     let bad = |why| NotFound::BadName { name: name.to_owned(), why };
     let slashed = name.replace('\\', "/");
     let plain = slashed.strip_prefix("v1.0/").unwrap_or(&slashed);
