@@ -8,6 +8,7 @@ mod context;
 pub mod dwarf;
 mod output;
 pub mod pdb;
+pub mod repo;
 pub mod symserver;
 
 pub use context::{Context, Globals, Outcome};
