@@ -1,6 +1,9 @@
 //! End-to-end tests on the binary, on real inputs of the corpus and on fixtures made here.
 
+mod cab;
+mod fetch_pdb;
 mod linux;
 mod support;
+mod symbol_server;
 mod truth;
 mod windows;
