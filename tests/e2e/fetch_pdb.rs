@@ -436,6 +436,27 @@ fn what_cannot_be_asked_for_is_told() {
 }
 
 #[test]
+fn the_identity_of_every_real_pdb_is_the_table_s() {
+    use quaid::symserver::{VerifyError, identity};
+    let Some(table) = crate::support::corpus_text("windows/pdb/pdb-table.tsv") else { return };
+    let mut read = 0;
+    for line in table.lines().skip(1) {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let [file, format, _, guid, _, dbi_age, ..] = columns[..] else { continue };
+        let Ok(bytes) = std::fs::read(corpus("windows/pdb").expect("there").join(file)) else { continue };
+        if format == "MSF 7.00" && guid != "-" {
+            let id = identity(&bytes).unwrap_or_else(|error| panic!("{file}: {error}"));
+            let age: u32 = dbi_age.parse().expect("a number");
+            assert_eq!((id.guid_text().as_str(), id.age), (guid, age), "{file}");
+            read += 1;
+        } else {
+            assert!(matches!(identity(&bytes), Err(VerifyError::Corrupt(_) | VerifyError::Unsupported(_))), "{file}");
+        }
+    }
+    assert!(read >= 20, "{read}");
+}
+
+#[test]
 fn a_silent_server_is_given_up_after_the_stall_time_out() {
     use quaid::symserver::{DownloadError, HttpSettings, HttpTransport, Policy, Url, download};
     let server = Server::start(|_| Answer::Stall { bytes: vec![7; 1000], etag: "\"1\"", after: 100 });

@@ -2,6 +2,7 @@
 
 mod cab;
 mod fetch_pdb;
+mod http_source;
 mod linux;
 mod support;
 mod symbol_server;
