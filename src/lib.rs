@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod context;
 pub mod dwarf;
+pub mod http_source;
 mod output;
 pub mod pdb;
 pub mod repo;
