@@ -6,8 +6,10 @@ mod commands;
 mod config;
 mod context;
 pub mod dwarf;
+pub mod http_source;
 mod output;
 pub mod pdb;
+pub mod repo;
 pub mod symserver;
 
 pub use context::{Context, Globals, Outcome};

@@ -4,6 +4,7 @@ mod convert_profile;
 mod fetch_pdb;
 mod parse_pdb;
 pub(crate) mod plugin;
+mod repo;
 
 use crate::cli::with_alias;
 use crate::context::{Context, Outcome};
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Command> {
         tool(fetch_pdb::cli(), fetch_pdb::run),
         tool(parse_pdb::cli(), parse_pdb::run),
         tool(convert_profile::cli(), convert_profile::run),
+        tool(repo::cli(), repo::run),
     ];
     tools.into_iter().chain(plugin::all()).collect()
 }

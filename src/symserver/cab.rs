@@ -49,8 +49,8 @@ const MAGIC: &[u8] = b"MSCF";
 const FLAG_PREVIOUS: u16 = 1;
 const FLAG_NEXT: u16 = 2;
 const FLAG_RESERVE: u16 = 4;
+/// Methods of compression; 1 is MSZIP.
 const COMPRESSION_NONE: u16 = 0;
-const COMPRESSION_MSZIP: u16 = 1;
 const COMPRESSION_QUANTUM: u16 = 2;
 const COMPRESSION_LZX: u16 = 3;
 /// Longest name of a member in bytes, without its NUL.
@@ -79,6 +79,9 @@ pub fn expand(cabinet: &[u8], wanted: &str, limit: u64) -> Result<Expanded, CabE
         return Err(CabError::TooLarge { member: member.name.clone(), size, limit });
     }
     survey.check_data(member)?;
+    if size == 0 {
+        return Ok(Expanded { name: member.name.clone(), bytes: Vec::new() });
+    }
 
     // The decoders are others' code on hostile input: a panic in them is a damaged file, not our end.
     let decode = || -> std::io::Result<Vec<u8>> {
@@ -100,6 +103,7 @@ pub fn expand(cabinet: &[u8], wanted: &str, limit: u64) -> Result<Expanded, CabE
 struct Folder {
     first_block: u32,
     blocks: u16,
+    /// The method alone, without its parameters.
     compression: u16,
 }
 
@@ -150,7 +154,11 @@ impl<'a> Survey<'a> {
         }
         let mut folders = Vec::new();
         for _ in 0..folder_count {
-            folders.push(Folder { first_block: long(at)?, blocks: word(at + 4)?, compression: word(at + 6)? });
+            let compression = word(at + 6)? & 0xf;
+            if compression > COMPRESSION_LZX {
+                return Err(CabError::Unsupported(format!("is compressed by unknown method {compression}")));
+            }
+            folders.push(Folder { first_block: long(at)?, blocks: word(at + 4)?, compression });
             at += 8 + folder_reserve;
         }
         let mut at = long(16)? as usize;
@@ -160,6 +168,9 @@ impl<'a> Survey<'a> {
             let end = raw.iter().take(MAX_NAME + 1).position(|&b| b == 0);
             let end = end.ok_or_else(|| corrupt("the name of a member does not end"))?;
             let name = String::from_utf8_lossy(raw.get(..end).unwrap_or_default()).into_owned();
+            if name.is_empty() {
+                return Err(corrupt("a member has no name"));
+            }
             let folder = usize::from(word(at + 8)?);
             if folder >= folders.len() {
                 return Err(corrupt(format!("a member in folder {folder} of {}", folders.len())));
@@ -187,11 +198,8 @@ impl<'a> Survey<'a> {
     /// The member's compression is supported, its data blocks lie in the file, and together they declare enough bytes.
     fn check_data(&self, member: &Member) -> Result<(), CabError> {
         let folder = self.folders.get(member.folder).ok_or_else(|| corrupt("a member in no folder"))?;
-        let compression = folder.compression & 0xf;
-        match compression {
-            COMPRESSION_NONE | COMPRESSION_MSZIP | COMPRESSION_LZX => {}
-            COMPRESSION_QUANTUM => return Err(CabError::Unsupported("is compressed by Quantum".into())),
-            other => return Err(CabError::Unsupported(format!("is compressed by unknown method {other}"))),
+        if folder.compression == COMPRESSION_QUANTUM {
+            return Err(CabError::Unsupported("is compressed by Quantum".into()));
         }
         let needed = u64::from(member.offset_in_folder) + u64::from(member.size);
         let mut declared = 0u64;
@@ -201,7 +209,7 @@ impl<'a> Survey<'a> {
             let header = usize::try_from(at).map_err(|_| truncated())?;
             let packed = header.checked_add(4).and_then(|at| u16_at(self.cabinet, at)).ok_or_else(truncated)?;
             let plain = header.checked_add(6).and_then(|at| u16_at(self.cabinet, at)).ok_or_else(truncated)?;
-            if compression == COMPRESSION_NONE && packed != plain {
+            if folder.compression == COMPRESSION_NONE && packed != plain {
                 return Err(corrupt(format!("stored data block {block} declares {packed} and {plain} bytes")));
             }
             at += 8 + self.block_reserve + u64::from(packed);
@@ -210,7 +218,7 @@ impl<'a> Survey<'a> {
             }
             declared += u64::from(plain);
         }
-        if declared < needed || folder.blocks == 0 {
+        if declared < needed {
             return Err(corrupt(format!(
                 "{} needs {needed} bytes of data, its blocks declare {declared}",
                 member.name

@@ -45,9 +45,8 @@ pub enum DownloadError {
     /// The server could not be reached at all, retries included.
     #[error("{0}")]
     Unreachable(String),
-    /// The transfer was cut again and again.
-    #[error("{why}, after {received} bytes{}{}", total.map(|total| format!(" of {total}")).unwrap_or_default(),
-        if *kept { "; they are kept, and the next run goes on from there" } else { "" })]
+    /// The server was busy, or the transfer cut, again and again.
+    #[error("{why}{}", so_far(*.received, *.total, *.kept))]
     Cut {
         /// The last reason.
         why: String,
@@ -79,6 +78,15 @@ fn status_text(status: u16) -> String {
         Some(reason) => format!("{status} {reason}"),
         None => format!("status {status}"),
     }
+}
+
+fn so_far(received: u64, total: Option<u64>, kept: bool) -> String {
+    if received == 0 {
+        return String::new();
+    }
+    let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
+    let kept = if kept { "; they are kept, and the next run goes on from there" } else { "" };
+    format!(", after {received} bytes{of}{kept}")
 }
 
 /// What a download tells while it runs.

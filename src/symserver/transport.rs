@@ -163,14 +163,14 @@ fn classify(error: reqwest::Error) -> TransportError {
 fn is_tls(error: &reqwest::Error) -> bool {
     let mut next = error.source();
     while let Some(error) = next {
-        // An io::Error hides the error that it carries from its own `source`.
-        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>()
-            || carried.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
-        {
+        if error.is::<rustls::Error>() {
             return true;
         }
-        next = error.source();
+        // An io::Error hides the error that it carries from its own `source`.
+        next = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(carried) => Some(carried),
+            None => error.source(),
+        };
     }
     false
 }
@@ -178,11 +178,12 @@ fn is_tls(error: &reqwest::Error) -> bool {
 /// The reasons below reqwest's own sentence, which has only the URL again.
 fn reasons(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let mut reasons = Vec::new();
+    let mut reasons: Vec<String> = Vec::new();
     let mut next = error.source();
     while let Some(reason) = next {
         let text = reason.to_string();
-        if reasons.last() != Some(&text) {
+        // hyper's layer only says that it is the client's side.
+        if !text.starts_with("client error (") && reasons.last() != Some(&text) {
             reasons.push(text);
         }
         next = reason.source();
