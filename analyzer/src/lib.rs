@@ -5,6 +5,7 @@
 mod addr;
 mod error;
 pub mod image;
+pub mod paging;
 
 pub use addr::{Pa, Va};
 pub use error::{FaultReason, PageFault};
