@@ -5,6 +5,8 @@
 mod addr;
 mod error;
 pub mod image;
+pub mod paging;
+pub mod scan;
 
 pub use addr::{Pa, Va};
 pub use error::{FaultReason, PageFault};
