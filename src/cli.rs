@@ -205,12 +205,15 @@ fn context(args: &ArgMatches) -> Result<Context> {
 
     let mut profile_path: Vec<String> =
         args.get_many::<String>("profile_path").into_iter().flatten().cloned().collect();
+    let mut profile_path_from = "from --profile_path";
     if profile_path.is_empty()
         && let Some(list) = std::env::var_os("QUAID_PROFILE_PATH")
     {
+        profile_path_from = "from $QUAID_PROFILE_PATH";
         profile_path = std::env::split_paths(&list).map(|path| path.display().to_string()).collect();
     }
     if profile_path.is_empty() {
+        profile_path_from = "from the configuration file";
         profile_path.clone_from(&file.profile_path);
     }
 
@@ -239,6 +242,7 @@ fn context(args: &ArgMatches) -> Result<Context> {
             filename: path("filename").or(file.filename),
             profile: text("profile").or(file.profile),
             profile_path,
+            profile_path_from,
             verbose,
             debug,
             quiet: args.get_flag("quiet") || file.quiet,

@@ -26,6 +26,8 @@ pub struct Globals {
     pub profile: Option<String>,
     /// `--profile_path`: where profiles are searched, in order.
     pub profile_path: Vec<String>,
+    /// What said so: an option, a variable, the configuration file.
+    pub profile_path_from: &'static str,
     /// What is told of the steps: 0 nothing, 1 what was done (`--logging info`), 2 also what was tried (`-v`).
     pub verbose: u8,
     /// `--debug`: errors tell where they came from.

@@ -10,6 +10,7 @@ pub mod http_source;
 mod output;
 pub mod pdb;
 pub mod repo;
+pub mod sources;
 pub mod symserver;
 
 pub use context::{Context, Globals, Outcome};

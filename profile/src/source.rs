@@ -143,6 +143,13 @@ pub enum Step {
         /// The source.
         place: String,
     },
+    /// A source could not be asked, or the file could not be read; the next one is.
+    Failed {
+        /// The name.
+        name: String,
+        /// What the source said.
+        why: Error,
+    },
     /// A name was loaded. Of a Symlink it is told after its target.
     Loaded {
         /// The name.
@@ -157,6 +164,7 @@ impl fmt::Display for Step {
         match self {
             Self::Opened { place } => write!(f, "Opened {place}"),
             Self::Missing { name, place } => write!(f, "Could not find profile {name} in {place}"),
+            Self::Failed { name, why } => write!(f, "Could not read profile {name}: {why}"),
             Self::Loaded { name, place } => write!(f, "Loaded profile {name} from {place}"),
         }
     }
@@ -299,12 +307,23 @@ impl ProfilePath {
         if looped {
             return Err(NotFound::Loop { chain: chain.clone() });
         }
+        let mut failure = None;
         for source in &self.sources {
-            let Some((stored, bytes)) = find(source.as_ref(), &name)? else {
-                observe(Step::Missing { name: name.clone(), place: source.place() });
-                continue;
-            };
             let place = source.place();
+            let (stored, bytes) = match find(source.as_ref(), &name) {
+                Ok(Some(found)) => found,
+                Ok(None) => {
+                    observe(Step::Missing { name: name.clone(), place });
+                    continue;
+                }
+                // A server that is down must not hide what the next place has.
+                Err(NotFound::Unreadable(why)) => {
+                    observe(Step::Failed { name: name.clone(), why: why.clone() });
+                    failure.get_or_insert(why);
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
             observe(Step::Opened { place: format!("{place}/{stored}") });
             let profile = ProfileFile::parse(&format!("{place}/{stored}"), &bytes)?;
             let found = match profile.metadata().symlink_target().map(str::to_owned) {
@@ -313,6 +332,9 @@ impl ProfilePath {
             };
             observe(Step::Loaded { name: stored, place });
             return Ok(found);
+        }
+        if let Some(why) = failure {
+            return Err(why.into());
         }
         Err(NotFound::Nowhere { name, searched: self.places() })
     }
@@ -505,6 +527,31 @@ mod tests {
         std::fs::write(indexed.path().join("v1.0/Linux/banners"), "{").expect("written");
         assert_eq!(path.linux_candidates(banner).expect("the second source has it").len(), 2);
         assert!(search(indexed.path()).linux_candidates(banner).is_err());
+    }
+
+    #[test]
+    fn a_source_that_fails_hides_no_other_and_is_told() {
+        struct Down;
+        impl ProfileSource for Down {
+            fn place(&self) -> String {
+                "down".to_owned()
+            }
+            fn read(&self, _: &str) -> Result<Option<Vec<u8>>, Error> {
+                Err(Error::unsupported("down", "no answer"))
+            }
+            fn list(&self, _: &str) -> Result<Vec<String>, Error> {
+                Err(Error::unsupported("down", "no answer"))
+            }
+        }
+        let tree = tempfile::tempdir().expect("a folder");
+        store(tree.path(), "kernel", &kernel());
+        let path = ProfilePath::new(vec![Box::new(Down), Box::new(DirectorySource::new(tree.path()))]);
+        let mut failed = 0;
+        path.load("kernel", &mut |step| failed += usize::from(matches!(step, Step::Failed { .. })))
+            .expect("in the second");
+        assert_eq!(failed, 1);
+        let error = path.load("other", &mut |_| ()).expect_err("nowhere");
+        assert_eq!(error.to_string(), "down: no answer");
     }
 
     #[test]
