@@ -13,6 +13,7 @@ mod compress;
 mod error;
 mod file;
 mod ids;
+mod index;
 mod isf;
 mod json;
 mod model;
@@ -24,6 +25,7 @@ pub use compress::{MAX_PROFILE_BYTES, decompress};
 pub use error::{Error, ErrorKind};
 pub use file::{Format, ProfileFile};
 pub use ids::{BuildId, GuidAge, IdError, MachUuid};
+pub use index::{LinuxIndex, release_of};
 pub use model::{
     Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type,
 };

@@ -3,6 +3,8 @@
 use crate::error::Error;
 use crate::file::ProfileFile;
 use crate::ids::GuidAge;
+use crate::index::{self, LinuxIndex};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -248,6 +250,38 @@ impl ProfilePath {
         self.follow(name, &mut Vec::new(), observe)
     }
 
+    /// The names of profiles that may fit the Linux kernel with this banner: those recorded with the very banner first,
+    /// then those of its release, which the caller has to check against memory. No profile is opened for it.
+    ///
+    /// # Errors
+    /// No source has a candidate, and at least one could not be read.
+    pub fn linux_candidates(&self, banner: &str) -> Result<Vec<String>, Error> {
+        let release = index::release_of(banner);
+        let (mut exact, mut by_release, mut failure) = (Vec::new(), Vec::new(), None);
+        for source in &self.sources {
+            let asked = LinuxIndex::of_source(source.as_ref()).and_then(|index| match (index, release) {
+                (Some(index), _) => {
+                    exact.extend(index.by_banner(banner).map(str::to_owned));
+                    by_release
+                        .extend(release.into_iter().flat_map(|release| index.by_release(release)).map(str::to_owned));
+                    Ok(())
+                }
+                (None, Some(release)) => {
+                    index::by_file_name(source.as_ref(), release).map(|names| by_release.extend(names))
+                }
+                (None, None) => Ok(()),
+            });
+            failure = failure.or(asked.err());
+        }
+        exact.extend(by_release);
+        let mut known = BTreeSet::new();
+        exact.retain(|name| known.insert(name.clone()));
+        match failure {
+            Some(error) if exact.is_empty() => Err(error),
+            _ => Ok(exact),
+        }
+    }
+
     fn follow(&self, name: &str, chain: &mut Vec<String>, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
         let name = normalised(name)?;
         let looped = chain.contains(&name) || chain.len() > MAX_SYMLINKS;
@@ -427,6 +461,37 @@ mod tests {
             let error = search(tree.path()).load("escape", &mut |_| ()).expect_err("it leads out");
             assert!(error.to_string().contains("leads out of the repository"), "{error}");
         }
+    }
+
+    #[test]
+    fn linux_kernels_are_found_by_banner_then_release_then_file_name() {
+        let banner = "Linux version 6.1.0-56 (builder) #1 SMP\n";
+        let (indexed, plain) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let mut index = LinuxIndex::default();
+        for (name, key, text) in [
+            ("Linux/z", "Banner", banner.trim_end()),
+            ("Linux/a", "Release", "6.1.0-56"),
+            ("Linux/b", "Release", "6.1.0-5"),
+        ] {
+            let mut profile = Profile::default();
+            profile.metadata.set(key, text);
+            index.insert(name, &profile.metadata);
+        }
+        std::fs::create_dir_all(indexed.path().join("v1.0/Linux")).expect("created");
+        std::fs::write(indexed.path().join("v1.0/Linux/banners"), index.to_json()).expect("written");
+        store(plain.path(), "v1.0/Linux/Debian/12/amd64/6.1.0-56.gz", &kernel());
+        store(plain.path(), "v1.0/Linux/Debian/12/amd64/6.1.0-57.gz", &kernel());
+        store(plain.path(), "v1.0/my-6.1.0-56.json", &kernel());
+        let path = ProfilePath::new(vec![
+            Box::new(DirectorySource::new(indexed.path())),
+            Box::new(DirectorySource::new(plain.path())),
+        ]);
+        let found = path.linux_candidates(banner).expect("read");
+        assert_eq!(found, ["Linux/z", "Linux/a", "my-6.1.0-56", "Linux/Debian/12/amd64/6.1.0-56"]);
+        assert_eq!(path.linux_candidates("Linux version 7.0 x").expect("read"), [""; 0]);
+        std::fs::write(indexed.path().join("v1.0/Linux/banners"), "{").expect("written");
+        assert_eq!(path.linux_candidates(banner).expect("the second source has it").len(), 2);
+        assert!(search(indexed.path()).linux_candidates(banner).is_err());
     }
 
     #[test]
