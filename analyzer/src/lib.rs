@@ -6,6 +6,7 @@ mod addr;
 mod error;
 pub mod image;
 pub mod paging;
+pub mod scan;
 
 pub use addr::{Pa, Va};
 pub use error::{FaultReason, PageFault};

@@ -65,8 +65,11 @@ fn field(bytes: &[u8], (at, len): (usize, usize)) -> u64 {
 
 /// Answers whether `base` is an ELF core.
 pub(super) fn probe(base: &Arc<dyn PhysicalMemory>) -> Vote {
-    let Some(ident) = array::<20>(base.as_ref(), 0).filter(|ident| ident.starts_with(b"\x7fELF")) else {
+    if array::<4>(base.as_ref(), 0).as_ref() != Some(b"\x7fELF") {
         return Vote::no("no ELF magic at the start");
+    }
+    let Some(ident) = array::<20>(base.as_ref(), 0) else {
+        return Vote::Broken("its header is cut short".into());
     };
     let [_, _, _, _, class, data, ..] = ident;
     if data == 2 && ident.get(16..18) == Some(&[0, 4]) {

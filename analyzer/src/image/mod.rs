@@ -12,6 +12,8 @@ mod mapped_file;
 mod open;
 mod raw;
 mod run_layer;
+#[cfg(test)]
+pub(crate) mod testing;
 mod unsupported;
 mod vote;
 
@@ -53,3 +55,6 @@ fn array<const N: usize>(memory: &dyn PhysicalMemory, offset: u64) -> Option<[u8
     memory.read(Pa(offset), &mut bytes).ok()?;
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests;

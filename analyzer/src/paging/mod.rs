@@ -166,3 +166,6 @@ struct Piece {
 fn page_left(va: Va) -> usize {
     (PAGE_BYTES - va.0 % PAGE_BYTES) as usize
 }
+
+#[cfg(test)]
+mod tests;
