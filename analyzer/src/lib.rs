@@ -6,7 +6,11 @@ mod addr;
 mod error;
 pub mod image;
 pub mod paging;
+pub mod render;
 pub mod scan;
+pub mod table;
+mod time;
 
 pub use addr::{Pa, Va};
 pub use error::{FaultReason, PageFault};
+pub use time::Time;
