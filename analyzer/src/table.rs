@@ -129,3 +129,9 @@ pub trait RowSink {
     /// Something that was met on the way and survived, such as a list that breaks off: rows may be missing.
     fn problem(&mut self, what: String);
 }
+
+/// The cells of a row, from values that become cells.
+macro_rules! row {
+    ($($cell:expr),* $(,)?) => { vec![$($crate::table::Cell::from($cell)),*] };
+}
+pub(crate) use row;
