@@ -46,6 +46,8 @@ pub struct Globals {
     pub dtb: Option<u64>,
     /// `--kernel_slide`: how far the kernel runs from where it was linked, in bytes.
     pub kernel_slide: Option<u64>,
+    /// `--layer`: the image's format, where it is not to be found out.
+    pub layer: Option<String>,
     /// `--offline`: nothing may use the network.
     pub offline: bool,
     /// `--report`: where the JSON report of a generator goes.

@@ -33,7 +33,7 @@ pub(crate) fn write_lime(raw: &Path, path: &Path) {
 pub(crate) fn write_elf_core(raw: &Path, path: &Path) {
     let mut raw = File::open(raw).expect("the raw image");
     let bytes = raw.metadata().expect("its size").len();
-    let ranges = [(0, 0x10_0000), (0x10_0000, bytes)];
+    let ranges: [(u64, u64); 2] = [(0, 0x10_0000), (0x10_0000, bytes)];
     let mut out = BufWriter::new(File::create(path).expect("created"));
     let mut header = vec![0_u8; 64 + 56 * ranges.len()];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);

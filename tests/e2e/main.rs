@@ -4,6 +4,7 @@ mod cab;
 mod convert_profile;
 mod fetch_pdb;
 mod http_source;
+mod images;
 mod linux;
 mod support;
 mod symbol_server;
