@@ -70,7 +70,7 @@ fn a_debian_guest_with_kaslr_is_analysed_without_naming_a_profile() {
 
     let seen = plugin(&repo, &raw, &["psaux"]);
     let sleeper = seen.iter().find(|row| row["pid"] == 124).expect("as-user");
-    let cmdline = truth::sections(&told)["pid/124/cmdline"].trim_end_matches(['\0', '\n']).replace('\0', " ");
+    let cmdline = truth::sections(&told)["pid/124/cmdline"].trim_end_matches(['|', '\n']).replace('|', " ");
     assert_eq!(sleeper["command"], cmdline.as_str());
 }
 

@@ -38,7 +38,10 @@ fn check(image: &str, repo: &Path) {
             (&hex(&told["va"]), &told["nthreads"], &told["session"]),
             "{image}: {row}"
         );
-        let time = |key: &str| told[key].as_str().map_or(Value::Null, |time| json!(format!("{time}Z")));
+        // Rows tell whole seconds.
+        let time = |key: &str| {
+            told[key].as_str().map_or(Value::Null, |time| json!(format!("{}Z", &time[.."2026-03-04T04:00:05".len()])))
+        };
         assert_eq!((&row["start"], &row["exit"]), (&time("create"), &time("exit")), "{image}: {row}");
     }
 
