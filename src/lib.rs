@@ -9,6 +9,7 @@ pub mod dwarf;
 pub mod http_source;
 mod output;
 pub mod pdb;
+pub mod pe;
 pub mod repo;
 pub mod sources;
 pub mod symserver;

@@ -3,6 +3,7 @@
 mod convert_profile;
 mod fetch_pdb;
 mod parse_pdb;
+mod peinfo;
 pub(crate) mod plugin;
 mod repo;
 
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Command> {
     let tools = [
         tool(fetch_pdb::cli(), fetch_pdb::run),
         tool(parse_pdb::cli(), parse_pdb::run),
+        tool(peinfo::cli(), peinfo::run),
         tool(convert_profile::cli(), convert_profile::run),
         tool(repo::cli(), repo::run),
     ];

@@ -65,6 +65,7 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     bar.finish_and_clear();
     let parsed = parsed.with_context(|| format!("cannot parse {}", input.display()))?;
     drop(bytes);
+    tell(context, input, &parsed.report)?;
 
     if let Some(output) = path("output").or(context.globals.output.as_ref()) {
         let output = path("dump_dir").map_or_else(|| output.clone(), |folder| folder.join(output));
@@ -74,7 +75,6 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         out.write_all(parsed.profile.to_rekall().as_bytes())?;
         out.finish()?;
     }
-    tell(context, input, &parsed.report)?;
     Ok(Outcome::Done)
 }
 

@@ -52,7 +52,7 @@ impl<'a, 't> Converter<'a, 't> {
                     profile.structs.insert(name, converted);
                 }
                 Some(Tagged::Enum(record)) => {
-                    let converted = self.enumeration(&record);
+                    let converted = self.enumeration(&record)?;
                     profile.enums.insert(name, converted);
                 }
                 None => {}
@@ -116,40 +116,40 @@ impl<'a, 't> Converter<'a, 't> {
         Ok(structure)
     }
 
-    fn enumeration(&mut self, record: &EnumRecord<'t>) -> Enum {
+    fn enumeration(&mut self, record: &EnumRecord<'t>) -> Result<Enum, PdbError> {
+        let base = self.enum_base(record);
         let mut values: Vec<(String, i128)> = Vec::new();
         let mut known: HashMap<&[u8], i128> = HashMap::new();
         for field in self.table.fields(record.fields) {
             match field {
-                Ok(Field::Label { value, name }) => match known.insert(name, value) {
-                    None => values.push((String::from_utf8_lossy(name).into_owned(), value)),
-                    Some(other) => {
-                        if other != value {
-                            self.report.skip("LF_ENUMERATE of a name that has another value");
-                        }
+                Ok(Field::Label { value, name }) => {
+                    self.budget.spend(64 + name.len())?;
+                    // clang writes the labels of a signed enum as if they had no sign.
+                    let value = base.in_range(value);
+                    match known.insert(name, value) {
+                        None => values.push((String::from_utf8_lossy(name).into_owned(), value)),
+                        Some(other) if other == value => {}
+                        Some(_) => self.report.skip("LF_ENUMERATE of a name that has another value"),
                     }
-                },
+                }
                 Ok(_) => {}
                 Err(what) => self.report.skip(&what),
             }
         }
-        let base = match self.enum_base(record) {
-            Type::Named(name) => Some(name),
-            _ => None,
-        };
-        Enum { values, base, size: self.table.size_of(record.base, 0) }
+        self.native(base);
+        Ok(Enum { values, base: Some(base.name.to_owned()), size: Some(base.size) })
     }
 
     /// The integer type of an enum. A declaration may leave it out; then it is C's `int`.
-    fn enum_base(&mut self, record: &EnumRecord<'t>) -> Type {
-        let definite = |index| match self.table.get(index) {
+    fn enum_base(&self, record: &EnumRecord<'t>) -> &'static Native {
+        let index = match self.table.get(record.base) {
             Some(Record::Alias { target }) => target,
-            _ => index,
+            _ => record.base,
         };
-        match primitive::simple(definite(record.base)) {
-            Some(Simple::Native(native)) if record.base < 0x1000 => self.native(native),
-            Some(Simple::Utf16) => Type::named("unsigned short"),
-            _ => Type::named("long"),
+        match primitive::simple(index) {
+            Some(Simple::Native(native)) if index < 0x100 => native,
+            Some(Simple::Utf16) if index < 0x100 => &primitive::UNSIGNED_SHORT,
+            _ => &primitive::LONG,
         }
     }
 
@@ -177,7 +177,8 @@ impl<'a, 't> Converter<'a, 't> {
         Ok(match record {
             Record::Udt(udt) => self.tagged(index, &Tagged::Udt(udt))?,
             Record::Enum(record) => {
-                let base = Box::new(self.enum_base(&record));
+                let base = self.enum_base(&record);
+                let base = Box::new(self.native(base));
                 match self.tagged(index, &Tagged::Enum(record))? {
                     Type::Named(name) => Type::Enum { name, base },
                     _ => *base,

@@ -31,6 +31,17 @@ impl Native {
     pub(super) fn base_type(&self) -> BaseType {
         BaseType { size: self.size, signed: self.signed, kind: self.kind, big_endian: false }
     }
+
+    /// What `value` is when it is stored in this type.
+    pub(super) fn in_range(&self, value: i128) -> i128 {
+        // A type of 16 bytes holds every value that a record can tell.
+        if self.size >= 16 {
+            return value;
+        }
+        let range = 1i128 << (self.size * 8);
+        let unsigned = value.rem_euclid(range);
+        if self.signed && unsigned >= range / 2 { unsigned - range } else { unsigned }
+    }
 }
 
 const fn native(name: &'static str, size: u64, signed: bool, kind: BaseKind) -> Native {
@@ -40,8 +51,8 @@ const fn native(name: &'static str, size: u64, signed: bool, kind: BaseKind) -> 
 static CHAR: Native = native("char", 1, true, BaseKind::Char);
 static UNSIGNED_CHAR: Native = native("unsigned char", 1, false, BaseKind::Char);
 static SHORT: Native = native("short", 2, true, BaseKind::Int);
-static UNSIGNED_SHORT: Native = native("unsigned short", 2, false, BaseKind::Int);
-static LONG: Native = native("long", 4, true, BaseKind::Int);
+pub(super) static UNSIGNED_SHORT: Native = native("unsigned short", 2, false, BaseKind::Int);
+pub(super) static LONG: Native = native("long", 4, true, BaseKind::Int);
 static UNSIGNED_LONG: Native = native("unsigned long", 4, false, BaseKind::Int);
 static LONG_LONG: Native = native("long long", 8, true, BaseKind::Int);
 static UNSIGNED_LONG_LONG: Native = native("unsigned long long", 8, false, BaseKind::Int);
@@ -125,4 +136,19 @@ pub(super) fn indirection(index: u32) -> Option<Indirection> {
         7 => Indirection::Pointer(16),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_take_the_sign_of_their_enum() {
+        assert_eq!(LONG.in_range(0xffff_fffd), -3);
+        assert_eq!(LONG.in_range(-1), -1);
+        assert_eq!(LONG.in_range(0x7fff_ffff), 0x7fff_ffff);
+        assert_eq!(UNSIGNED_CHAR.in_range(-1), 255);
+        assert_eq!(UNSIGNED_LONG_LONG.in_range(-1), i128::from(u64::MAX));
+        assert_eq!(INT128.in_range(-1), -1);
+    }
 }
