@@ -4,6 +4,7 @@ mod cab;
 mod fetch_pdb;
 mod http_source;
 mod linux;
+mod repo;
 mod support;
 mod symbol_server;
 mod truth;
