@@ -1,6 +1,7 @@
 //! End-to-end tests on the binary, on real inputs of the corpus and on fixtures made here.
 
 mod cab;
+mod convert_profile;
 mod fetch_pdb;
 mod http_source;
 mod linux;

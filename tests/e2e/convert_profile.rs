@@ -1,0 +1,157 @@
+//! `convert_profile` against what others say of the same kernels: pahole, dwarf2json, nm, and the ABI.
+
+mod oracles;
+
+use crate::support::{arg, corpus, ok, run, unpacked};
+use oracles::{Layout, isf_layouts, isf_symbols, masked, pahole_layouts, rekall_layouts, system_map, without_aliases};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const DEBIAN_DWARF4: &str = "linux/profiles/debian-6.1.0-56-cloud-amd64-dwarf4.zip";
+const DEBIAN_DWARF5: &str = "linux/profiles/debian-6.1.0-56-cloud-amd64-dwarf5.zip";
+const DEBIAN_BTF: &str = "linux/profiles/debian-6.1.0-56-cloud-amd64.btf";
+const DEBIAN_ISF: &str = "linux/profiles/debian-6.1.0-56-cloud-amd64.isf.json";
+const SMALL: &str = "linux/small/profile-6.1.192-rklab.zip";
+const SMALL_BTF: &str = "linux/small/vmlinux-6.1.192-rklab.btf";
+
+fn converted(source: &Path) -> Value {
+    serde_json::from_str(&ok(&["-q", "convert_profile", arg(source)])).expect("JSON")
+}
+
+/// Every layout that both know is the same; gives how many those are. A name of which the other side knows several
+/// layouts has to fit one of them.
+fn assert_same_layouts(ours: &BTreeMap<String, Layout>, theirs: &BTreeMap<String, Vec<Layout>>) -> usize {
+    let mut common = 0;
+    for (name, layout) in ours {
+        let Some(candidates) = theirs.get(name) else { continue };
+        common += 1;
+        assert!(candidates.iter().any(|truth| layout.agrees(truth)), "{name}:\n{}", layout.difference(&candidates[0]));
+    }
+    common
+}
+
+#[test]
+fn module_zips_have_the_layouts_that_pahole_reads_from_the_kernel() {
+    for (zip, btf, structs) in
+        [(DEBIAN_DWARF4, DEBIAN_BTF, 826), (DEBIAN_DWARF5, DEBIAN_BTF, 826), (SMALL, SMALL_BTF, 651)]
+    {
+        let (Some(zip), Some(btf)) = (corpus(zip), unpacked(btf)) else { return };
+        let Some(truth) = pahole_layouts("btf", &btf) else { return };
+        let ours = rekall_layouts(&converted(&zip), 1);
+        assert_eq!(assert_same_layouts(&ours, &truth), structs, "{}", zip.display());
+    }
+}
+
+#[test]
+fn dwarf_4_and_5_give_the_same_profile() {
+    let (Some(four), Some(five)) = (corpus(DEBIAN_DWARF4), corpus(DEBIAN_DWARF5)) else { return };
+    let (mut four, mut five) = (converted(&four), converted(&five));
+    for profile in [&mut four, &mut five] {
+        let metadata = profile["$METADATA"].as_object_mut().expect("metadata");
+        assert!(metadata.remove("Source").is_some() && metadata.remove("SourceSHA256").is_some());
+    }
+    assert!(four == five);
+}
+
+#[test]
+fn module_zip_equals_dwarf2json_s_isf_of_the_kernel() {
+    let (Some(zip), Some(isf)) = (corpus(DEBIAN_DWARF5), unpacked(DEBIAN_ISF)) else { return };
+    let isf: Value = serde_json::from_slice(&std::fs::read(isf).expect("readable")).expect("JSON");
+    let ours = converted(&zip);
+    let (mut layouts, mut truth) = (rekall_layouts(&ours, usize::MAX), isf_layouts(&isf));
+    without_aliases(&mut layouts, &isf);
+    without_aliases(&mut truth, &isf);
+    let truth = truth.into_iter().map(|(name, layout)| (name, vec![layout])).collect();
+    let common = assert_same_layouts(&layouts, &truth);
+    assert!(common > 860, "only {common} types in common");
+    // dwarf2json kept the first of several symbols with one name, we the last.
+    let (map, isf_symbols) = (system_map(&zip), isf_symbols(&isf));
+    for (name, addresses) in &map {
+        let known = isf_symbols.get(name).unwrap_or_else(|| panic!("the ISF has no {name}"));
+        assert!(addresses.iter().any(|(_, address)| address == known), "{name}");
+    }
+    let enums = isf["enums"].as_object().expect("enums");
+    let mut compared = 0;
+    for (name, values) in ours["$REVENUMS"].as_object().expect("enums") {
+        let Some(theirs) = enums.get(name) else { continue };
+        compared += 1;
+        assert_eq!(values, &theirs["constants"], "{name}");
+    }
+    assert!(compared > 60, "only {compared} enums in common");
+}
+
+#[test]
+fn symbols_are_those_of_the_system_map() {
+    for zip in [DEBIAN_DWARF5, SMALL] {
+        let Some(zip) = corpus(zip) else { return };
+        let profile = converted(&zip);
+        let (mut constants, mut functions) = (BTreeMap::new(), BTreeMap::new());
+        for (name, addresses) in system_map(&zip) {
+            for (kind, address) in addresses {
+                let section = if "TtWw".contains(kind) { &mut functions } else { &mut constants };
+                section.insert(name.clone(), masked(address));
+            }
+        }
+        for (section, expected) in [("$CONSTANTS", constants), ("$FUNCTIONS", functions)] {
+            let section = profile[section].as_object().expect("a section");
+            assert_eq!(section.len(), expected.len());
+            assert!(expected.iter().all(|(name, address)| section[name].as_u64() == Some(*address)));
+        }
+    }
+}
+
+#[test]
+fn metadata_tells_the_kernel_and_the_source() {
+    let Some(zip) = corpus(DEBIAN_DWARF5) else { return };
+    let profile = converted(&zip);
+    let metadata = &profile["$METADATA"];
+    for (key, value) in [
+        ("Type", "Profile"),
+        ("ProfileClass", "Linux"),
+        ("arch", "AMD64"),
+        ("Release", "6.1.0-56-cloud-amd64"),
+        ("KernelBase", "0xffffffff81000000"),
+        ("Source", "debian-6.1.0-56-cloud-amd64-dwarf5.zip"),
+    ] {
+        assert_eq!(metadata[key], value, "{key}");
+    }
+    assert_eq!(metadata["Version"], 1);
+    assert!(
+        metadata.get("Banner").is_none() && metadata.get("BuildID").is_none(),
+        "a module's build-id is not the kernel's"
+    );
+    let sha256 = std::process::Command::new("sha256sum").arg(&zip).output().expect("sha256sum").stdout;
+    assert_eq!(metadata["SourceSHA256"].as_str(), String::from_utf8(sha256).expect("text").get(..64));
+    // With a value that has "=" and one with quotes in it.
+    let config = profile["$CONFIG"].as_object().expect("config");
+    assert_eq!(config["CONFIG_CC_IMPLICIT_FALLTHROUGH"], "-Wimplicit-fallthrough=5");
+    assert!(config.values().all(|value| value != "n") && config.len() > 2000);
+}
+
+#[test]
+fn the_line_of_the_manual_works_with_its_comma() {
+    let Some(zip) = corpus(SMALL) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("3.8.0-35-generic.zip");
+    std::fs::copy(zip, &source).expect("copied");
+    let mut command = crate::support::quaid();
+    let output = command
+        .current_dir(folder.path())
+        .args(["convert_profile", "3.8.0-35-generic.zip,", "3.8.0-35-generic"])
+        .output()
+        .expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let target = folder.path().join("3.8.0-35-generic");
+    let text = std::fs::read(&target).expect("the profile");
+    assert_eq!(serde_json::from_slice::<Value>(&text).expect("JSON")["$METADATA"]["Release"], "6.1.192-rklab");
+    // The same again replaces it; another kernel's profile is not replaced.
+    ok(&["-f", arg(&source), "convert_profile", "--output", arg(&target)]);
+    assert_eq!(std::fs::read(&target).expect("the profile"), text);
+    let Some(other) = corpus(DEBIAN_DWARF4) else { return };
+    let refused = run(&["convert_profile", arg(&other), arg(&target)]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--overwrite"));
+    assert_eq!(std::fs::read(&target).expect("the profile"), text);
+    ok(&["--overwrite", "convert_profile", arg(&other), arg(&target)]);
+}
