@@ -6,6 +6,7 @@ mod fetch_pdb;
 mod http_source;
 mod images;
 mod linux;
+mod repo;
 mod support;
 mod symbol_server;
 mod truth;
