@@ -197,3 +197,30 @@ impl Layouts {
         at.0.get_or_init(|| Box::new(Node { layout: Box::new(layout), next: Self::default() }));
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Sessions made by tests.
+
+    use super::*;
+    use crate::image::testing::TestMemory;
+    use crate::paging::{AMD64, Software};
+
+    /// Where `memory` has the tables that map the first gibibyte one to one.
+    const ROOT: u64 = 0x1000;
+
+    /// Physical memory of one piece, `bytes` long, with page tables in its first three pages.
+    pub(crate) fn memory(bytes: usize) -> TestMemory {
+        let mut memory = TestMemory::new(vec![(0, vec![0; bytes])]);
+        memory.put(ROOT, (ROOT + 0x1000) | 3);
+        // A page of 1 GiB.
+        memory.put(ROOT + 0x1000, 0x83);
+        memory
+    }
+
+    /// A session on it; `profile` is Rekall JSON.
+    pub(crate) fn session<'m>(memory: &'m TestMemory, os: Os, profile: &str) -> Session<'m> {
+        let profile = ProfileFile::parse("made", profile.as_bytes()).expect("a profile");
+        Session::new(profile, "made".to_owned(), os, AddressSpace::new(memory, &AMD64, Software::None, ROOT), 0)
+    }
+}

@@ -72,6 +72,11 @@ impl<'p> Resolver<'p> {
         }
     }
 
+    /// For questions that are about no one struct.
+    pub(crate) fn anywhere(types: &'p Types<'p>) -> Self {
+        Self { types, name: "", problems: Vec::new() }
+    }
+
     /// The first of `names` that is a struct of the profile.
     fn choose(&mut self, names: &'static [&'static str]) -> Option<&'static str> {
         for name in names {

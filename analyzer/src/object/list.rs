@@ -4,7 +4,7 @@ use super::layout::KernelStruct;
 use super::memory::Memory;
 use super::value::{ListShape, Slot};
 use crate::addr::Va;
-use crate::error::PageFault;
+use crate::error::{FaultReason, PageFault};
 use std::collections::HashSet;
 use std::marker::PhantomData;
 
@@ -46,9 +46,12 @@ pub enum ListFault {
 }
 
 /// The entries of the ring whose head is at `head`, in order, without the head. A ring that breaks gives the fault as its
-/// last item.
+/// last item. An entry that the image should have and does not is an item still, as the struct around it may lie in part
+/// on another page; one at an address that maps nothing is none.
 pub(crate) fn entries(memory: &dyn Memory, head: Va, shape: ListShape) -> Entries<'_> {
-    Entries { memory, head, shape, at: Some(head), seen: HashSet::new() }
+    let mut entries = Entries { memory, head, shape, next: None, seen: HashSet::new() };
+    entries.next = Some(entries.link_of(head));
+    entries
 }
 
 /// See [`entries`].
@@ -56,32 +59,43 @@ pub(crate) struct Entries<'s> {
     memory: &'s dyn Memory,
     head: Va,
     shape: ListShape,
-    /// The entry whose `next` comes now; `None` at the end.
-    at: Option<Va>,
+    /// What the last entry names as the next one; `None` at the end.
+    next: Option<Result<Va, PageFault>>,
     seen: HashSet<Va>,
+}
+
+impl Entries<'_> {
+    fn link_of(&self, entry: Va) -> Result<Va, PageFault> {
+        self.memory.uint(entry.wrapping_add(self.shape.next), self.shape.pointer_bytes).map(Va)
+    }
 }
 
 impl Iterator for Entries<'_> {
     type Item = Result<Va, ListFault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let at = self.at.take()?;
         let (head, entries) = (self.head, self.seen.len());
-        let next = match self.memory.uint(at.wrapping_add(self.shape.next), self.shape.pointer_bytes) {
-            Ok(next) => Va(next),
+        let at = match self.next.take()? {
+            Ok(at) => at,
             Err(fault) => return Some(Err(ListFault::Unreadable { head, entries, fault })),
         };
-        if next == head {
+        if at == head {
             return None;
         }
         if entries == MAX_ENTRIES {
             return Some(Err(ListFault::TooLong { head, entries }));
         }
-        if !self.seen.insert(next) {
-            return Some(Err(ListFault::Circle { head, entries, at: next }));
+        let link = self.link_of(at);
+        if let Err(fault) = &link
+            && !matches!(fault.reason, FaultReason::NotInImage(_) | FaultReason::Truncated(_) | FaultReason::Io(_))
+        {
+            return Some(Err(ListFault::Unreadable { head, entries, fault: fault.clone() }));
         }
-        self.at = Some(next);
-        Some(Ok(next))
+        if !self.seen.insert(at) {
+            return Some(Err(ListFault::Circle { head, entries, at }));
+        }
+        self.next = Some(link);
+        Some(Ok(at))
     }
 }
 

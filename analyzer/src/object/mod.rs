@@ -17,4 +17,7 @@ pub(crate) use list::List;
 pub use list::ListFault;
 pub(crate) use memory::Memory;
 pub(crate) use types::Types;
-pub(crate) use value::{CStr, Elements, ListEntry, Member, Nanoseconds, UnicodeString, text_of_bytes};
+pub(crate) use value::{CStr, Elements, Integer, ListEntry, Member, Nanoseconds, UnicodeString, text_of_bytes};
+
+#[cfg(test)]
+mod tests;

@@ -128,6 +128,13 @@ impl Integer {
     }
 }
 
+impl Integer {
+    /// Whether the profile calls it signed.
+    pub(crate) fn signed(self) -> bool {
+        self.signed
+    }
+}
+
 macro_rules! integers {
     ($($ty:ident),*) => {$(
         impl Value for $ty {
@@ -147,6 +154,16 @@ macro_rules! integers {
     )*};
 }
 integers!(u32, u64);
+
+impl Value for i64 {
+    type Shape = Integer;
+    fn shape(resolver: &Resolver<'_>, ty: &Type) -> Result<Integer, String> {
+        Integer::of(resolver, ty)
+    }
+    fn read_at(shape: &Integer, memory: &dyn Memory, at: Va) -> Result<Self, PageFault> {
+        shape.read(memory, at).map(u64::cast_signed)
+    }
+}
 
 /// A pointer; 32-bit ones are extended by zeros.
 impl Value for Va {
@@ -183,7 +200,12 @@ const MAX_ELEMENTS: u64 = 1 << 16;
 impl Elements {
     /// The addresses of the elements.
     pub(crate) fn iter(self) -> impl Iterator<Item = Va> {
-        (0..self.shape.count).map(move |index| self.at.wrapping_add(index.wrapping_mul(self.shape.stride)))
+        self.first(self.shape.count)
+    }
+
+    /// The addresses of the first `count` elements, also where the profile tells of fewer.
+    pub(crate) fn first(self, count: u64) -> impl Iterator<Item = Va> {
+        (0..count).map(move |index| self.at.wrapping_add(index.wrapping_mul(self.shape.stride)))
     }
 }
 

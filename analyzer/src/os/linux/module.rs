@@ -70,3 +70,63 @@ pub(crate) fn extent(s: &Session<'_>, module: &Module<'_>) -> Result<Extent, Err
     let bytes = core.and_then(|core| Ok(u64::from(core) + u64::from(module.init_size()?.unwrap_or_default())));
     Ok(Extent { start, bytes })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::testing::{memory, session};
+    use quaid_profile::Os;
+
+    const COMMON: &str = r#""list_head": [16, {"next": [0, ["Pointer", {"target": "list_head"}]], "prev": [8, ["Pointer", {"target": "list_head"}]]}],
+        "module_layout": [80, {"base": [0, ["Pointer", {"target": "Void"}]], "size": [8, ["unsigned int"]]}],
+        "module_memory": [72, {"base": [0, ["Pointer", {"target": "Void"}]], "size": [8, ["unsigned int"]]}]"#;
+
+    /// Where a module is by a profile whose `struct module` has these members beside the common ones.
+    fn extent_by(members: &str, put: &[(u64, u64)]) -> Result<(u64, u64), String> {
+        let mut memory = memory(0x8000);
+        for (offset, value) in put {
+            memory.put(0x4000 + offset, *value);
+        }
+        let text = format!(
+            r#"{{"$METADATA": {{"ProfileClass": "Linux", "arch": "AMD64"}}, "$STRUCTS": {{{COMMON}, "module": [1024, {{
+            "state": [0, ["unsigned int"]], "list": [8, ["list_head"]], "name": [24, ["Array", {{"target": "char", "count": 56}}]]{members}}}]}}}}"#
+        );
+        let s = session(&memory, Os::Linux, &text);
+        let module: Module = s.object(Va(0x4000)).map_err(|why| why.to_string())?;
+        let extent = extent(&s, &module).map_err(|why| why.to_string())?;
+        Ok((extent.start.expect("readable").0, extent.bytes.expect("readable")))
+    }
+
+    #[test]
+    fn modules_since_6_4_are_the_sum_of_their_parts() {
+        // MOD_TEXT, MOD_DATA, MOD_RODATA, MOD_RO_AFTER_INIT, and three for the start, given back: the layout of 6.6.
+        let put = [
+            (320, 0xc000_0000),
+            (328, 0x2000),
+            (392, 0xc001_0000),
+            (400, 0x1000),
+            (464, 0xc002_0000),
+            (472, 0x3000),
+            (544, 0x1000),
+        ];
+        let members = r#", "mem": [320, ["Array", {"target": "module_memory", "count": 7}]]"#;
+        assert_eq!(extent_by(members, &put), Ok((0xc000_0000, 0x7000)));
+    }
+
+    #[test]
+    fn modules_of_older_kernels_are_their_core_and_what_they_start_with() {
+        let layouts = r#", "core_layout": [320, ["module_layout"]], "init_layout": [400, ["module_layout"]]"#;
+        assert_eq!(extent_by(layouts, &[(320, 0xc000_0000), (328, 0x4000), (408, 0x1000)]), Ok((0xc000_0000, 0x5000)));
+        let oldest = r#", "module_core": [320, ["Pointer", {"target": "Void"}]], "core_size": [332, ["unsigned int"]], "init_size": [328, ["unsigned int"]]"#;
+        assert_eq!(extent_by(oldest, &[(320, 0xc000_0000), (328, 0x4000 << 32)]), Ok((0xc000_0000, 0x4000)));
+    }
+
+    #[test]
+    fn a_module_without_any_of_them_is_an_error_that_says_so() {
+        let error = extent_by("", &[]).expect_err("no place");
+        assert!(
+            error.contains("module cannot be read with profile made: it has no member mem, core_layout or module_core"),
+            "{error}"
+        );
+    }
+}

@@ -2,8 +2,9 @@
 
 use crate::addr::{Pa, Va};
 use crate::error::PageFault;
-use crate::object::{CStr, ListEntry, kernel_struct};
+use crate::object::{CStr, Elements, KernelStruct, ListEntry, kernel_struct};
 use crate::session::{Error, Session};
+use crate::table::Cell;
 
 kernel_struct! {
     /// A process.
@@ -35,27 +36,55 @@ kernel_struct! {
 kernel_struct! {
     /// A process's handles.
     struct HandleTable(HandleTableLayout) = "_HANDLE_TABLE" {
-        /// Since Windows 8.1 the count is kept with the free list.
-        handles: u32 = "HandleCount" | "FreeLists.0.HandleCount",
+        handles: Option<u32> = "HandleCount",
+        /// Since Windows 8.1 the free lists count. The symbols tell one, and `ExpFreeListCount` how many follow.
+        free_lists: Option<Elements> = "FreeLists",
     }
 }
 
 kernel_struct! {
-    /// A session's own memory.
-    struct SessionSpace(SessionSpaceLayout) = "_MM_SESSION_SPACE" | "_PSP_SESSION_SPACE" {
+    /// Handles that are free, and a part of the count of those in use.
+    struct FreeList(FreeListLayout) = "_HANDLE_TABLE_FREE_LIST" {
+        /// Negative where handles are given back to another list than the one they are from.
+        handles: i64 = "HandleCount",
+    }
+}
+
+kernel_struct! {
+    /// A session's own memory. The symbols of Windows 11 24H2 do not tell it any more.
+    struct SessionSpace(SessionSpaceLayout) = "_MM_SESSION_SPACE" {
         id: u32 = "SessionId",
     }
 }
 
-/// How many handles a process has; `None` when its table is gone.
+/// The most processors that Windows can have; there is a free list for each at most.
+const MAX_PROCESSORS: u32 = 2048;
+
+/// How many handles a process has, as the kernel's `ObGetProcessHandleCount` counts them; `None` when its table is gone.
 pub(crate) fn handle_count(s: &Session<'_>, process: &Eprocess<'_>) -> Result<Result<Option<u32>, PageFault>, Error> {
-    Ok(s.follow::<HandleTable>(process.object_table())?.get(|table| table.handles()))
+    let table = s.follow::<HandleTable>(process.object_table())?;
+    let Ok(Some(Some(lists))) = table.get(|table| table.free_lists()) else {
+        return Ok(table.get(|table| table.handles()).map(Option::flatten));
+    };
+    let count = match s.symbol_if_any("ExpFreeListCount")? {
+        Some(at) => s.kernel().read_u32(at).map(|count| count.clamp(1, MAX_PROCESSORS)),
+        None => Ok(1),
+    };
+    let layout = s.layout::<FreeListLayout>()?;
+    Ok(count.and_then(|count| {
+        let counts = lists.first(count.into()).map(|at| FreeList::new(at, s.kernel(), layout).handles());
+        let sum = counts.sum::<Result<i64, _>>()?;
+        Ok(Some(u32::try_from(sum.max(0)).unwrap_or(u32::MAX)))
+    }))
 }
 
-/// The number of a process's session; `None` outside any.
-pub(crate) fn session_id(s: &Session<'_>, process: &Eprocess<'_>) -> Result<Result<Option<u32>, PageFault>, Error> {
+/// The number of a process's session; absent outside any.
+pub(crate) fn session_id(s: &Session<'_>, process: &Eprocess<'_>) -> Cell {
     let space = process.session().map(Option::unwrap_or_default);
-    Ok(s.follow::<SessionSpace>(space)?.get(|space| space.id()))
+    match s.follow::<SessionSpace>(space) {
+        Ok(space) => space.get(|space| space.id()).into(),
+        Err(why) => Cell::Unreadable(why.to_string()),
+    }
 }
 
 /// The virtual address of the process whose struct lies at `pa`: the rings that it hangs in lead to it. `None` when they

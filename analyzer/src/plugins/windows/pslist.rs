@@ -82,7 +82,7 @@ fn process(s: &Session<'_>, p: &Eprocess<'_>, selection: &Selection, out: &mut d
         p.ppid(),
         p.threads(),
         handle_count(s, p)?,
-        session_id(s, p)?,
+        session_id(s, p),
         p.wow64().map(|wow64| wow64.is_some_and(|at| at != Va(0))),
         p.create_time().map(Time::from_filetime),
         p.exit_time().map(Time::from_filetime),
