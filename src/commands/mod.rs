@@ -5,6 +5,7 @@ mod fetch_pdb;
 mod parse_pdb;
 pub(crate) mod plugin;
 mod repo;
+mod version_scan;
 
 use crate::cli::with_alias;
 use crate::context::{Context, Outcome};
@@ -33,6 +34,7 @@ pub(crate) enum Run {
 pub(crate) fn all() -> Vec<Command> {
     let tool = |cli: clap::Command, run: CommandFn| Command { cli: with_alias(cli), run: Run::Command(run) };
     let tools = [
+        tool(version_scan::cli(), version_scan::run),
         tool(fetch_pdb::cli(), fetch_pdb::run),
         tool(parse_pdb::cli(), parse_pdb::run),
         tool(convert_profile::cli(), convert_profile::run),
