@@ -110,6 +110,13 @@ impl OpenError {
 }
 
 impl Identity {
+    fn banner(&self) -> Option<&str> {
+        match self {
+            Self::Linux { banner } => Some(banner),
+            Self::Windows { .. } => None,
+        }
+    }
+
     fn next_steps(&self, image: &str, repository: &str) -> Vec<String> {
         let (image, repository) = (shell_word(image), shell_word(repository));
         match self {
@@ -174,9 +181,16 @@ impl<'m> Session<'m> {
             Some(session) => Ok(session),
             None if !refusals.is_empty() => Err(OpenError::Refused(refusals)),
             None if found.is_empty() => Err(OpenError::NoKernel),
-            None => Err(OpenError::NoProfile { found, searched: profiles.places() }),
+            None => Err(OpenError::NoProfile { found: without_smudged(found), searched: profiles.places() }),
         }
     }
+}
+
+/// Without banners that are another one with something behind it: what was printed over a longer line in a buffer.
+fn without_smudged(found: Vec<Identity>) -> Vec<Identity> {
+    let banners: Vec<String> = found.iter().filter_map(|identity| identity.banner().map(str::to_owned)).collect();
+    let smudged = |banner: &str| banners.iter().any(|other| other != banner && banner.starts_with(other.as_str()));
+    found.into_iter().filter(|identity| !identity.banner().is_some_and(smudged)).collect()
 }
 
 /// A search under way.
