@@ -1,7 +1,7 @@
 //! Windows: the build by the RSDS record of the kernel, the page tables by the System process, the kernel's place by the
 //! ring of processes.
 
-use super::{Identity, Search};
+use super::{Identity, Search, file_name};
 use crate::addr::{Pa, Va};
 use crate::error::PageFault;
 use crate::image::PhysicalMemory;
@@ -25,8 +25,7 @@ const MAX_PROCESSES: usize = 1 << 14;
 
 /// Whether a PDB's name is that of a kernel; linkers may have written a path before it.
 fn is_kernel(pdb: &str) -> bool {
-    let file = pdb.rsplit(['\\', '/']).next().unwrap_or(pdb);
-    KERNEL_PDBS.iter().any(|name| name.eq_ignore_ascii_case(file))
+    KERNEL_PDBS.iter().any(|name| name.eq_ignore_ascii_case(file_name(pdb)))
 }
 
 impl<'m> Search<'m, '_, '_> {
