@@ -62,8 +62,8 @@ pub enum ConvertError {
 }
 
 impl ConvertError {
-    fn corrupt(place: &str, why: impl ToString) -> Self {
-        Self::Corrupt { place: place.to_owned(), why: why.to_string() }
+    fn corrupt(place: &str, why: impl Into<String>) -> Self {
+        Self::Corrupt { place: place.to_owned(), why: why.into() }
     }
     fn unsupported(place: &str, why: impl Into<String>) -> Self {
         Self::Unsupported { place: place.to_owned(), why: why.into() }
@@ -115,6 +115,7 @@ pub fn convert(path: &Path, profile_class: &str) -> Result<(Profile, ConvertRepo
     if profile.structs.is_empty() {
         return Err(ConvertError::missing(&source.elf.name, report.why_no_types()));
     }
+    profile.metadata.set("SourceSHA256", source.sha256()?);
     report.structs = profile.structs.len();
     report.enums = profile.enums.len();
     report.constants = profile.constants.len();
@@ -130,7 +131,6 @@ fn add_metadata(profile: &mut Profile, source: &Source, elf: &elf::Elf, profile_
     metadata.set("arch", elf.arch.name());
     metadata.set("Producer", concat!("quaid ", env!("CARGO_PKG_VERSION")));
     metadata.set("Source", source.name.as_str());
-    metadata.set("SourceSHA256", source.sha256.as_str());
     if let Some(release) = elf.release() {
         metadata.set("Release", release);
     }

@@ -1,5 +1,8 @@
 //! `convert_profile` against what others say of the same kernels: pahole, dwarf2json, nm, and the ABI.
 
+mod hostile;
+mod kernel;
+mod layouts;
 mod oracles;
 
 use crate::support::{arg, corpus, ok, run, unpacked};
