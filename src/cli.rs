@@ -161,6 +161,7 @@ fn globals() -> Command {
         .arg(value("output", "FILE", "Write to this file instead of stdout").value_parser(path.clone()))
         .arg(flag("overwrite", "Allow an output file to be replaced"))
         .arg(value("pager", "PROGRAM", "Show output on a terminal through this program").env("QUAID_PAGER"))
+        .arg(value("layer", "FORMAT", "Take the image for this format: raw, LiME, ELF core"))
         .arg(value("dtb", "ADDRESS", "Physical address of the kernel's top page table").value_parser(number))
         .arg(value("kernel_slide", "BYTES", "How far the kernel runs from where it was linked").value_parser(number))
         .arg(value("report", "FILE", "Write a generator's JSON report to this file").value_parser(path.clone()))
@@ -205,12 +206,15 @@ fn context(args: &ArgMatches) -> Result<Context> {
 
     let mut profile_path: Vec<String> =
         args.get_many::<String>("profile_path").into_iter().flatten().cloned().collect();
+    let mut profile_path_from = "from --profile_path";
     if profile_path.is_empty()
         && let Some(list) = std::env::var_os("QUAID_PROFILE_PATH")
     {
+        profile_path_from = "from $QUAID_PROFILE_PATH";
         profile_path = std::env::split_paths(&list).map(|path| path.display().to_string()).collect();
     }
     if profile_path.is_empty() {
+        profile_path_from = "from the configuration file";
         profile_path.clone_from(&file.profile_path);
     }
 
@@ -239,6 +243,7 @@ fn context(args: &ArgMatches) -> Result<Context> {
             filename: path("filename").or(file.filename),
             profile: text("profile").or(file.profile),
             profile_path,
+            profile_path_from,
             verbose,
             debug,
             quiet: args.get_flag("quiet") || file.quiet,
@@ -248,6 +253,7 @@ fn context(args: &ArgMatches) -> Result<Context> {
             pager: text("pager").or(file.pager),
             dtb: args.get_one::<u64>("dtb").copied(),
             kernel_slide: args.get_one::<u64>("kernel_slide").copied(),
+            layer: text("layer"),
             offline: args.get_flag("offline")
                 || std::env::var_os("QUAID_OFFLINE").is_some_and(|v| !v.is_empty())
                 || file.offline,

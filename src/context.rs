@@ -26,6 +26,8 @@ pub struct Globals {
     pub profile: Option<String>,
     /// `--profile_path`: where profiles are searched, in order.
     pub profile_path: Vec<String>,
+    /// What said so: an option, a variable, the configuration file.
+    pub profile_path_from: &'static str,
     /// What is told of the steps: 0 nothing, 1 what was done (`--logging info`), 2 also what was tried (`-v`).
     pub verbose: u8,
     /// `--debug`: errors tell where they came from.
@@ -44,6 +46,8 @@ pub struct Globals {
     pub dtb: Option<u64>,
     /// `--kernel_slide`: how far the kernel runs from where it was linked, in bytes.
     pub kernel_slide: Option<u64>,
+    /// `--layer`: the image's format, where it is not to be found out.
+    pub layer: Option<String>,
     /// `--offline`: nothing may use the network.
     pub offline: bool,
     /// `--report`: where the JSON report of a generator goes.

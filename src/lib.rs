@@ -1,10 +1,17 @@
 //! The toolchain behind the `quaid` binary: symbol servers, profile generators, the repository manager and the commands.
 
+mod calendar;
 pub mod cli;
 mod commands;
 mod config;
 mod context;
 pub mod dwarf;
+pub mod http_source;
 mod output;
+pub mod pdb;
+pub mod pe;
+pub mod repo;
+pub mod sources;
+pub mod symserver;
 
 pub use context::{Context, Globals, Outcome};

@@ -7,6 +7,9 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
+/// How the names of temporary files begin.
+pub(crate) const TEMPORARY: &str = ".quaid-";
+
 /// The data of a command: rows, a profile, a list. [`Output::finish`] ends it; a file is not there before.
 pub(crate) enum Output {
     /// A terminal gets each line at once, a pipe or file gets blocks.
@@ -80,7 +83,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8], overwrite: bool) -> Re
     }
     let folder = folder_of(path);
     let write = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".quaid-").tempfile_in(&folder)?;
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         set_plain_mode(file.path())?;

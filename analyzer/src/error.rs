@@ -51,6 +51,16 @@ impl PageFault {
     pub fn at(self, va: Va) -> Self {
         Self { va: Some(va), ..self }
     }
+
+    /// How many bytes from `at` on a physical read had before the missing one, as far as the fault tells.
+    pub(crate) fn good_bytes_from(&self, at: Pa) -> usize {
+        match self.reason {
+            FaultReason::NotInImage(missing) | FaultReason::Truncated(missing) => {
+                usize::try_from(missing.0.saturating_sub(at.0)).unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
 }
 
 impl fmt::Display for PageFault {

@@ -285,6 +285,20 @@ impl ProfileFile {
         }
     }
 
+    /// [`ProfileFile::canonical`], with a banner recorded in `$METADATA`. A Rekall file keeps its layout in all else.
+    pub fn canonical_with_banner(&self, banner: &str) -> Result<String, Error> {
+        match self.format {
+            Format::Rekall => {
+                rekall::canonical_with_metadata(&self.text, "Banner", banner).map_err(|e| e.within(&self.place))
+            }
+            Format::Isf => {
+                let mut profile = self.decode()?;
+                profile.metadata.set("Banner", banner);
+                Ok(profile.to_rekall())
+            }
+        }
+    }
+
     fn spans(&self, section: Section) -> Result<&Spans, Error> {
         let name = section.name(self.format);
         let read = || match self.sections.get(&self.text, name) {

@@ -13,6 +13,7 @@ mod compress;
 mod error;
 mod file;
 mod ids;
+mod index;
 mod isf;
 mod json;
 mod model;
@@ -24,8 +25,12 @@ pub use compress::{MAX_PROFILE_BYTES, decompress};
 pub use error::{Error, ErrorKind};
 pub use file::{Format, ProfileFile};
 pub use ids::{BuildId, GuidAge, IdError, MachUuid};
+pub use index::{LinuxIndex, release_of};
 pub use model::{
     Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type,
 };
 pub use rekall::canonical_json;
-pub use source::{DirectorySource, Found, MAX_SYMLINKS, NotFound, ProfilePath, ProfileSource, Step};
+pub use source::{
+    DirectorySource, Found, LAYOUT, MAX_SYMLINKS, NotFound, ProfilePath, ProfileSource, Step, normalised_name,
+    stored_names, without_ending,
+};

@@ -21,6 +21,23 @@ pub fn canonical_json(text: &str) -> Result<String, Error> {
     Ok(print(&root, Style::of(text, &root)))
 }
 
+/// [`canonical_json`] with a text set in `$METADATA`.
+pub(crate) fn canonical_with_metadata(text: &str, key: &str, value: &str) -> Result<String, Error> {
+    let mut root = Node::parse(text)?;
+    let style = Style::of(text, &root);
+    let Node::Dict(sections) = &mut root else { return Err(Error::corrupt("", "not a JSON object")) };
+    let at = sections.iter().position(|(section, _)| section == "$METADATA").unwrap_or_else(|| {
+        sections.push(("$METADATA".to_owned(), Node::Dict(Vec::new())));
+        sections.len() - 1
+    });
+    let Some((_, Node::Dict(metadata))) = sections.get_mut(at) else {
+        return Err(Error::corrupt("$METADATA", "not an object"));
+    };
+    metadata.retain(|(known, _)| known != key);
+    metadata.push((key.to_owned(), Node::text(value)));
+    Ok(print(&root, style))
+}
+
 impl Profile {
     /// The canonical text: Rekall JSON, sorted, one line an item, no newline at the end.
     pub fn to_rekall(&self) -> String {

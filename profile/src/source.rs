@@ -3,6 +3,8 @@
 use crate::error::Error;
 use crate::file::ProfileFile;
 use crate::ids::GuidAge;
+use crate::index::{self, LinuxIndex};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub const MAX_SYMLINKS: usize = 8;
 
 /// The folder of a repository that holds its profiles: the version of the data's layout.
-const LAYOUT: &str = "v1.0";
+pub const LAYOUT: &str = "v1.0";
 
 /// The endings under which a profile may be stored; the bytes tell the compression.
 const ENDINGS: [&str; 6] = ["", ".gz", ".xz", ".zst", ".json", ".json.xz"];
@@ -81,8 +83,8 @@ impl ProfileSource for DirectorySource {
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        for ending in ENDINGS {
-            if let Some(bytes) = self.read_file(&self.base.join(format!("{name}{ending}")))? {
+        for stored in stored_names(name) {
+            if let Some(bytes) = self.read_file(&self.base.join(stored))? {
                 return Ok(Some(bytes));
             }
         }
@@ -111,8 +113,13 @@ impl ProfileSource for DirectorySource {
     }
 }
 
+/// The spellings under which a source may store `name`, the plain one first.
+pub fn stored_names(name: &str) -> impl Iterator<Item = String> {
+    ENDINGS.iter().map(move |ending| format!("{name}{ending}"))
+}
+
 /// A stored name without the ending that says how it is stored.
-fn without_ending(name: &str) -> &str {
+pub fn without_ending(name: &str) -> &str {
     ENDINGS
         .iter()
         .rev()
@@ -136,6 +143,13 @@ pub enum Step {
         /// The source.
         place: String,
     },
+    /// A source could not be asked, or the file could not be read; the next one is.
+    Failed {
+        /// The name.
+        name: String,
+        /// What the source said.
+        why: Error,
+    },
     /// A name was loaded. Of a Symlink it is told after its target.
     Loaded {
         /// The name.
@@ -150,6 +164,7 @@ impl fmt::Display for Step {
         match self {
             Self::Opened { place } => write!(f, "Opened {place}"),
             Self::Missing { name, place } => write!(f, "Could not find profile {name} in {place}"),
+            Self::Failed { name, why } => write!(f, "Could not read profile {name}: {why}"),
             Self::Loaded { name, place } => write!(f, "Loaded profile {name} from {place}"),
         }
     }
@@ -245,22 +260,70 @@ impl ProfilePath {
             observe(Step::Loaded { name: name.to_owned(), place });
             return Ok(found);
         }
+        self.load_stored(name, observe)
+    }
+
+    /// As [`ProfilePath::load`], from the sources alone: a file that happens to be at the path `name` is not looked at.
+    pub fn load_stored(&self, name: &str, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
         self.follow(name, &mut Vec::new(), observe)
     }
 
+    /// The names of profiles that may fit the Linux kernel with this banner: those recorded with the very banner first,
+    /// then those of its release, which the caller has to check against memory. No profile is opened for it.
+    ///
+    /// # Errors
+    /// No source has a candidate, and at least one could not be read.
+    pub fn linux_candidates(&self, banner: &str) -> Result<Vec<String>, Error> {
+        let release = index::release_of(banner);
+        let (mut exact, mut by_release, mut failure) = (Vec::new(), Vec::new(), None);
+        for source in &self.sources {
+            let asked = LinuxIndex::of_source(source.as_ref()).and_then(|index| match (index, release) {
+                (Some(index), _) => {
+                    exact.extend(index.by_banner(banner).map(str::to_owned));
+                    by_release
+                        .extend(release.into_iter().flat_map(|release| index.by_release(release)).map(str::to_owned));
+                    Ok(())
+                }
+                (None, Some(release)) => {
+                    index::by_file_name(source.as_ref(), release).map(|names| by_release.extend(names))
+                }
+                (None, None) => Ok(()),
+            });
+            failure = failure.or(asked.err());
+        }
+        exact.extend(by_release);
+        let mut known = BTreeSet::new();
+        exact.retain(|name| known.insert(name.clone()));
+        match failure {
+            Some(error) if exact.is_empty() => Err(error),
+            _ => Ok(exact),
+        }
+    }
+
     fn follow(&self, name: &str, chain: &mut Vec<String>, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
-        let name = normalised(name)?;
+        let name = normalised_name(name)?;
         let looped = chain.contains(&name) || chain.len() > MAX_SYMLINKS;
         chain.push(name.clone());
         if looped {
             return Err(NotFound::Loop { chain: chain.clone() });
         }
+        let mut failure = None;
         for source in &self.sources {
-            let Some((stored, bytes)) = find(source.as_ref(), &name)? else {
-                observe(Step::Missing { name: name.clone(), place: source.place() });
-                continue;
-            };
             let place = source.place();
+            let (stored, bytes) = match find(source.as_ref(), &name) {
+                Ok(Some(found)) => found,
+                Ok(None) => {
+                    observe(Step::Missing { name: name.clone(), place });
+                    continue;
+                }
+                // A server that is down must not hide what the next place has.
+                Err(NotFound::Unreadable(why)) => {
+                    observe(Step::Failed { name: name.clone(), why: why.clone() });
+                    failure.get_or_insert(why);
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
             observe(Step::Opened { place: format!("{place}/{stored}") });
             let profile = ProfileFile::parse(&format!("{place}/{stored}"), &bytes)?;
             let found = match profile.metadata().symlink_target().map(str::to_owned) {
@@ -269,6 +332,9 @@ impl ProfilePath {
             };
             observe(Step::Loaded { name: stored, place });
             return Ok(found);
+        }
+        if let Some(why) = failure {
+            return Err(why.into());
         }
         Err(NotFound::Nowhere { name, searched: self.places() })
     }
@@ -281,7 +347,10 @@ fn existing_path(name: &str) -> Option<PathBuf> {
 }
 
 /// A name in the form that sources are asked for: `/` between parts, no layout folder, no ending, GUIDs in upper case.
-fn normalised(name: &str) -> Result<String, NotFound> {
+///
+/// # Errors
+/// [`NotFound::BadName`].
+pub fn normalised_name(name: &str) -> Result<String, NotFound> {
     let bad = |why| NotFound::BadName { name: name.to_owned(), why };
     let slashed = name.replace('\\', "/");
     let plain = slashed.strip_prefix("v1.0/").unwrap_or(&slashed);
@@ -427,6 +496,62 @@ mod tests {
             let error = search(tree.path()).load("escape", &mut |_| ()).expect_err("it leads out");
             assert!(error.to_string().contains("leads out of the repository"), "{error}");
         }
+    }
+
+    #[test]
+    fn linux_kernels_are_found_by_banner_then_release_then_file_name() {
+        let banner = "Linux version 6.1.0-56 (builder) #1 SMP\n";
+        let (indexed, plain) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let mut index = LinuxIndex::default();
+        for (name, key, text) in [
+            ("Linux/z", "Banner", banner.trim_end()),
+            ("Linux/a", "Release", "6.1.0-56"),
+            ("Linux/b", "Release", "6.1.0-5"),
+        ] {
+            let mut profile = Profile::default();
+            profile.metadata.set(key, text);
+            index.insert(name, &profile.metadata);
+        }
+        std::fs::create_dir_all(indexed.path().join("v1.0/Linux")).expect("created");
+        std::fs::write(indexed.path().join("v1.0/Linux/banners"), index.to_json()).expect("written");
+        store(plain.path(), "v1.0/Linux/Debian/12/amd64/6.1.0-56.gz", &kernel());
+        store(plain.path(), "v1.0/Linux/Debian/12/amd64/6.1.0-57.gz", &kernel());
+        store(plain.path(), "v1.0/my-6.1.0-56.json", &kernel());
+        let path = ProfilePath::new(vec![
+            Box::new(DirectorySource::new(indexed.path())),
+            Box::new(DirectorySource::new(plain.path())),
+        ]);
+        let found = path.linux_candidates(banner).expect("read");
+        assert_eq!(found, ["Linux/z", "Linux/a", "my-6.1.0-56", "Linux/Debian/12/amd64/6.1.0-56"]);
+        assert_eq!(path.linux_candidates("Linux version 7.0 x").expect("read"), [""; 0]);
+        std::fs::write(indexed.path().join("v1.0/Linux/banners"), "{").expect("written");
+        assert_eq!(path.linux_candidates(banner).expect("the second source has it").len(), 2);
+        assert!(search(indexed.path()).linux_candidates(banner).is_err());
+    }
+
+    #[test]
+    fn a_source_that_fails_hides_no_other_and_is_told() {
+        struct Down;
+        impl ProfileSource for Down {
+            fn place(&self) -> String {
+                "down".to_owned()
+            }
+            fn read(&self, _: &str) -> Result<Option<Vec<u8>>, Error> {
+                Err(Error::unsupported("down", "no answer"))
+            }
+            fn list(&self, _: &str) -> Result<Vec<String>, Error> {
+                Err(Error::unsupported("down", "no answer"))
+            }
+        }
+        let tree = tempfile::tempdir().expect("a folder");
+        store(tree.path(), "kernel", &kernel());
+        let path = ProfilePath::new(vec![Box::new(Down), Box::new(DirectorySource::new(tree.path()))]);
+        let mut failed = 0;
+        path.load("kernel", &mut |step| failed += usize::from(matches!(step, Step::Failed { .. })))
+            .expect("in the second");
+        assert_eq!(failed, 1);
+        let error = path.load("other", &mut |_| ()).expect_err("nowhere");
+        assert_eq!(error.to_string(), "down: no answer");
     }
 
     #[test]

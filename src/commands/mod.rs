@@ -1,7 +1,11 @@
 //! The commands: a thin file each, over the operations of the library.
 
 mod convert_profile;
+mod fetch_pdb;
+mod parse_pdb;
+mod peinfo;
 pub(crate) mod plugin;
+mod repo;
 
 use crate::cli::with_alias;
 use crate::context::{Context, Outcome};
@@ -15,19 +19,26 @@ pub(crate) struct Command {
     pub(crate) run: Run,
 }
 
+type CommandFn = fn(&Context, &ArgMatches) -> anyhow::Result<Outcome>;
+
 /// What does a command.
 #[derive(Clone, Copy)]
 pub(crate) enum Run {
     /// A command of the toolchain.
-    Command(fn(&Context, &ArgMatches) -> anyhow::Result<Outcome>),
+    Command(CommandFn),
     /// The analyzer's plugin of this name; the image decides which operating system's.
     Plugin(&'static str),
 }
 
 /// Every command of the toolchain, in the order of the help text, then the plugins.
 pub(crate) fn all() -> Vec<Command> {
-    let tool = |cli: clap::Command, run| Command { cli: with_alias(cli), run: Run::Command(run) };
-    let tools =
-        [tool(convert_profile::cli(), convert_profile::run as fn(&Context, &ArgMatches) -> anyhow::Result<Outcome>)];
+    let tool = |cli: clap::Command, run: CommandFn| Command { cli: with_alias(cli), run: Run::Command(run) };
+    let tools = [
+        tool(fetch_pdb::cli(), fetch_pdb::run),
+        tool(parse_pdb::cli(), parse_pdb::run),
+        tool(peinfo::cli(), peinfo::run),
+        tool(convert_profile::cli(), convert_profile::run),
+        tool(repo::cli(), repo::run),
+    ];
     tools.into_iter().chain(plugin::all()).collect()
 }

@@ -1,15 +1,154 @@
 //! The analyzer's plugins as commands.
 
 use super::Command;
+use crate::cli::with_alias;
 use crate::context::{Context, Outcome};
-use clap::ArgMatches;
+use crate::output::Output;
+use crate::{commands::Run, sources};
+use anyhow::{Context as _, Result, bail};
+use clap::{Arg, ArgAction, ArgMatches};
+use quaid_analyzer::image::{self, Image};
+use quaid_analyzer::plugins::{self, Plugin};
+use quaid_analyzer::{Args, OpenError, Opt, Options, Session, Value, render};
+use quaid_profile::{GuidAge, NotFound};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-/// The plugins, those of several operating systems under one name once.
+/// The plugins, those of several operating systems under one name once, with the options of all.
 pub(crate) fn all() -> Vec<Command> {
-    vec![]
+    let mut by_name: BTreeMap<&'static str, Vec<&'static Plugin>> = BTreeMap::new();
+    for plugin in plugins::all() {
+        by_name.entry(plugin.name).or_default().push(plugin);
+    }
+    by_name.into_iter().map(|(name, plugins)| Command { cli: cli(name, &plugins), run: Run::Plugin(name) }).collect()
+}
+
+fn cli(name: &'static str, plugins: &[&'static Plugin]) -> clap::Command {
+    let systems: Vec<&str> = plugins.iter().filter_map(|plugin| plugin.os).map(system).collect();
+    let about = plugins.first().map_or("", |plugin| plugin.about);
+    let about = if systems.is_empty() { about.to_owned() } else { format!("{about} ({})", systems.join(", ")) };
+    let mut cli = clap::Command::new(name).about(about);
+    for option in options(plugins) {
+        cli = cli.arg(arg(option));
+    }
+    with_alias(cli)
+}
+
+fn system(os: quaid_profile::Os) -> &'static str {
+    match os {
+        quaid_profile::Os::Windows => "Windows",
+        quaid_profile::Os::Linux => "Linux",
+        quaid_profile::Os::Macos => "macOS",
+    }
+}
+
+/// The options of all, each once: the analyzer's tests hold that a shared name means the same.
+fn options(plugins: &[&'static Plugin]) -> Vec<&'static Opt> {
+    let mut options: Vec<&Opt> = Vec::new();
+    for option in plugins.iter().flat_map(|plugin| plugin.options) {
+        if !options.iter().any(|known| known.name == option.name) {
+            options.push(option);
+        }
+    }
+    options
+}
+
+fn arg(option: &'static Opt) -> Arg {
+    let shown = match option.value {
+        Value::Int => "NUMBER",
+        Value::Address => "ADDRESS",
+        Value::Regex => "REGEX",
+        Value::Text => "TEXT",
+    };
+    let arg = Arg::new(option.name).help(option.help).action(ArgAction::Append);
+    let arg = if option.positional {
+        arg.required(true).value_name(option.name.to_uppercase())
+    } else {
+        arg.long(option.name).value_name(shown)
+    };
+    if option.many { arg.num_args(1..) } else { arg.num_args(1) }
 }
 
 /// Runs the plugin `name` on the image.
-pub(crate) fn run(name: &str, _context: &Context, _args: &ArgMatches) -> anyhow::Result<Outcome> {
-    anyhow::bail!("{name}")
+pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result<Outcome> {
+    let globals = &context.globals;
+    let Some(path) = &globals.filename else { bail!("{name} needs an image: quaid -f IMAGE {name}") };
+    let image = open_image(context, path)?;
+    let profiles = sources::open(context);
+    let options = Options { profile: globals.profile.clone(), dtb: globals.dtb, kernel_slide: globals.kernel_slide };
+    let mut observe = |step: &str| context.detail(if step.starts_with("Loaded ") { 1 } else { 2 }, step);
+    let session = match Session::open(image.memory(), &profiles, &options, &mut observe) {
+        Ok(session) => session,
+        Err(error) => {
+            let steps = next_steps(&error, path, globals.profile_path.first().map_or("REPOSITORY", String::as_str));
+            bail!("{}: {error}{steps}", path.display());
+        }
+    };
+
+    let Some(plugin) = plugins::find(name, session.os()) else {
+        bail!("{}: there is no {name} for {} images", path.display(), system(session.os()));
+    };
+    let given = plugin_args(matches);
+    plugin.check(&given)?;
+    let mut out = Output::open(context)?;
+    let summary = {
+        let mut renderer =
+            render::renderer(&globals.format, plugin.columns, &mut out).context("the renderer is not known")?;
+        plugin.run(&session, &given, renderer.as_mut())?
+    };
+    out.finish()?;
+
+    for problem in &summary.problems {
+        context.warn(problem);
+    }
+    if let Some(why) = &summary.first_unreadable {
+        context.warn(&format!("{} cells could not be read; the first: {why}", summary.unreadable));
+    }
+    Ok(match (summary.rows, summary.problems.is_empty() && summary.unreadable == 0) {
+        (_, false) => Outcome::SomeErrors,
+        (0, true) => Outcome::NothingFound,
+        (_, true) => Outcome::Done,
+    })
+}
+
+fn plugin_args(matches: &ArgMatches) -> Args {
+    let values = |id: &clap::Id| matches.get_many::<String>(id.as_str()).into_iter().flatten().cloned().collect();
+    Args::new(matches.ids().map(|id| (id.as_str().to_owned(), values(id))))
+}
+
+/// Opens an image and tells how its format was found.
+pub(crate) fn open_image(context: &Context, path: &Path) -> Result<Image> {
+    let options = image::Options { format: context.globals.layer.clone(), ..image::Options::default() };
+    let image = image::open(path, &options)?;
+    let mut round = 0;
+    for ballot in &image.ballots {
+        if ballot.round != round {
+            round = ballot.round;
+            context.detail(2, "Voting round");
+        }
+        context.detail(2, &ballot.to_string());
+    }
+    context.detail(1, &format!("Autodetected physical address space {}", image.describe()));
+    for warning in &image.warnings {
+        context.warn(&format!("{}: {warning}", path.display()));
+    }
+    Ok(image)
+}
+
+/// What to type next when the profile is missing, a line each; nothing for other errors.
+fn next_steps(error: &OpenError, image: &Path, repository: &str) -> String {
+    let image = image.display().to_string();
+    let mut steps = error.next_steps(&image, repository);
+    if let OpenError::Profile(NotFound::Nowhere { name, .. }) = error {
+        steps = match name.rsplit('/').next().and_then(|last| last.parse::<GuidAge>().ok()) {
+            Some(id) => vec![
+                format!("quaid -f {image} version_scan          # tells the PDB's name"),
+                format!("quaid fetch_pdb --guid {id} --filename NAME.pdb -D ."),
+                format!("quaid parse_pdb -f NAME.pdb --output {id}.json"),
+                format!("quaid repo -C {repository} add {id}.json"),
+            ],
+            None => vec![format!("quaid repo -C {repository} list          # tells the names that there are")],
+        };
+    }
+    if steps.is_empty() { String::new() } else { format!("\nWhat to do next:\n  {}", steps.join("\n  ")) }
 }

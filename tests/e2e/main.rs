@@ -1,4 +1,13 @@
 //! End-to-end tests on the binary, on real inputs of the corpus and on fixtures made here.
 
+mod cab;
 mod convert_profile;
+mod fetch_pdb;
+mod http_source;
+mod images;
+mod linux;
+mod repo;
 mod support;
+mod symbol_server;
+mod truth;
+mod windows;

@@ -63,11 +63,15 @@ pub(crate) fn corpus(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// Where unpacked files of the corpus are kept.
+fn cache() -> PathBuf {
+    std::env::var_os("QUAID_CORPUS_CACHE").map_or_else(|| root().join("target/corpus"), PathBuf::from)
+}
+
 /// A file of the corpus that is stored as `NAME.xz`, unpacked once into `$QUAID_CORPUS_CACHE` or `target/corpus`.
 pub(crate) fn unpacked(name: &str) -> Option<PathBuf> {
     let packed = corpus(&format!("{name}.xz"))?;
-    let cache = std::env::var_os("QUAID_CORPUS_CACHE").map_or_else(|| root().join("target/corpus"), PathBuf::from);
-    let path = cache.join(name);
+    let path = cache().join(name);
     if path.exists() {
         return Some(path);
     }
@@ -91,7 +95,42 @@ pub(crate) fn corpus_text(name: &str) -> Option<String> {
         _ => (&bytes[..]).read_to_string(&mut text),
     }
     .expect("text");
-    Some(text)
+    // Some guests printed through a serial line.
+    Some(text.replace('\r', ""))
+}
+
+/// The rows that `--format json` printed.
+pub(crate) fn rows(stdout: &str) -> Vec<serde_json::Value> {
+    serde_json::from_str(stdout).unwrap_or_else(|why| panic!("not an array of rows ({why}): {stdout}"))
+}
+
+/// An ISF file of the corpus' collection of NT kernels, unpacked once beside the other unpacked files. It takes the
+/// `zstd` program, because the archive's window is larger than the decoders of this project allow.
+pub(crate) fn nt_isf(guid_age: &str) -> Option<PathBuf> {
+    let archive = corpus("windows/isf/nt-isf.tar.zst")?;
+    let path = cache().join(format!("windows/isf/{guid_age}.json"));
+    if path.exists() {
+        return Some(path);
+    }
+    let folder = path.parent().expect("a file has a folder");
+    std::fs::create_dir_all(folder).expect("the cache folder");
+    let zstd =
+        Command::new("zstd").args(["-dcq", "--long=31"]).arg(archive).stdout(std::process::Stdio::piped()).spawn();
+    let Ok(mut zstd) = zstd else {
+        println!("skipped: there is no zstd program");
+        return None;
+    };
+    let temporary = tempfile::tempdir_in(folder).expect("a folder");
+    let tar = Command::new("tar")
+        .arg("-xC")
+        .arg(temporary.path())
+        .arg(format!("{guid_age}.json"))
+        .stdin(zstd.stdout.take().expect("a pipe"))
+        .status();
+    assert!(tar.expect("tar starts").success(), "tar finds {guid_age}.json");
+    zstd.wait().expect("zstd ends");
+    std::fs::rename(temporary.path().join(format!("{guid_age}.json")), &path).expect("renamed");
+    Some(path)
 }
 
 /// The demo machine of scripts/demo-kernel, built once a run: the folder with vmlinux, System.map, memory.raw and

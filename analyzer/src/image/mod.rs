@@ -1,4 +1,24 @@
 //! Physical memory as an image file holds it.
+//!
+//! [`open`] asks the known formats whose image a file is ([`Ballot`]s tell how they answered) and gives an [`Image`]: the
+//! physical memory, read by address. A file that nobody claims is a raw image.
+//!
+//! Everything in a file's headers is doubted: counts are compared with the length of the file, ranges that overlap,
+//! overflow or lie behind the end of the file are cut to what is there, and each such repair is told as a warning.
+
+mod elf_core;
+mod lime;
+mod mapped_file;
+mod open;
+mod raw;
+mod run_layer;
+#[cfg(test)]
+pub(crate) mod testing;
+mod unsupported;
+mod vote;
+
+pub use open::{Image, OpenError, Options, open};
+pub use vote::Ballot;
 
 use crate::addr::Pa;
 use crate::error::PageFault;
@@ -28,3 +48,13 @@ pub trait PhysicalMemory: Send + Sync {
     /// The format, for `-v` ("LiME", "ELF core").
     fn describe(&self) -> String;
 }
+
+/// The `N` bytes at `offset` of a layer, when it has them all.
+fn array<const N: usize>(memory: &dyn PhysicalMemory, offset: u64) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    memory.read(Pa(offset), &mut bytes).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests;

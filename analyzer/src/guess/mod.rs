@@ -1,0 +1,219 @@
+//! Which kernel is in an image, and where: the profile, the page tables and the place at which the kernel runs.
+//!
+//! Nothing is taken on trust: a profile counts only when the kernel that the page tables show is the one that the profile
+//! describes. A wrong answer is worse than none.
+
+mod linux;
+mod windows;
+
+use crate::image::PhysicalMemory;
+use crate::session::Session;
+use quaid_profile::{Found, GuidAge, NotFound, Os, ProfilePath, Step, release_of};
+use std::fmt;
+
+/// What a person knows already.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Name or path of the profile: it is checked, and not searched for.
+    pub profile: Option<String>,
+    /// Physical address of the kernel's top page table.
+    pub dtb: Option<u64>,
+    /// What is to be added to the profile's addresses: the address of the kernel's image for Windows, how far the kernel
+    /// runs from where it was linked for Linux.
+    pub kernel_slide: Option<u64>,
+}
+
+/// The identity of a kernel, as the image tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// An RSDS record of a kernel.
+    Windows {
+        /// The build.
+        id: GuidAge,
+        /// The PDB's name, as the record has it.
+        pdb: String,
+    },
+    /// The text of `linux_banner`, without the newline at its end.
+    Linux {
+        /// The text.
+        banner: String,
+    },
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Windows { id, pdb } => write!(f, "{id} ({pdb})"),
+            Self::Linux { banner } => write!(f, "\"{banner}\""),
+        }
+    }
+}
+
+/// A profile that does not fit the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The profile's name.
+    pub profile: String,
+    /// What was expected, and what was seen.
+    pub why: String,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nothing in the image tells a kernel.
+    #[error(
+        "no kernel was found: the image has no RSDS record of a Windows kernel and no banner of a Linux kernel; \
+             if it is known what it is, give its profile by --profile"
+    )]
+    NoKernel,
+    /// The kernel is known, and its profile is not to be had.
+    #[error("there is no profile for the kernel of this image, {}; searched: {}", list(.found), places(.searched))]
+    NoProfile {
+        /// The kernels in the image.
+        found: Vec<Identity>,
+        /// Where their profiles were looked for.
+        searched: Vec<String>,
+    },
+    /// The profile that was asked for cannot be loaded.
+    #[error(transparent)]
+    Profile(#[from] NotFound),
+    /// An index of profiles cannot be read.
+    #[error(transparent)]
+    Index(#[from] quaid_profile::Error),
+    /// There are profiles, and none fits.
+    #[error("no profile fits this image: {}", refusals(.0))]
+    Refused(Vec<Refusal>),
+}
+
+fn list(found: &[Identity]) -> String {
+    let texts: Vec<String> = found.iter().map(Identity::to_string).collect();
+    texts.join(" or ")
+}
+
+fn places(searched: &[String]) -> String {
+    if searched.is_empty() { "nowhere, because the profile path is empty".to_owned() } else { searched.join(", ") }
+}
+
+fn refusals(all: &[Refusal]) -> String {
+    let texts: Vec<String> = all.iter().map(|refusal| format!("{}: {}", refusal.profile, refusal.why)).collect();
+    texts.join("; ")
+}
+
+impl OpenError {
+    /// The command lines that make the missing profiles and put them where they are found; empty when no profile is
+    /// missing. `image` and `repository` stand for the two in the lines.
+    pub fn next_steps(&self, image: &str, repository: &str) -> Vec<String> {
+        let Self::NoProfile { found, .. } = self else { return Vec::new() };
+        found.iter().flat_map(|identity| identity.next_steps(image, repository)).collect()
+    }
+}
+
+impl Identity {
+    fn next_steps(&self, image: &str, repository: &str) -> Vec<String> {
+        match self {
+            Self::Windows { id, pdb } => vec![
+                format!("quaid -f {image} version_scan --name_regex {pdb}"),
+                format!("quaid fetch_pdb --guid {id} --filename {pdb} -D ."),
+                format!("quaid parse_pdb -f {pdb} --output {id}.json"),
+                format!("quaid repo -C {repository} add {id}.json"),
+            ],
+            Self::Linux { banner } => {
+                let release = release_of(banner).unwrap_or("RELEASE");
+                vec![
+                    format!("quaid convert_profile {release}.zip {release}.json"),
+                    format!(
+                        "quaid repo -C {repository} add {release}.json --banner '{}'",
+                        banner.replace('\'', r"'\''")
+                    ),
+                ]
+            }
+        }
+    }
+}
+
+/// Tells each step, in the order in which it happens.
+pub(crate) type Observer<'o> = dyn FnMut(&str) + 'o;
+
+impl<'m> Session<'m> {
+    /// Finds the kernel in `memory` and its profile in `profiles`, and checks that the two fit. `observe` is told each
+    /// step as it happens.
+    pub fn open(
+        memory: &'m dyn PhysicalMemory,
+        profiles: &ProfilePath,
+        options: &Options,
+        observe: &mut dyn FnMut(&str),
+    ) -> Result<Self, OpenError> {
+        let mut search = Search { memory, profiles, options, observe, found: Vec::new(), refusals: Vec::new() };
+        let session = match &options.profile {
+            Some(name) => search.with_profile(name)?,
+            None => match search.windows() {
+                Some(session) => Some(session),
+                None => search.linux()?,
+            },
+        };
+        let Search { found, refusals, .. } = search;
+        match session {
+            Some(session) => Ok(session),
+            None if !refusals.is_empty() => Err(OpenError::Refused(refusals)),
+            None if found.is_empty() => Err(OpenError::NoKernel),
+            None => Err(OpenError::NoProfile { found, searched: profiles.places() }),
+        }
+    }
+}
+
+/// A search under way.
+struct Search<'m, 's, 'o> {
+    memory: &'m dyn PhysicalMemory,
+    profiles: &'s ProfilePath,
+    options: &'s Options,
+    observe: &'s mut Observer<'o>,
+    /// Kernels of which the image tells.
+    found: Vec<Identity>,
+    /// Profiles that were tried, and why they are not it.
+    refusals: Vec<Refusal>,
+}
+
+impl<'m> Search<'m, '_, '_> {
+    fn tell(&mut self, step: &str) {
+        (self.observe)(step);
+    }
+
+    fn refuse(&mut self, profile: &str, why: String) {
+        self.tell(&format!("Profile {profile} does not fit: {why}"));
+        self.refusals.push(Refusal { profile: profile.to_owned(), why });
+    }
+
+    fn load(&mut self, name: &str) -> Result<Found, NotFound> {
+        let Self { profiles, observe, .. } = self;
+        profiles.load(name, &mut |step: Step| observe(&step.to_string()))
+    }
+
+    /// As `load`; a profile that is in no place is `None`, and one that is there and cannot be read is a refusal.
+    fn load_if_any(&mut self, name: &str) -> Option<Found> {
+        match self.load(name) {
+            Ok(found) => Some(found),
+            Err(NotFound::Nowhere { .. }) => None,
+            Err(why) => {
+                self.refuse(name, why.to_string());
+                None
+            }
+        }
+    }
+
+    fn with_profile(&mut self, name: &str) -> Result<Option<Session<'m>>, OpenError> {
+        let found = self.load(name)?;
+        Ok(match found.profile.metadata().os() {
+            Some(Os::Windows) => self.windows_with(found),
+            Some(Os::Linux) => self.linux_with(found),
+            Some(Os::Macos) => {
+                self.refuse(name, "it is a profile of macOS, whose images are not read yet".to_owned());
+                None
+            }
+            None => {
+                self.refuse(name, "it does not tell its operating system ($METADATA.ProfileClass)".to_owned());
+                None
+            }
+        })
+    }
+}

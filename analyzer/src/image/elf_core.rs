@@ -1,0 +1,168 @@
+//! ELF cores of physical memory: QEMU and libvirt (`dump-guest-memory`, `virsh dump`), VirtualBox, winpmem, kdump's vmcore.
+//!
+//! Source: the ELF specification (gABI, `e_phnum` = `PN_XNUM` included) and files of QEMU. Each `PT_LOAD` is a run at its
+//! `p_paddr`; what `p_memsz` promises beyond `p_filesz` is memory that was not written. `e_ehsize` and the versions are
+//! not looked at: QEMU and VirtualBox write nonsense there.
+
+use super::run_layer::{Declared, MAX_RUNS, RunLayer, end_of};
+use super::vote::{Layer, Vote};
+use super::{PhysicalMemory, array};
+use std::sync::Arc;
+
+const ET_CORE: u64 = 4;
+const PT_LOAD: u64 = 1;
+/// `e_phnum` does not fit its 16 bits: the count is in `sh_info` of the first section header.
+const PN_XNUM: u64 = 0xffff;
+
+/// Where a class has its fields: (offset, bytes) in the structure.
+struct Class {
+    e_phoff: (usize, usize),
+    e_shoff: (usize, usize),
+    e_phentsize: usize,
+    e_phnum: usize,
+    sh_info: u64,
+    phdr_bytes: u64,
+    p_offset: (usize, usize),
+    p_vaddr: (usize, usize),
+    p_paddr: (usize, usize),
+    p_filesz: (usize, usize),
+}
+
+const CLASS_32: Class = Class {
+    e_phoff: (28, 4),
+    e_shoff: (32, 4),
+    e_phentsize: 42,
+    e_phnum: 44,
+    sh_info: 28,
+    phdr_bytes: 32,
+    p_offset: (4, 4),
+    p_vaddr: (8, 4),
+    p_paddr: (12, 4),
+    p_filesz: (16, 4),
+};
+
+const CLASS_64: Class = Class {
+    e_phoff: (32, 8),
+    e_shoff: (40, 8),
+    e_phentsize: 54,
+    e_phnum: 56,
+    sh_info: 44,
+    phdr_bytes: 56,
+    p_offset: (8, 8),
+    p_vaddr: (16, 8),
+    p_paddr: (24, 8),
+    p_filesz: (32, 8),
+};
+
+/// The little-endian number at (offset, bytes); a field that is not there is 0, which no caller takes for good.
+fn field(bytes: &[u8], (at, len): (usize, usize)) -> u64 {
+    let mut wide = [0; 8];
+    if let (Some(from), Some(to)) = (bytes.get(at..at + len), wide.get_mut(..len)) {
+        to.copy_from_slice(from);
+    }
+    u64::from_le_bytes(wide)
+}
+
+/// Answers whether `base` is an ELF core.
+pub(super) fn probe(base: &Arc<dyn PhysicalMemory>) -> Vote {
+    if array::<4>(base.as_ref(), 0).as_ref() != Some(b"\x7fELF") {
+        return Vote::no("no ELF magic at the start");
+    }
+    let Some(ident) = array::<20>(base.as_ref(), 0) else {
+        return Vote::Broken("its header is cut short".into());
+    };
+    let [_, _, _, _, class, data, ..] = ident;
+    if data == 2 && ident.get(16..18) == Some(&[0, 4]) {
+        return Vote::Broken("it is of a big-endian machine, which is not supported".into());
+    }
+    let kind = field(&ident, (16, 2));
+    if kind != ET_CORE {
+        return Vote::no(&format!("an ELF file of type {kind}, not a core ({ET_CORE})"));
+    }
+    let class = match class {
+        1 => &CLASS_32,
+        2 => &CLASS_64,
+        other => return Vote::Broken(format!("its class is {other}; 1 (32-bit) and 2 (64-bit) are known")),
+    };
+    let mut warnings = Vec::new();
+    let declared = match segments(base.as_ref(), class, &mut warnings) {
+        Ok(declared) => declared,
+        Err(why) => return Vote::Broken(why),
+    };
+    let layer = RunLayer::new("ELF core", Arc::clone(base), &declared, &mut warnings);
+    if layer.runs().is_empty() {
+        return Vote::Broken(format!("none of its {} segments holds memory ({})", declared.len(), warnings.join("; ")));
+    }
+    Vote::Yes(Layer { memory: Arc::new(layer), warnings })
+}
+
+/// The `PT_LOAD` segments in the order of the table.
+fn segments(base: &dyn PhysicalMemory, class: &Class, warnings: &mut Vec<String>) -> Result<Vec<Declared>, String> {
+    let header = array::<64>(base, 0).or_else(|| {
+        // An ELF32 header has 52 bytes; a file of that class may be as short.
+        let short = array::<52>(base, 0)?;
+        let mut header = [0; 64];
+        header.get_mut(..52)?.copy_from_slice(&short);
+        Some(header)
+    });
+    let header = header.ok_or("its header is cut short")?;
+    let table = field(&header, class.e_phoff);
+    let entry_bytes = field(&header, (class.e_phentsize, 2));
+    let count = match field(&header, (class.e_phnum, 2)) {
+        PN_XNUM => {
+            let section = field(&header, class.e_shoff);
+            let at = section.checked_add(class.sh_info).filter(|_| section != 0);
+            let count = at.and_then(|at| array::<4>(base, at)).map(u32::from_le_bytes);
+            u64::from(count.ok_or("its count of segments is in a section header that is not in the file")?)
+        }
+        count => count,
+    };
+    if count == 0 {
+        return Err("it has no program headers (Xen cores keep memory in sections: not supported yet)".into());
+    }
+    if entry_bytes < class.phdr_bytes {
+        return Err(format!("its program headers have {entry_bytes} bytes; {} are needed", class.phdr_bytes));
+    }
+    let left = end_of(base).saturating_sub(table) / entry_bytes;
+    let count = if count > left {
+        warnings.push(format!("{count} program headers are declared at offset {table:#x}; the file holds {left}"));
+        left
+    } else {
+        count
+    };
+    if count > MAX_RUNS as u64 {
+        return Err(format!("it declares {count} program headers; more than {MAX_RUNS} are not read"));
+    }
+    let mut loads = Vec::new();
+    for index in 0..count {
+        let Some(entry) = phdr(base, class, table + index * entry_bytes) else {
+            warnings.push(format!("program header {index} could not be read"));
+            continue;
+        };
+        if field(&entry, (0, 4)) == PT_LOAD {
+            loads.push(entry);
+        }
+    }
+    // /proc/kcore of old kernels has no physical addresses. One run alone at 0 is a legitimate image.
+    let is_none = |entry: &[u8; 56]| matches!(field(entry, class.p_paddr), 0 | 0xffff_ffff | u64::MAX);
+    let address = if loads.len() > 1 && loads.iter().all(is_none) {
+        warnings.push("no segment has a physical address: their virtual addresses are taken instead".into());
+        class.p_vaddr
+    } else {
+        class.p_paddr
+    };
+    let range = |entry: &[u8; 56]| Declared {
+        start: field(entry, address),
+        bytes: field(entry, class.p_filesz),
+        file_offset: field(entry, class.p_offset),
+    };
+    Ok(loads.iter().map(range).collect())
+}
+
+/// The program header at `at`, of either class, in room for the larger one.
+fn phdr(base: &dyn PhysicalMemory, class: &Class, at: u64) -> Option<[u8; 56]> {
+    let mut entry = [0; 56];
+    let bytes = entry.get_mut(..usize::try_from(class.phdr_bytes).ok()?)?;
+    base.read(crate::addr::Pa(at), bytes).ok()?;
+    Some(entry)
+}

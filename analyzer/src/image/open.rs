@@ -1,0 +1,137 @@
+//! Opening an image file.
+
+use super::PhysicalMemory;
+use super::raw::Raw;
+use super::vote::{Ballot, Elected, FORMATS, Format, Vote, elect};
+use std::io;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How an image is opened. The default asks every format, and maps the file.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only this format is asked ("raw", "LiME", "ELF core", in any case): the user knows better.
+    pub format: Option<String>,
+    /// The file is read, not mapped: for media that fail and files that others may cut short meanwhile.
+    pub no_map: bool,
+}
+
+/// An opened image. It is used as the physical memory that it holds.
+pub struct Image {
+    memory: Arc<dyn PhysicalMemory>,
+    /// How each format answered, in the order in which they were asked.
+    pub ballots: Vec<Ballot>,
+    /// What is wrong with the image and was survived, a sentence each: truncated, overlapping ranges.
+    pub warnings: Vec<String>,
+}
+
+impl Image {
+    /// The physical memory.
+    pub fn memory(&self) -> &dyn PhysicalMemory {
+        self.memory.as_ref()
+    }
+}
+
+impl Deref for Image {
+    type Target = dyn PhysicalMemory;
+    fn deref(&self) -> &Self::Target {
+        self.memory.as_ref()
+    }
+}
+
+/// Why an image could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The operating system refused.
+    #[error("cannot open the image {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// A folder, a device, a pipe.
+    #[error("cannot open the image {}: it is {what}, not a file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is, with its article.
+        what: &'static str,
+    },
+    /// There is nothing in it.
+    #[error("cannot open the image {}: the file is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A format recognised it and cannot read it.
+    #[error("cannot open the image {} ({format}): {reason}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// The format that recognised it, or was forced.
+        format: &'static str,
+        /// Why it cannot be read, and what to do.
+        reason: String,
+    },
+    /// The format that was forced is not known.
+    #[error("the image format `{0}` is not known; there are: {names}", names = format_names())]
+    UnknownFormat(String),
+}
+
+fn format_names() -> String {
+    let names: Vec<&str> = std::iter::once("raw").chain(readable().map(|format| format.name)).collect();
+    names.join(", ")
+}
+
+/// The formats that can be forced.
+fn readable() -> impl Iterator<Item = &'static Format> {
+    FORMATS.iter().filter(|format| format.name != super::unsupported::NAME)
+}
+
+/// Opens the image at `path`.
+pub fn open(path: &Path, options: &Options) -> Result<Image, OpenError> {
+    let io_error = |source| OpenError::Io { path: path.into(), source };
+    // Looked at before it is opened: to open a pipe would wait for its writer.
+    let kind = std::fs::metadata(path).map_err(io_error)?.file_type();
+    if !kind.is_file() {
+        let what = if kind.is_dir() { "a folder" } else { "a device, pipe or socket" };
+        return Err(OpenError::NotAFile { path: path.into(), what });
+    }
+    let raw = Raw::open(path, !options.no_map).map_err(io_error)?;
+    if raw.runs().is_empty() {
+        return Err(OpenError::Empty { path: path.into() });
+    }
+    let raw: Arc<dyn PhysicalMemory> = Arc::new(raw);
+    let refused = |(format, reason)| OpenError::Refused { path: path.into(), format, reason };
+    let Elected { memory, mut warnings, ballots } = match options.format.as_deref() {
+        None => elect(raw, FORMATS).map_err(refused)?,
+        Some(name) => force(raw, name)?.map_err(refused)?,
+    };
+    warnings.extend(vmware_sibling(path));
+    Ok(Image { memory, ballots, warnings })
+}
+
+/// Asks the named format alone.
+fn force(raw: Arc<dyn PhysicalMemory>, name: &str) -> Result<Result<Elected, (&'static str, String)>, OpenError> {
+    if name.eq_ignore_ascii_case("raw") {
+        return Ok(elect(raw, &[]));
+    }
+    let format = readable().find(|format| format.name.eq_ignore_ascii_case(name));
+    let format = format.ok_or_else(|| OpenError::UnknownFormat(name.into()))?;
+    Ok(match (format.probe)(&raw) {
+        Vote::Yes(layer) => Ok(Elected { memory: layer.memory, warnings: layer.warnings, ballots: Vec::new() }),
+        Vote::No(why) | Vote::Broken(why) => Err((format.name, why)),
+    })
+}
+
+/// VMware moves the memory above the PCI hole; only the snapshot file beside a .vmem says where to.
+fn vmware_sibling(path: &Path) -> Option<String> {
+    path.extension().filter(|extension| extension.eq_ignore_ascii_case("vmem"))?;
+    let sibling = ["vmss", "vmsn"].map(|extension| path.with_extension(extension)).into_iter().find(|p| p.exists())?;
+    Some(format!(
+        "the regions that {} describes are not read yet: on a machine with more than 3 GiB of memory, addresses above are wrong",
+        sibling.display()
+    ))
+}

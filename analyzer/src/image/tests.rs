@@ -1,0 +1,355 @@
+use super::testing::{Random, TestMemory};
+use super::vote::{Elected, FORMATS, elect};
+use super::*;
+use crate::error::FaultReason;
+use std::sync::Arc;
+
+/// Opens bytes as a file of this content would be.
+fn vote(bytes: &[u8]) -> Result<Elected, String> {
+    let pieces = if bytes.is_empty() { vec![] } else { vec![(0, bytes.to_vec())] };
+    elect(Arc::new(TestMemory::new(pieces).mapped()), FORMATS).map_err(|(format, why)| format!("{format}: {why}"))
+}
+
+fn opened(bytes: &[u8], format: &str) -> Elected {
+    let elected = vote(bytes).expect("a good image");
+    assert_eq!(elected.memory.describe(), format);
+    elected
+}
+
+fn runs(memory: &dyn PhysicalMemory) -> Vec<(u64, u64, u64)> {
+    memory.runs().iter().map(|run| (run.start.0, run.bytes, run.file_offset)).collect()
+}
+
+/// (first address, last address, data)
+fn lime(ranges: &[(u64, u64, &[u8])]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for (start, last, data) in ranges {
+        file.extend(b"EMiL\x01\0\0\0");
+        file.extend(start.to_le_bytes());
+        file.extend(last.to_le_bytes());
+        file.extend([0; 8]);
+        file.extend(*data);
+    }
+    file
+}
+
+/// A program header: type, offset, vaddr, paddr, filesz, memsz.
+type Phdr = [u64; 6];
+
+const ELF64_DATA: u64 = 64 + 4 * 56;
+
+/// An ELF64 core with up to four program headers, and `data` at `ELF64_DATA`.
+fn elf64(headers: &[Phdr], data: &[u8]) -> Vec<u8> {
+    let mut file = b"\x7fELF\x02\x01\0\0\0\0\0\0\0\0\0\0\x04\0\x3e\0".to_vec();
+    file.resize(32, 0);
+    file.extend(64_u64.to_le_bytes());
+    // e_shoff, e_flags, and an e_ehsize that is nonsense, as QEMU writes it.
+    file.extend([0; 12]);
+    for half in [8, 56, headers.len() as u16, 0, 0, 0] {
+        file.extend(half.to_le_bytes());
+    }
+    for [kind, offset, vaddr, paddr, filesz, memsz] in headers {
+        file.extend((*kind as u32).to_le_bytes());
+        file.extend([0; 4]);
+        for number in [offset, vaddr, paddr, filesz, memsz, &0] {
+            file.extend(number.to_le_bytes());
+        }
+    }
+    file.resize(ELF64_DATA as usize, 0);
+    file.extend(data);
+    file
+}
+
+fn elf32(headers: &[Phdr], data: &[u8]) -> Vec<u8> {
+    let mut file = b"\x7fELF\x01\x01\0\0\0\0\0\0\0\0\0\0\x04\0\x03\0".to_vec();
+    file.resize(28, 0);
+    file.extend(52_u32.to_le_bytes());
+    file.extend([0; 8]);
+    for half in [8, 32, headers.len() as u16, 0, 0, 0] {
+        file.extend(half.to_le_bytes());
+    }
+    for [kind, offset, vaddr, paddr, filesz, memsz] in headers {
+        for number in [kind, offset, vaddr, paddr, filesz, memsz, &7, &0] {
+            file.extend((*number as u32).to_le_bytes());
+        }
+    }
+    file.extend(data);
+    file
+}
+
+#[test]
+fn lime_ranges_are_at_their_addresses_and_nothing_is_between() {
+    let file = lime(&[(0x1000, 0x1004, b"abcde"), (0x1005, 0x1007, b"fgh"), (0x2000, 0x2001, b"xy")]);
+    let image = opened(&file, "LiME");
+    assert_eq!(runs(&*image.memory), [(0x1000, 5, 32), (0x1005, 3, 69), (0x2000, 2, 104)]);
+    assert_eq!(image.warnings, [""; 0]);
+    let mut buffer = [0xee; 10];
+    let fault = image.memory.read(Pa(0x1003), &mut buffer).expect_err("a gap");
+    assert_eq!((&buffer, fault.reason), (b"defgh\0\0\0\0\0", FaultReason::NotInImage(Pa(0x1008))));
+    assert_eq!(image.memory.read(Pa(0x2000), &mut buffer[..2]), Ok(()));
+    assert_eq!(image.memory.slice(Pa(0x1001), 4), Some(&b"bcde"[..]));
+    assert_eq!(image.memory.slice(Pa(0x1001), 5), None, "not in one piece");
+    for outside in [0, 0xfff, 0x1008, 0x1fff, 0x2002, u64::MAX] {
+        assert!(image.memory.read(Pa(outside), &mut buffer[..1]).is_err(), "{outside:#x}");
+        assert_eq!(image.memory.slice(Pa(outside), 1), None);
+    }
+}
+
+#[test]
+fn elf_segments_are_runs_at_their_physical_addresses() {
+    let data = b"lowhighrest";
+    let headers: &[Phdr] = &[
+        [4, ELF64_DATA, 0, 0, 3, 3],
+        [1, ELF64_DATA + 3, 0xffff_8880_0000_0000, 0x1_0000_0000, 4, 4],
+        // Less in the file than in memory: the rest is a gap.
+        [1, ELF64_DATA, 0xffff_8880_0000_0000, 0, 3, 0x1000],
+    ];
+    let image = opened(&elf64(headers, data), "ELF core");
+    assert_eq!(runs(&*image.memory), [(0, 3, ELF64_DATA), (0x1_0000_0000, 4, ELF64_DATA + 3)]);
+    assert_eq!(image.warnings, [""; 0]);
+    let small: Vec<Phdr> = headers
+        .iter()
+        .map(|&[kind, offset, .., filesz, memsz]| {
+            [kind, offset - ELF64_DATA + 52 + 96, 0, offset * 0x10, filesz, memsz]
+        })
+        .collect();
+    let image = opened(&elf32(&small, data), "ELF core");
+    assert_eq!(runs(&*image.memory), [(ELF64_DATA * 0x10, 3, 148), ((ELF64_DATA + 3) * 0x10, 4, 151)]);
+    assert_eq!(image.memory.slice(Pa((ELF64_DATA + 3) * 0x10), 4), Some(&b"high"[..]));
+}
+
+#[test]
+fn a_count_of_segments_that_does_not_fit_is_in_the_first_section_header() {
+    let mut file = elf64(&[[1, ELF64_DATA, 0, 0x5000, 4, 4]], b"data");
+    let section = file.len() as u64;
+    file[40..48].copy_from_slice(&section.to_le_bytes());
+    file[56..58].copy_from_slice(&0xffff_u16.to_le_bytes());
+    assert!(vote(&file).is_err_and(|why| why.contains("section header")), "the section header is not there");
+    file.extend([0; 44]);
+    file.extend(1_u32.to_le_bytes());
+    file.extend([0; 16]);
+    assert_eq!(runs(&*opened(&file, "ELF core").memory), [(0x5000, 4, ELF64_DATA)]);
+    let count = file.len() - 20;
+    file[count..count + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    let image = opened(&file, "ELF core");
+    assert!(
+        image.warnings.iter().any(|w| w.contains("4294967295 program headers are declared")),
+        "{:?}",
+        image.warnings
+    );
+}
+
+#[test]
+fn a_core_without_physical_addresses_goes_by_virtual_ones_and_says_so() {
+    let headers: &[Phdr] = &[[1, ELF64_DATA, 0x10000, 0, 4, 4], [1, ELF64_DATA, 0x20000, 0, 4, 4]];
+    let image = opened(&elf64(headers, b"data"), "ELF core");
+    assert_eq!(runs(&*image.memory), [(0x10000, 4, ELF64_DATA), (0x20000, 4, ELF64_DATA)]);
+    assert!(image.warnings[0].contains("virtual addresses"));
+    let alone = opened(&elf64(&headers[..1], b"data"), "ELF core");
+    assert_eq!(runs(&*alone.memory), [(0, 4, ELF64_DATA)]);
+}
+
+#[test]
+fn of_overlapping_ranges_the_first_counts() {
+    let data: Vec<u8> = (0..64).collect();
+    let at = |offset: u64, paddr: u64, bytes: u64| [1, ELF64_DATA + offset, 1, paddr, bytes, bytes];
+    let image = opened(&elf64(&[at(0, 0x110, 16), at(16, 0x100, 48), at(0, 0x118, 4)], &data), "ELF core");
+    assert_eq!(
+        runs(&*image.memory),
+        [(0x100, 0x10, ELF64_DATA + 16), (0x110, 0x10, ELF64_DATA), (0x120, 0x10, ELF64_DATA + 48)]
+    );
+    assert!(image.warnings.iter().any(|w| w.starts_with("2 range(s) overlap")), "{:?}", image.warnings);
+}
+
+#[test]
+fn any_declared_ranges_come_out_sorted_disjoint_and_as_the_first_says() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..2000 {
+        let declared: Vec<run_layer::Declared> = (0..random.below(8))
+            .map(|_| run_layer::Declared {
+                start: random.below(40),
+                bytes: random.below(20),
+                file_offset: random.below(120),
+            })
+            .collect();
+        let base: Arc<dyn PhysicalMemory> = Arc::new(TestMemory::new(vec![(0, (0..100).collect())]));
+        let layer = run_layer::RunLayer::new("test", base, &declared, &mut Vec::new());
+        for pair in layer.runs().windows(2) {
+            assert!(pair[0].start.0 + pair[0].bytes <= pair[1].start.0, "{declared:?}");
+        }
+        let mut whole = Vec::new();
+        for at in 0..70 {
+            // What the declarations say of this one address.
+            let first = declared.iter().find(|d| (d.start..d.start + d.bytes).contains(&at));
+            let expected = first.map(|d| d.file_offset + at - d.start);
+            let mut byte = [0];
+            let got = layer.read(Pa(at), &mut byte).map(|()| u64::from(byte[0]));
+            let expected = match expected {
+                Some(offset) if offset < 100 => Ok(offset),
+                Some(_) => Err(PageFault::physical(FaultReason::Truncated(Pa(at)))),
+                None => Err(PageFault::physical(FaultReason::NotInImage(Pa(at)))),
+            };
+            assert_eq!(got, expected, "address {at} of {declared:?}");
+            whole.push(got);
+        }
+        // A long read is the same as many of one byte, up to the first that is missing.
+        let (start, bytes) = (random.below(60) as usize, 1 + random.below(10) as usize);
+        let mut buffer = vec![0xee; bytes];
+        let got = layer.read(Pa(start as u64), &mut buffer);
+        let singles = &whole[start..start + bytes];
+        assert_eq!(
+            got.err(),
+            singles.iter().find_map(|single| single.clone().err()),
+            "{start}+{bytes} of {declared:?}"
+        );
+        let good = singles.iter().map_while(|single| single.as_ref().ok()).map(|&byte| byte as u8);
+        let mut expected: Vec<u8> = good.collect();
+        expected.resize(bytes, 0);
+        assert_eq!(buffer, expected, "{start}+{bytes} of {declared:?}");
+    }
+}
+
+#[test]
+fn sizes_near_the_end_of_the_number_range_are_left_out_and_told() {
+    let huge: &[Phdr] = &[
+        [1, ELF64_DATA, 1, u64::MAX - 3, 4, 4],
+        [1, ELF64_DATA, 1, 0x1000, u64::MAX, u64::MAX],
+        [1, u64::MAX - 1, 1, 0x3000, 0x1000, 0x1000],
+        [1, ELF64_DATA, 1, 0x2000, 4, 4],
+    ];
+    let image = opened(&elf64(huge, b"data"), "ELF core");
+    assert_eq!(runs(&*image.memory), [(0x2000, 4, ELF64_DATA)]);
+    assert!(image.warnings.iter().any(|w| w.starts_with("2 range(s) left out")), "{:?}", image.warnings);
+    assert!(image.warnings.iter().any(|w| w.contains("truncated: 4096 bytes")), "{:?}", image.warnings);
+
+    assert!(vote(&lime(&[(0, u64::MAX, b"data")])).is_err());
+    assert!(vote(&lime(&[(5, 4, b"data")])).is_err_and(|why| why.contains("range 0x5 to 0x4")));
+    let image = opened(&lime(&[(0x1000, 0x1003, b"data"), (1, u64::MAX, b"rest")]), "LiME");
+    assert_eq!(runs(&*image.memory), [(0x1000, 4, 32)]);
+    assert_eq!(image.warnings.len(), 1, "{:?}", image.warnings);
+}
+
+#[test]
+fn every_truncated_prefix_is_an_error_or_a_warning() {
+    let elf = elf64(&[[1, ELF64_DATA, 1, 0x1000, 8, 8], [1, ELF64_DATA + 8, 1, 0x4000, 8, 8]], &[7; 16]);
+    let small = elf32(&[[1, 52 + 64, 1, 0x1000, 8, 8], [1, 52 + 64 + 8, 1, 0x4000, 8, 8]], &[7; 16]);
+    let lime = lime(&[(0x1000, 0x1007, &[7; 8]), (0x4000, 0x4007, &[7; 8])]);
+    for file in [elf, small, lime.clone()] {
+        assert!(vote(&file).is_ok_and(|image| image.warnings.is_empty()));
+        for cut in 4..file.len() {
+            match vote(&file[..cut]) {
+                Err(why) => assert!(!why.is_empty()),
+                // A LiME file that ends behind a whole range cannot be told from one that is complete.
+                Ok(image) if image.warnings.is_empty() => assert_eq!((cut, &file), (40, &lime)),
+                Ok(image) => {
+                    let told: u64 = image.memory.runs().iter().map(|run| run.bytes).sum();
+                    assert!(told < 16, "cut at {cut}");
+                    let mut byte = [0];
+                    let fault = image.memory.read(Pa(0x4007), &mut byte).expect_err("cut off");
+                    assert!(matches!(fault.reason, FaultReason::Truncated(_) | FaultReason::NotInImage(_)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn any_single_changed_byte_is_survived() {
+    let elf = elf64(&[[1, ELF64_DATA, 1, 0x1000, 8, 8], [1, ELF64_DATA + 8, 1, 0x4000, 8, 8]], &[7; 16]);
+    let lime = lime(&[(0x1000, 0x1007, &[7; 8]), (0x4000, 0x4007, &[7; 8])]);
+    for file in [elf, lime] {
+        for at in 0..file.len() {
+            for value in [0, 1, 2, 0x7f, 0x80, 0xff] {
+                let mut changed = file.clone();
+                changed[at] = value;
+                let Ok(image) = vote(&changed) else { continue };
+                for run in image.memory.runs() {
+                    let mut bytes = vec![0; usize::try_from(run.bytes).expect("no more than the file has")];
+                    assert_eq!(image.memory.read(run.start, &mut bytes), Ok(()), "byte {at} = {value:#x}");
+                    assert!(bytes.len() <= file.len());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_memory_is_refused_by_name_or_taken_as_it_is() {
+    let mut big_endian = elf64(&[], b"");
+    big_endian[5] = 2;
+    big_endian[16..18].copy_from_slice(&[0, 4]);
+    let mut program = elf64(&[[1, ELF64_DATA, 1, 0, 4, 4]], b"data");
+    program[16] = 2;
+    let mut hibernation = b"HIBR".to_vec();
+    hibernation.resize(0x18, 0);
+    hibernation.extend([0, 0x10, 0, 0, 0, 0, 0, 0]);
+    let aff4 = [&b"memory"[..], b"PK\x05\x06", &[0; 16], b"\x0b\0aff4://1234"].concat();
+    for (file, name) in [
+        (elf64(&[], b""), "no program headers"),
+        (elf64(&[[4, 0, 0, 0, 0, 0]], b""), "none of its 0 segments holds memory"),
+        (big_endian, "big-endian"),
+        (b"AVML\x02\0\0\0".to_vec(), "an AVML image, which is not supported yet"),
+        (b"PAGEDU64".to_vec(), "64-bit Windows crash dump"),
+        (b"KDUMP   ".to_vec(), "kdump"),
+        (b"makedumpfile\0\0\0\0".to_vec(), "flattened kdump"),
+        (b"EVF\x09\x0d\x0a\xff\0".to_vec(), "E01"),
+        (b"\xd2\xbe\xd2\xbe".to_vec(), "VMware"),
+        (b"QEVM\0\0\0\x03".to_vec(), "QEMU migration"),
+        (b"\x1f\x8b\x08\0".to_vec(), "gzip"),
+        (b"\xfd7zXZ\0".to_vec(), "xz"),
+        (b"\x28\xb5\x2f\xfd".to_vec(), "zstd"),
+        (b"BZh91AY&SY".to_vec(), "bzip2"),
+        (hibernation, "hiberfil.sys"),
+        (b"\xcf\xfa\xed\xfe\x07\0\0\x01\x03\0\0\0\x04\0\0\0".to_vec(), "Mach-O"),
+        (aff4, "AFF4"),
+    ] {
+        let why = vote(&file).err();
+        assert!(why.as_ref().is_some_and(|why| why.contains(name)), "{name}: {why:?}");
+    }
+    for file in [&b"x"[..], b"EMi", b"\x7fEL", b"HIBR and other words", b"PK\x03\x04 a plain zip", &program] {
+        let image = opened(file, "test");
+        assert_eq!(image.ballots.len(), FORMATS.len(), "all were asked, and said no");
+    }
+}
+
+#[test]
+fn paths_that_are_no_image_get_one_clear_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("empty"), b"").expect("written");
+    std::fs::write(path("avml"), b"AVML\x02\0\0\0").expect("written");
+    std::fs::write(path("lime"), lime(&[(0x1000, 0x1003, b"data")])).expect("written");
+    let said = |path: &std::path::Path, format: Option<&str>| {
+        let options = Options { format: format.map(Into::into), ..Options::default() };
+        let text = open(path, &options).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(!text.contains('\n'));
+        text.replace(&folder.path().display().to_string(), "F")
+    };
+    assert_eq!(said(&path("empty"), None), "cannot open the image F/empty: the file is empty");
+    assert_eq!(said(folder.path(), None), "cannot open the image F: it is a folder, not a file");
+    assert!(said(&path("missing"), None).starts_with("cannot open the image F/missing: "));
+    assert!(said(std::path::Path::new("/dev/null"), None).contains("it is a device"));
+    assert!(said(&path("avml"), None).contains("it is an AVML image"));
+    assert_eq!(said(&path("avml"), Some("raw")), "", "forced");
+    assert!(said(&path("avml"), Some("lime")).contains("no LiME magic"));
+    assert_eq!(said(&path("lime"), Some("lime")), "");
+    assert_eq!(said(&path("lime"), Some("vhd")), "the image format `vhd` is not known; there are: raw, ELF core, LiME");
+}
+
+#[test]
+fn a_file_reads_the_same_mapped_and_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("image");
+    std::fs::write(&path, lime(&[(0x1000, 0x1007, b"abcdefgh"), (0x1008, 0x100b, b"ijkl")])).expect("written");
+    for (no_map, slice) in [(false, Some(&b"bcd"[..])), (true, None)] {
+        let image = open(&path, &Options { no_map, ..Options::default() }).expect("an image");
+        let mut buffer = [0xee; 20];
+        let fault = image.read(Pa(0x1002), &mut buffer).expect_err("it ends");
+        assert_eq!((&buffer, fault.reason), (b"cdefghijkl\0\0\0\0\0\0\0\0\0\0", FaultReason::NotInImage(Pa(0x100c))));
+        assert_eq!(image.slice(Pa(0x1001), 3), slice);
+        let raw = open(&path, &Options { no_map, format: Some("RAW".into()) }).expect("any file is raw");
+        let mut buffer = [0xee; 8];
+        let fault = raw.read(Pa(72), &mut buffer).expect_err("the file has 76 bytes");
+        assert_eq!((&buffer, fault.reason), (b"ijkl\0\0\0\0", FaultReason::NotInImage(Pa(76))));
+    }
+}

@@ -1,0 +1,95 @@
+//! Which format an image has: the formats are asked in order of trust, over and over, until none claims the layer that
+//! the last one made (a crash dump inside an E01). Every answer is kept.
+
+use super::{PhysicalMemory, elf_core, lime, unsupported};
+use std::fmt;
+use std::sync::Arc;
+
+/// A layer that a format made.
+pub(super) struct Layer {
+    pub(super) memory: Arc<dyn PhysicalMemory>,
+    /// What is wrong with it and was survived, a sentence each.
+    pub(super) warnings: Vec<String>,
+}
+
+/// A format's answer.
+pub(super) enum Vote {
+    /// It is something else; why.
+    No(String),
+    /// It is this format, and here is the layer.
+    Yes(Layer),
+    /// It is this format, and cannot be read; why.
+    Broken(String),
+}
+
+impl Vote {
+    /// No, because `why`.
+    pub(super) fn no(why: &str) -> Self {
+        Self::No(why.into())
+    }
+}
+
+/// A format that can be asked.
+pub(super) struct Format {
+    /// Its name in messages and in `Options::format`.
+    pub(super) name: &'static str,
+    pub(super) probe: fn(&Arc<dyn PhysicalMemory>) -> Vote,
+}
+
+/// In order of trust: what is recognised by the longest magic comes first. What nobody claims is raw.
+pub(super) const FORMATS: &[Format] = &[
+    Format { name: unsupported::NAME, probe: unsupported::probe },
+    Format { name: "ELF core", probe: elf_core::probe },
+    Format { name: "LiME", probe: lime::probe },
+];
+
+/// One answer of one format, for `-v`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ballot {
+    /// The round, from 1 on.
+    pub round: u32,
+    /// Who was asked.
+    pub format: &'static str,
+    /// What it said.
+    pub answer: String,
+}
+
+impl fmt::Display for Ballot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "image format, round {}: {}: {}", self.round, self.format, self.answer)
+    }
+}
+
+/// What the rounds came to.
+pub(super) struct Elected {
+    pub(super) memory: Arc<dyn PhysicalMemory>,
+    pub(super) warnings: Vec<String>,
+    pub(super) ballots: Vec<Ballot>,
+}
+
+/// Asks `formats` over `base` until nobody wins; a format may win once. A `Broken` ends it with the format and reason.
+pub(super) fn elect(base: Arc<dyn PhysicalMemory>, formats: &[Format]) -> Result<Elected, (&'static str, String)> {
+    let mut elected = Elected { memory: base, warnings: Vec::new(), ballots: Vec::new() };
+    let mut open: Vec<&Format> = formats.iter().collect();
+    for round in 1.. {
+        let mut winner = None;
+        for (index, format) in open.iter().enumerate() {
+            let vote = (format.probe)(&elected.memory);
+            let answer = match &vote {
+                Vote::No(why) => format!("no: {why}"),
+                Vote::Yes(layer) => format!("yes, {} run(s)", layer.memory.runs().len()),
+                Vote::Broken(why) => return Err((format.name, why.clone())),
+            };
+            elected.ballots.push(Ballot { round, format: format.name, answer });
+            if let Vote::Yes(layer) = vote {
+                winner = Some((index, layer));
+                break;
+            }
+        }
+        let Some((index, layer)) = winner else { break };
+        elected.memory = layer.memory;
+        elected.warnings.extend(layer.warnings);
+        open.remove(index);
+    }
+    Ok(elected)
+}

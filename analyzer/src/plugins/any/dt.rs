@@ -1,0 +1,173 @@
+//! `dt`: the members of a struct, and their values where there is one.
+//!
+//! ```text
+//! Offset Field                          Content
+//! ------ ------------------------------ ----------------------------------------
+//! 0x0000 Pcb                            _KPROCESS
+//! 0x0180 UniqueProcessId                pointer to void
+//! ```
+
+use crate::addr::Va;
+use crate::error::PageFault;
+use crate::object::{Integer, Memory, Resolver, Types, text_of_bytes};
+use crate::options::{Args, Opt, Value};
+use crate::plugins::Plugin;
+use crate::session::{Error, Session};
+use crate::table::{Cell, Column, RowSink, row};
+use quaid_profile::{BaseKind, Member, Type};
+
+/// How many elements of an array are shown.
+const MAX_ELEMENTS: u64 = 16;
+/// How deep types in types are followed; the kernels' declarations are far below.
+const MAX_DEPTH: usize = 8;
+
+pub(crate) const PLUGIN: Plugin = Plugin {
+    name: "dt",
+    os: None,
+    about: "Show the members of a struct, or their values at an address",
+    columns: &[Column::int("offset", "Offset", 8), Column::text("field", "Field", 30), Column::text("content", "Content", 40)],
+    options: &[
+        Opt::positional("type", Value::Text, "The struct, union or class, by the kernel's name"),
+        Opt::one("offset", Value::Address, "The address of one, whose values are shown"),
+    ],
+    run,
+};
+
+fn run(s: &Session<'_>, args: &Args, out: &mut dyn RowSink) -> Result<(), Error> {
+    let refuse = |why: String| Error::Option { option: "type".to_owned(), why };
+    let name = args.text("type").ok_or_else(|| refuse("the name of a struct is missing".to_owned()))?;
+    let types = Types::new(s.profile());
+    if types.structure(name)?.is_none() {
+        return Err(refuse(unknown(s, name)?));
+    }
+    let reader = Reader { s, types: &types, resolver: Resolver::anywhere(&types) };
+    reader.members(name, "", 0, args.address("offset", s)?, out, MAX_DEPTH)
+}
+
+/// Says that there is no such struct, and which are named alike.
+fn unknown(s: &Session<'_>, name: &str) -> Result<String, Error> {
+    let wanted = name.trim_start_matches('_').to_lowercase();
+    let names = s.profile().struct_names()?;
+    let alike: Vec<&str> = names.into_iter().filter(|known| known.to_lowercase().contains(&wanted)).take(8).collect();
+    let hint = if alike.is_empty() { String::new() } else { format!("; there are {}", alike.join(", ")) };
+    Ok(format!("profile {} has no struct `{name}`{hint}", s.profile_name()))
+}
+
+struct Reader<'r, 'm> {
+    s: &'r Session<'m>,
+    types: &'r Types<'r>,
+    resolver: Resolver<'r>,
+}
+
+impl Reader<'_, '_> {
+    /// A row for each member in the order of offsets; the members of one without a name stand in its place.
+    fn members(&self, name: &str, prefix: &str, base: u64, at: Option<Va>, out: &mut dyn RowSink, depth: usize) -> Result<(), Error> {
+        let Some(structure) = self.types.structure(name)? else { return Ok(()) };
+        let mut members: Vec<(&String, &Member)> = structure.members.iter().collect();
+        members.sort_by_key(|(label, member)| (member.offset, start_bit(&member.ty), *label));
+        for (label, member) in members {
+            let offset = base.saturating_add(member.offset);
+            match &member.ty {
+                Type::Named(inner) if member.anonymous && depth > 0 && self.types.structure(inner)?.is_some() => {
+                    self.members(inner, prefix, offset, at, out, depth - 1)?;
+                }
+                ty => {
+                    let content = match at {
+                        None => Cell::Text(declaration(ty, MAX_DEPTH)),
+                        Some(at) => self.content(ty, at.wrapping_add(offset))?.into(),
+                    };
+                    out.row(row![offset, format!("{prefix}{label}"), content])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of type `ty` at `at`.
+    fn content(&self, ty: &Type, at: Va) -> Result<Result<String, PageFault>, Error> {
+        let memory: &dyn Memory = self.s.kernel();
+        if let Type::Array { target, count } = ty {
+            return self.array(target, *count, at);
+        }
+        let Ok(integer) = Integer::of(&self.resolver, ty) else {
+            // A struct: it is shown by a `dt` of its own.
+            return Ok(Ok(format!("{} @ {at}", declaration(ty, MAX_DEPTH))));
+        };
+        let value = match integer.read(memory, at) {
+            Ok(value) => value,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        Ok(Ok(self.value(ty, integer, value)?))
+    }
+
+    fn value(&self, ty: &Type, integer: Integer, value: u64) -> Result<String, Error> {
+        let number = if integer.signed() { i128::from(value.cast_signed()) } else { i128::from(value) };
+        Ok(match ty {
+            Type::Pointer { .. } => format!("{value:#x}"),
+            Type::Enum { name, .. } => {
+                let known = self.s.profile().enumeration(name)?;
+                // An enum's values may be declared unsigned.
+                let label = known.as_ref().and_then(|known| known.label(number).or_else(|| known.label(i128::from(value))));
+                format!("{number} ({})", label.unwrap_or("unknown"))
+            }
+            Type::BitField { target, .. } if matches!(**target, Type::Enum { .. }) => self.value(target, integer, value)?,
+            Type::Named(name) if self.s.profile().base_type(name)?.is_some_and(|base| base.kind == BaseKind::Bool) => {
+                if value == 0 { "False".to_owned() } else { "True".to_owned() }
+            }
+            _ => format!("{number} ({value:#x})"),
+        })
+    }
+
+    /// Characters as a text, other elements one by one as far as they are shown.
+    fn array(&self, target: &Type, count: u64, at: Va) -> Result<Result<String, PageFault>, Error> {
+        let stride = self.s.profile().size_of(target)?.unwrap_or_default();
+        let is_character = match target {
+            Type::Named(name) => self.s.profile().base_type(name)?.is_some_and(|base| base.size == 1 && base.kind == BaseKind::Char),
+            _ => false,
+        };
+        if is_character {
+            let mut bytes = vec![0; usize::try_from(count).unwrap_or(usize::MAX).min(256)];
+            return Ok(self.s.kernel().read(at, &mut bytes).map(|()| {
+                let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+                format!("\"{}\"", text_of_bytes(bytes.get(..end).unwrap_or_default()))
+            }));
+        }
+        let mut elements = Vec::new();
+        for index in 0..count.min(MAX_ELEMENTS) {
+            let at = at.wrapping_add(index.wrapping_mul(stride));
+            let Ok(integer) = Integer::of(&self.resolver, target) else {
+                return Ok(Ok(format!("{count} of {} @ {at}", declaration(target, MAX_DEPTH))));
+            };
+            match integer.read(self.s.kernel(), at) {
+                Ok(value) => elements.push(self.value(target, integer, value)?),
+                Err(fault) => return Ok(Err(fault)),
+            }
+        }
+        let more = if count > MAX_ELEMENTS { ", ..." } else { "" };
+        Ok(Ok(format!("[{}{more}]", elements.join(", "))))
+    }
+}
+
+fn start_bit(ty: &Type) -> u64 {
+    if let Type::BitField { start, .. } = ty { *start } else { 0 }
+}
+
+/// A type in words.
+fn declaration(ty: &Type, depth: usize) -> String {
+    if depth == 0 {
+        return "...".to_owned();
+    }
+    let inner = |ty: &Type| declaration(ty, depth - 1);
+    match ty {
+        Type::Void => "void".to_owned(),
+        Type::Named(name) => name.clone(),
+        Type::Pointer { target, .. } => format!("pointer to {}", inner(target)),
+        Type::Array { target, count } => format!("array of {count} {}", inner(target)),
+        Type::BitField { start, end, target } => format!("bits {start} to {} of {}", end.saturating_sub(1), inner(target)),
+        Type::Enum { name, .. } => format!("enum {name}"),
+        Type::Function { .. } => "function".to_owned(),
+        Type::UnicodeString { length: Some(length) } => format!("text of {length} UTF-16 code units"),
+        Type::UnicodeString { length: None } => "text of UTF-16 code units".to_owned(),
+        Type::Other { class, .. } => class.clone(),
+    }
+}

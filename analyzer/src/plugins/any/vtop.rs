@@ -1,0 +1,78 @@
+//! `vtop`: how a virtual address becomes a physical one, level by level.
+//!
+//! ```text
+//! Level              Entry (P)        Value        Meaning
+//! ---------------- -------------- ---------------- ----------------------------------------
+//! PML4E            0x000000187f80           199063 table at 0x199000
+//! Physical Address 0x00000281a000 -
+//! ```
+
+use crate::addr::{Pa, Va};
+use crate::options::{Args, Opt, Value};
+use crate::os::{linux, windows};
+use crate::paging::AddressSpace;
+use crate::plugins::Plugin;
+use crate::session::{Error, Session};
+use crate::table::{Column, RowSink, row};
+use quaid_profile::Os;
+
+pub(crate) const PLUGIN: Plugin = Plugin {
+    name: "vtop",
+    os: None,
+    about: "Show the page-table walk from a virtual address to its physical one",
+    columns: &[
+        Column::text("level", "Level", 16),
+        Column::address("entry", "Entry (P)"),
+        Column::text("value", "Value", 18),
+        Column::text("meaning", "Meaning", 40),
+    ],
+    options: &[
+        Opt::positional("address", Value::Address, "The virtual address"),
+        Opt::one("pid", Value::Int, "In the address space of the process with this PID, and not in the kernel's"),
+    ],
+    run,
+};
+
+fn run(s: &Session<'_>, args: &Args, out: &mut dyn RowSink) -> Result<(), Error> {
+    let missing = || Error::Option { option: "address".to_owned(), why: "the virtual address is missing".to_owned() };
+    let va = args.address("address", s)?.ok_or_else(missing)?;
+    match args.int("pid")? {
+        None => show(s.kernel(), va, out),
+        Some(pid) => show(&s.kernel().with_root(root_of(s, pid)?), va, out),
+    }
+}
+
+fn show(space: &AddressSpace<'_>, va: Va, out: &mut dyn RowSink) -> Result<(), Error> {
+    for step in space.walk(va) {
+        out.row(row![step.level, step.entry_at, format!("{:#018x}", step.entry), step.meaning.to_string()])?;
+    }
+    match space.translate(va) {
+        Ok(pa) => out.row(row!["Physical Address", pa, None::<String>, None::<String>])?,
+        Err(fault) => out.problem(fault.to_string()),
+    }
+    Ok(())
+}
+
+/// Physical address of the top page table of a process.
+fn root_of(s: &Session<'_>, pid: u64) -> Result<u64, Error> {
+    let none = |why: &str| Error::Option { option: "pid".to_owned(), why: format!("{pid}: {why}") };
+    let unreadable = |fault| Error::Fault { what: format!("the process {pid}"), fault };
+    match s.os() {
+        Os::Windows => {
+            let head = s.symbol("PsActiveProcessHead")?;
+            let mut processes = s.list::<windows::Eprocess>(head, |process| &process.links)?.flatten();
+            let process = processes.find(|process| process.pid() == Ok(pid)).ok_or_else(|| none("there is no such process"))?;
+            process.dtb().map_err(unreadable)
+        }
+        Os::Linux => {
+            let mut tasks = linux::tasks(s)?.flatten();
+            let task = tasks.find(|task| task.pid().map(u64::from) == Ok(pid)).ok_or_else(|| none("there is no such process"))?;
+            let Pa(root) = match task.mm().map_err(unreadable)? {
+                Va(0) => return Err(none("it has no memory of its own")),
+                mm => s.object::<linux::Mm>(mm)?.pgd().and_then(|pgd| s.kernel().translate(pgd)).map_err(unreadable)?,
+            };
+            Ok(root)
+        }
+        Os::Macos => Err(none("processes of macOS are not read yet")),
+    }
+}

@@ -1,0 +1,5 @@
+//! The analyzer on the images of the corpus. Each test skips, with a printed line, where the corpus is absent.
+
+mod linux;
+mod support;
+mod windows;

@@ -1,0 +1,97 @@
+//! `parse_pdb`: a PDB to a profile.
+
+use crate::context::{Context, Outcome};
+use crate::output::{Output, write_atomically, write_profile};
+use crate::pdb::{self, ParseOptions, ParseReport};
+use anyhow::{Context as _, Result, bail};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub(crate) fn cli() -> clap::Command {
+    let path = |name| Arg::new(name).value_parser(value_parser!(PathBuf));
+    clap::Command::new("parse_pdb")
+        .about("Make a profile from a PDB")
+        .arg(path("pdb").value_name("PDB").help("The PDB; -f before or after the command names it as well"))
+        .arg(path("filename").short('f').long("filename").value_name("PDB").conflicts_with("pdb").help("The same"))
+        .arg(
+            path("output")
+                .long("output")
+                .visible_alias("output_filename")
+                .value_name("FILE")
+                .help("Write the profile here, not to stdout; a profile of the same build that is there is replaced"),
+        )
+        .arg(path("dump_dir").short('D').long("dump_dir").value_name("DIR").help("Folder of the output file"))
+        .arg(
+            Arg::new("windows_version")
+                .long("windows_version")
+                .value_name("A.B.C")
+                .help("Version of Windows, kept as major, minor and rev"),
+        )
+        .arg(
+            Arg::new("profile_class")
+                .long("profile_class")
+                .value_name("CLASS")
+                .help("ProfileClass, instead of the one that the file's name tells"),
+        )
+        .arg(
+            Arg::new("concise")
+                .long("concise")
+                .action(ArgAction::SetTrue)
+                .help("Types only: no constants and functions"),
+        )
+}
+
+pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
+    let path = |name| args.get_one::<PathBuf>(name);
+    let text = |name| args.get_one::<String>(name).cloned();
+    let input = match (path("pdb").or_else(|| path("filename")), &context.globals.filename) {
+        (Some(input), None) | (None, Some(input)) => input,
+        (Some(_), Some(other)) => bail!("the PDB is given twice: -f {} and after the command", other.display()),
+        (None, None) => bail!("which PDB? quaid parse_pdb NTKRNLMP.PDB --output PROFILE"),
+    };
+    let bytes = std::fs::read(input).with_context(|| format!("cannot read {}", input.display()))?;
+    let options = ParseOptions {
+        file_name: input.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        profile_class: text("profile_class"),
+        windows_version: text("windows_version"),
+        concise: args.get_flag("concise"),
+    };
+    let bar = context.progress("", Some(100), false);
+    let parsed = pdb::parse(&bytes, &options, &mut |what, percent| {
+        bar.set_message(what);
+        bar.set_position(percent);
+    });
+    bar.finish_and_clear();
+    let parsed = parsed.with_context(|| format!("cannot parse {}", input.display()))?;
+    drop(bytes);
+    tell(context, input, &parsed.report)?;
+
+    if let Some(output) = path("output").or(context.globals.output.as_ref()) {
+        let output = path("dump_dir").map_or_else(|| output.clone(), |folder| folder.join(output));
+        write_profile(context, &output, &parsed.profile)?;
+    } else {
+        let mut out = Output::open(context)?;
+        out.write_all(parsed.profile.to_rekall().as_bytes())?;
+        out.finish()?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Says what went in and what was left out, on stderr and in the report.
+fn tell(context: &Context, input: &Path, report: &ParseReport) -> Result<()> {
+    context.note(&format!(
+        "{}: {} structs, {} enums, {} constants, {} functions",
+        input.display(),
+        report.structs,
+        report.enums,
+        report.constants,
+        report.functions
+    ));
+    for loss in report.losses() {
+        context.note(&format!("  {loss}"));
+    }
+    let Some(path) = &context.globals.report else { return Ok(()) };
+    let text = serde_json::to_string_pretty(report).context("cannot print the report")?;
+    write_atomically(path, (text + "\n").as_bytes(), true)
+}

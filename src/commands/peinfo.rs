@@ -1,0 +1,173 @@
+//! `peinfo`: what a PE file tells about itself.
+
+use crate::calendar::date_time;
+use crate::context::{Context, Outcome};
+use crate::output::Output;
+use crate::pe::{self, DebugRecord, PeInfo};
+use anyhow::{Context as _, Result, bail};
+use clap::{Arg, ArgMatches, value_parser};
+use serde_json::{Map, Value, json};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+pub(crate) fn cli() -> clap::Command {
+    let path = |name| Arg::new(name).value_parser(value_parser!(PathBuf));
+    clap::Command::new("peinfo")
+        .about("Show what a PE file (.exe, .dll, .sys) tells about itself: build, PDB, sections, version")
+        .arg(path("pe").value_name("FILE").help("The PE file; -f before the command names it as well"))
+        .arg(path("filename").long("filename").value_name("FILE").conflicts_with("pe").help("The same"))
+}
+
+pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
+    let path = |name| args.get_one::<PathBuf>(name);
+    let Some(input) = path("pe").or_else(|| path("filename")).or(context.globals.filename.as_ref()) else {
+        bail!("which PE file? quaid peinfo NTOSKRNL.EXE");
+    };
+    let bytes = std::fs::read(input).with_context(|| format!("cannot read {}", input.display()))?;
+    let info = pe::parse(&bytes).with_context(|| format!("cannot read {}", input.display()))?;
+    let names = context.globals.verbose > 0;
+    let mut out = Output::open(context)?;
+    if context.globals.format == "json" {
+        serde_json::to_writer_pretty(&mut out, &to_json(&info, names)).context("cannot write")?;
+        writeln!(out)?;
+    } else {
+        write_text(&mut out, &info, names)?;
+    }
+    out.finish()?;
+    for problem in &info.problems {
+        context.warn(&format!("{}: {problem}", input.display()));
+    }
+    Ok(if info.problems.is_empty() { Outcome::Done } else { Outcome::SomeErrors })
+}
+
+/// Two columns under a heading, as Rekall prints them.
+fn write_pairs(out: &mut impl Write, heading: (&str, &str), pairs: &[(String, String)]) -> io::Result<()> {
+    writeln!(out, "{:<20} {}", heading.0, heading.1)?;
+    writeln!(out, "{:-<20} -----", "")?;
+    pairs.iter().try_for_each(|(key, value)| writeln!(out, "{key:<20} {value}"))
+}
+
+fn write_text(out: &mut impl Write, info: &PeInfo, names: bool) -> io::Result<()> {
+    let (date, time) = date_time(info.time_date_stamp);
+    let mut pairs = vec![
+        ("Machine".to_owned(), pe::machine_name(info.machine)),
+        ("TimeDateStamp".to_owned(), format!("{date} {time}+0000")),
+        ("Characteristics".to_owned(), pe::characteristics(info.characteristics).join(", ")),
+    ];
+    for record in &info.debug {
+        match record {
+            DebugRecord::Rsds(codeview) => {
+                pairs.push(("GUID/Age".to_owned(), codeview.guid_age.to_string()));
+                pairs.push(("PDB".to_owned(), codeview.pdb_name.clone()));
+            }
+            DebugRecord::Nb10 { pdb_name, signature, age } => {
+                pairs.push((
+                    "PDB".to_owned(),
+                    format!("{pdb_name} (NB10: time stamp {signature:08X}, age {age}; no GUID)"),
+                ));
+            }
+            DebugRecord::Unknown(signature) => {
+                pairs
+                    .push(("CodeView".to_owned(), format!("record of unknown signature {}", signature.escape_ascii())));
+            }
+        }
+    }
+    for (what, (major, minor)) in [
+        ("OSVersion", info.operating_system_version),
+        ("ImageVersion", info.image_version),
+        ("SubsystemVersion", info.subsystem_version),
+    ] {
+        pairs.push((what.to_owned(), format!("{major}.{minor}")));
+    }
+    write_pairs(out, ("Attribute", "Value"), &pairs)?;
+
+    writeln!(out, "\nSections (Relative to 0x{:X}):", info.image_base)?;
+    writeln!(out, "{:<4} {:<10} {:>10} {:>10} {:>10}", "Perm", "Name", "Raw Off", "VMA", "Size")?;
+    writeln!(out, "---- ---------- ---------- ---------- ----------")?;
+    for s in &info.sections {
+        let (raw, rva, size) = (s.raw_offset, s.rva, s.size);
+        writeln!(out, "{:<4} {:<10} {raw:>#10x} {rva:>#10x} {size:>#10x}", s.permissions, printable(&s.name))?;
+    }
+
+    writeln!(out, "\nData Directories:")?;
+    writeln!(out, "{:<37} {:>10} {:>10}", "Name", "VMA", "Size")?;
+    writeln!(out, "{:-<37} ---------- ----------", "")?;
+    for directory in &info.directories {
+        writeln!(out, "{:<37} {:>#10x} {:>#10x}", directory.name, directory.rva, directory.size)?;
+    }
+
+    if let Some(exports) = &info.exports {
+        writeln!(out, "\nExports: {} from {}", exports.count, printable(&exports.module))?;
+        if names {
+            writeln!(out, "{:<10} {:>5} Name", "Entry", "Ord")?;
+            writeln!(out, "---------- ----- ----")?;
+            for (name, ordinal, rva) in &exports.names {
+                writeln!(out, "{rva:<#10x} {ordinal:>5} {}", printable(name))?;
+            }
+        }
+    }
+
+    if !info.version.is_empty() {
+        writeln!(out, "\nVersion Information:")?;
+        let pairs: Vec<(String, String)> = info.version.iter().map(|(k, v)| (printable(k), printable(v))).collect();
+        write_pairs(out, ("key", "value"), &pairs)?;
+    }
+    Ok(())
+}
+
+/// Text of the file for a terminal: nothing in it can move the cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// One object. Addresses are strings in hex, counts and sizes numbers.
+fn to_json(info: &PeInfo, names: bool) -> Value {
+    let (date, time) = date_time(info.time_date_stamp);
+    let address = |value: u64| format!("{value:#x}");
+    let version = |(major, minor): (u16, u16)| format!("{major}.{minor}");
+    let debug = info.debug.iter().map(|record| match record {
+        DebugRecord::Rsds(codeview) => {
+            json!({ "kind": "RSDS", "pdb": codeview.pdb_name, "guid_age": codeview.guid_age.to_string() })
+        }
+        DebugRecord::Nb10 { pdb_name, signature, age } => {
+            json!({ "kind": "NB10", "pdb": pdb_name, "signature": format!("{signature:08X}"), "age": age })
+        }
+        DebugRecord::Unknown(signature) => json!({ "kind": signature.escape_ascii().to_string() }),
+    });
+    let sections = info.sections.iter().map(|s| {
+        json!({ "perm": s.permissions, "name": s.name, "raw_offset": s.raw_offset, "rva": address(s.rva.into()), "size": s.size })
+    });
+    let directories =
+        info.directories.iter().map(|d| json!({ "name": d.name, "rva": address(d.rva.into()), "size": d.size }));
+    let exports = info.exports.as_ref().map(|exports| {
+        let mut object = json!({ "module": exports.module, "count": exports.count });
+        if names {
+            let list = exports
+                .names
+                .iter()
+                .map(|(name, ordinal, rva)| json!({ "name": name, "ordinal": ordinal, "rva": address((*rva).into()) }));
+            object["names"] = Value::Array(list.collect());
+        }
+        object
+    });
+    let strings: Map<String, Value> =
+        info.version.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+    json!({
+        "machine": pe::machine_name(info.machine),
+        "time_date_stamp": format!("{date}T{time}Z"),
+        "characteristics": pe::characteristics(info.characteristics),
+        "guid_age": info.codeview().map(|codeview| codeview.guid_age.to_string()),
+        "pdb": info.codeview().map(|codeview| codeview.pdb_name.clone()),
+        "debug": debug.collect::<Vec<_>>(),
+        "operating_system_version": version(info.operating_system_version),
+        "image_version": version(info.image_version),
+        "subsystem_version": version(info.subsystem_version),
+        "image_base": address(info.image_base),
+        "size_of_image": info.size_of_image,
+        "sections": sections.collect::<Vec<_>>(),
+        "directories": directories.collect::<Vec<_>>(),
+        "exports": exports,
+        "version": strings,
+        "problems": info.problems,
+    })
+}

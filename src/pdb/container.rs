@@ -1,0 +1,193 @@
+//! The container: MSF 7.00, "multi-stream file". A file of pages of equal size; a directory tells the pages of each stream.
+//!
+//! Layout: llvm.org/docs/PDB/MsfFile.html; microsoft-pdb, PDB/msf/msf.cpp.
+
+use super::bytes::Reader;
+use super::error::PdbError;
+use std::borrow::Cow;
+
+const MSF7: &[u8] = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0";
+const PDB2: &[u8] = b"Microsoft C/C++ program database 2.00\r\n\x1aJG";
+const MSFZ: &[u8] = b"Microsoft MSFZ Container";
+/// The size in the directory of a stream that does not exist.
+const NO_SIZE: u32 = u32::MAX;
+
+/// An opened container.
+#[derive(Debug)]
+pub(super) struct Container<'b> {
+    bytes: &'b [u8],
+    page_bytes: usize,
+    /// Size in bytes and page numbers (four bytes each) of every stream.
+    streams: Vec<(u32, Vec<u8>)>,
+}
+
+impl<'b> Container<'b> {
+    /// Checks the magic and reads the stream directory.
+    pub(super) fn open(bytes: &'b [u8]) -> Result<Self, PdbError> {
+        if bytes.starts_with(PDB2) {
+            return Err(PdbError::Unsupported(
+                "a PDB of format 2.00 (\"JG\", of Visual C++ 6 and older) is not supported: its type records are of another form".into(),
+            ));
+        }
+        if bytes.starts_with(MSFZ) {
+            return Err(PdbError::Unsupported(
+                "a compressed PDB (MSFZ) is not supported; symbol servers send it only to clients that ask for msfz0"
+                    .into(),
+            ));
+        }
+        if !bytes.starts_with(MSF7) {
+            return Err(PdbError::NotPdb(what_it_is(bytes).into()));
+        }
+        let mut header = Reader(bytes.get(MSF7.len()..).unwrap_or_default());
+        let fields = (header.u32(), header.u32(), header.u32(), header.u32(), header.u32());
+        let (Some(page_bytes), Some(_free_map), Some(_pages), Some(directory_bytes), Some(_)) = fields else {
+            return Err(PdbError::damaged("header", format!("the file ends after {} bytes", bytes.len())));
+        };
+        // 512 is the least that Microsoft's writer makes, 32 KiB the most.
+        if !page_bytes.is_power_of_two() || !(256..=1 << 16).contains(&page_bytes) {
+            return Err(PdbError::damaged("header", format!("a page size of {page_bytes} bytes")));
+        }
+        let mut container = Self { bytes, page_bytes: page_bytes as usize, streams: Vec::new() };
+        // The header ends in the numbers of the pages that hold the numbers of the directory's pages.
+        let directory_pages = container.page_count(directory_bytes);
+        let index_bytes =
+            directory_pages.checked_mul(4).and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(u32::MAX);
+        let index_pages = header.take(container.page_count(index_bytes).saturating_mul(4));
+        let index_pages = index_pages.ok_or_else(|| {
+            PdbError::damaged("stream directory", format!("{directory_bytes} bytes of it do not fit the header"))
+        })?;
+        let index = container.join(index_pages, index_bytes, "list of the stream directory's pages")?;
+        let directory = container.join(&index, directory_bytes, "stream directory")?;
+        let cut = || PdbError::damaged("stream directory", "it is too short for the streams it counts");
+        container.streams = container.streams(&directory).ok_or_else(cut)?;
+        Ok(container)
+    }
+
+    /// The bytes of a stream; empty when it is absent. 0xffff stands for no stream. Copied only when its pages do not
+    /// follow each other.
+    pub(super) fn stream(&self, number: u16, what: &str) -> Result<Cow<'b, [u8]>, PdbError> {
+        match self.streams.get(usize::from(number)) {
+            Some((size, pages)) => self.join(pages, *size, &format!("{what} (stream {number})")),
+            None => Ok(Cow::Borrowed(&[])),
+        }
+    }
+
+    /// The directory: a count, the sizes, then the pages of each stream in turn.
+    fn streams(&self, directory: &[u8]) -> Option<Vec<(u32, Vec<u8>)>> {
+        let mut reader = Reader(directory);
+        let count = usize::try_from(reader.u32()?).ok()?;
+        let mut sizes = Reader(reader.take(count.checked_mul(4)?)?);
+        let mut streams = Vec::with_capacity(count);
+        while let Some(size) = sizes.u32() {
+            let size = if size == NO_SIZE { 0 } else { size };
+            let pages = reader.take(self.page_count(size).checked_mul(4)?)?;
+            streams.push((size, pages.to_vec()));
+        }
+        Some(streams)
+    }
+
+    fn page_count(&self, bytes: u32) -> usize {
+        (bytes as usize).div_ceil(self.page_bytes)
+    }
+
+    /// `size` bytes of the pages whose numbers are in `pages`.
+    fn join(&self, pages: &[u8], size: u32, what: &str) -> Result<Cow<'b, [u8]>, PdbError> {
+        let size = size as usize;
+        // No page belongs to a stream twice, so no stream is larger than the file.
+        if size > self.bytes.len() {
+            return Err(PdbError::damaged(what, format!("it claims {size} bytes, more than the file has")));
+        }
+        let numbers: Vec<u32> = pages.chunks_exact(4).filter_map(|number| Reader(number).u32()).collect();
+        let start = |number: u32| (number as usize).checked_mul(self.page_bytes);
+        let beyond = |number: u32| PdbError::damaged(what, format!("its page {number} is beyond the end of the file"));
+        let in_a_row = numbers.iter().zip(numbers.iter().skip(1)).all(|(a, b)| a.checked_add(1) == Some(*b));
+        if let (true, Some(&first)) = (in_a_row, numbers.first()) {
+            let whole = start(first).and_then(|start| self.bytes.get(start..start.checked_add(size)?));
+            return whole.map(Cow::Borrowed).ok_or_else(|| beyond(numbers.last().copied().unwrap_or(first)));
+        }
+        let mut joined = Vec::with_capacity(size);
+        for number in numbers {
+            let len = self.page_bytes.min(size - joined.len());
+            let page = start(number).and_then(|start| self.bytes.get(start..start.checked_add(len)?));
+            joined.extend_from_slice(page.ok_or_else(|| beyond(number))?);
+        }
+        Ok(Cow::Owned(joined))
+    }
+}
+
+/// What a file that is no PDB seems to be, for the message.
+fn what_it_is(bytes: &[u8]) -> &'static str {
+    let text = bytes.trim_ascii_start();
+    let starts = |word: &str| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()));
+    if starts("<!doctype") || starts("<html") {
+        "it is an HTML page, probably the error page of a server or proxy; fetch the PDB again"
+    } else if bytes.starts_with(b"MSCF") {
+        "it is a cabinet (.pd_); `quaid fetch_pdb` expands such files, and so does cabextract"
+    } else if bytes.starts_with(b"MZ") {
+        "it is a PE file; `quaid fetch_pdb --filename FILE` fetches its PDB"
+    } else if bytes.is_empty() {
+        "it is empty"
+    } else {
+        "it does not begin with \"Microsoft C/C++ MSF 7.00\""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_pdb_is_named() {
+        let refused = |bytes: &[u8]| Container::open(bytes).expect_err("refused").to_string();
+        assert!(refused(b"\r\n<!DOCTYPE html><html>").contains("HTML"));
+        assert!(refused(b"MSCF\0\0\0\0").contains("cabinet"));
+        assert!(refused(b"MZ\x90\0").contains("PE file"));
+        assert!(refused(b"").contains("empty"));
+        assert!(refused(PDB2).contains("2.00"));
+        assert!(refused(b"Microsoft MSFZ Container\r\n\x1aALD\0\0").contains("MSFZ"));
+        assert!(refused(MSF7).contains("damaged"));
+    }
+
+    /// Superblock, list of directory pages, directory and two streams, of pages of 256 bytes.
+    fn small(stream_pages: &[u32], stream_bytes: u32) -> Vec<u8> {
+        let mut file = vec![0; 256 * 7];
+        file[..32].copy_from_slice(MSF7);
+        let mut put = |at: usize, values: &[u32]| {
+            for (i, value) in values.iter().enumerate() {
+                file[at + 4 * i..at + 4 * i + 4].copy_from_slice(&value.to_le_bytes());
+            }
+        };
+        put(32, &[256, 1, 7, 4 * (3 + stream_pages.len() as u32), 0, 2]);
+        put(2 * 256, &[3]);
+        put(3 * 256, &[2, NO_SIZE, stream_bytes]);
+        put(3 * 256 + 12, stream_pages);
+        for page in 4..7 {
+            file[page * 256..(page + 1) * 256].fill(page as u8);
+        }
+        file
+    }
+
+    #[test]
+    fn streams_are_joined_from_their_pages() {
+        let file = small(&[4, 5], 300);
+        let container = Container::open(&file).expect("opens");
+        let stream = container.stream(1, "test").expect("in the file");
+        assert!(matches!(stream, Cow::Borrowed(_)));
+        assert_eq!((stream.len(), stream[0], stream[299]), (300, 4, 5));
+        assert!(container.stream(0, "absent").expect("absent is empty").is_empty());
+        assert!(container.stream(0xffff, "none").expect("none is empty").is_empty());
+        let file = small(&[6, 4], 300);
+        let stream = Container::open(&file).expect("opens").stream(1, "test").expect("in the file").into_owned();
+        assert_eq!((stream.len(), stream[0], stream[299]), (300, 6, 4));
+    }
+
+    #[test]
+    fn pages_beyond_the_file_and_sizes_beyond_reason_are_damage() {
+        for (pages, bytes) in [(&[4, 99][..], 300), (&[6, 7], 300), (&[0xffff_ffff, 0], 300), (&[4; 9], 9 * 256)] {
+            let file = small(pages, bytes);
+            let stream = Container::open(&file).and_then(|container| container.stream(1, "test").map(Cow::into_owned));
+            assert!(matches!(stream, Err(PdbError::Damaged { .. })), "{pages:?}");
+        }
+        assert!(matches!(Container::open(&small(&[4], 0xffff_0000)), Err(PdbError::Damaged { .. })));
+    }
+}

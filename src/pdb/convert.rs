@@ -1,0 +1,297 @@
+//! Type records to the model of a profile.
+
+use super::ParseReport;
+use super::budget::Budget;
+use super::error::PdbError;
+use super::naming::Names;
+use super::primitive::{self, Indirection, Native, Simple};
+use super::records::{self, EnumRecord, Field, Record, Udt, UdtKind, arg_indices};
+use super::table::{MAX_DEPTH, Tagged, TypeTable, is_anonymous};
+use quaid_profile::{Enum, Member, Profile, Struct, StructKind, Type};
+use std::collections::HashMap;
+
+/// Turns records into types.
+pub(super) struct Converter<'a, 't> {
+    table: &'a TypeTable<'t>,
+    names: Names<'t>,
+    budget: Budget,
+    report: &'a mut ParseReport,
+    /// Native types that were met.
+    natives: HashMap<&'static str, &'static Native>,
+}
+
+/// Where a type stands: one UTF-16 unit by itself is a character, behind a pointer it begins a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Value,
+    Pointee,
+}
+
+impl<'a, 't> Converter<'a, 't> {
+    /// Names every definition of the table.
+    pub(super) fn new(
+        table: &'a TypeTable<'t>,
+        stream_bytes: usize,
+        report: &'a mut ParseReport,
+    ) -> Result<Self, PdbError> {
+        let mut budget = Budget::for_stream(stream_bytes);
+        let names = Names::assign(table, &mut budget)?;
+        report.conflicting_definitions = names.conflicts;
+        Ok(Self { table, names, budget, report, natives: HashMap::new() })
+    }
+
+    /// Converts every definition into `profile`.
+    pub(super) fn definitions(&mut self, profile: &mut Profile) -> Result<(), PdbError> {
+        let mut definitions: Vec<(u32, String)> =
+            self.names.iter().map(|(index, name)| (index, name.to_owned())).collect();
+        definitions.sort_unstable();
+        for (index, name) in definitions {
+            match self.table.tagged(index) {
+                Some(Tagged::Udt(udt)) => {
+                    let converted = self.structure(&udt)?;
+                    profile.structs.insert(name, converted);
+                }
+                Some(Tagged::Enum(record)) => {
+                    let converted = self.enumeration(&record)?;
+                    profile.enums.insert(name, converted);
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The native types that were met, for `profile.base_types`.
+    pub(super) fn base_types(&self, profile: &mut Profile) {
+        profile.base_types.extend(self.natives.iter().map(|(name, native)| ((*name).to_owned(), native.base_type())));
+    }
+
+    /// The type of a data symbol.
+    pub(super) fn data_type(&mut self, index: u32) -> Result<Type, PdbError> {
+        self.ty(index, Place::Value, 0)
+    }
+
+    fn structure(&mut self, udt: &Udt<'t>) -> Result<Struct, PdbError> {
+        let kind = match udt.kind {
+            UdtKind::Struct => StructKind::Struct,
+            UdtKind::Class => StructKind::Class,
+            UdtKind::Union => StructKind::Union,
+        };
+        let mut structure = Struct { size: udt.size, kind, ..Struct::default() };
+        let mut next: HashMap<String, u32> = HashMap::new();
+        let table = self.table;
+        for field in table.fields(udt.fields) {
+            self.budget.spend(64)?;
+            let (name, offset, ty) = match field {
+                Ok(Field::Member { ty, offset, name }) => {
+                    (String::from_utf8_lossy(name).into_owned(), offset, self.ty(ty, Place::Value, 0)?)
+                }
+                Ok(Field::Base { ty, offset }) => {
+                    let ty = self.ty(ty, Place::Value, 0)?;
+                    let Type::Named(base) = &ty else {
+                        self.report.skip("LF_BCLASS");
+                        continue;
+                    };
+                    let member = Member { offset, ty: ty.clone(), anonymous: true };
+                    insert(&mut structure, &mut next, base, member);
+                    continue;
+                }
+                // The name by which Microsoft's debuggers show it.
+                Ok(Field::VirtualTable { offset }) => ("__VFN_table".to_owned(), offset, Type::pointer_to(Type::Void)),
+                Ok(Field::VirtualBase) => {
+                    self.report.skip("LF_VBCLASS (a virtual base has no fixed offset)");
+                    continue;
+                }
+                Ok(Field::Label { .. } | Field::Continues(_) | Field::NoData) => continue,
+                Err(what) => {
+                    self.report.skip(&what);
+                    continue;
+                }
+            };
+            self.budget.spend(name.len())?;
+            let anonymous = is_anonymous(name.as_bytes());
+            let name = if name.is_empty() { "__unnamed" } else { &name };
+            insert(&mut structure, &mut next, name, Member { offset, ty, anonymous });
+        }
+        Ok(structure)
+    }
+
+    fn enumeration(&mut self, record: &EnumRecord<'t>) -> Result<Enum, PdbError> {
+        let base = self.enum_base(record);
+        let mut values: Vec<(String, i128)> = Vec::new();
+        let mut known: HashMap<&[u8], i128> = HashMap::new();
+        for field in self.table.fields(record.fields) {
+            match field {
+                Ok(Field::Label { value, name }) => {
+                    self.budget.spend(64 + name.len())?;
+                    // clang writes the labels of a signed enum as if they had no sign.
+                    let value = base.in_range(value);
+                    match known.insert(name, value) {
+                        None => values.push((String::from_utf8_lossy(name).into_owned(), value)),
+                        Some(other) if other == value => {}
+                        Some(_) => self.report.skip("LF_ENUMERATE of a name that has another value"),
+                    }
+                }
+                Ok(_) => {}
+                Err(what) => self.report.skip(&what),
+            }
+        }
+        self.native(base);
+        Ok(Enum { values, base: Some(base.name.to_owned()), size: Some(base.size) })
+    }
+
+    /// The integer type of an enum. A declaration may leave it out; then it is C's `int`.
+    fn enum_base(&self, record: &EnumRecord<'t>) -> &'static Native {
+        let index = match self.table.get(record.base) {
+            Some(Record::Alias { target }) => target,
+            _ => record.base,
+        };
+        match primitive::simple(index) {
+            Some(Simple::Native(native)) if index < 0x100 => native,
+            Some(Simple::Utf16) if index < 0x100 => &primitive::UNSIGNED_SHORT,
+            _ => &primitive::LONG,
+        }
+    }
+
+    fn native(&mut self, native: &'static Native) -> Type {
+        self.natives.insert(native.name, native);
+        Type::named(native.name)
+    }
+
+    fn ty(&mut self, index: u32, place: Place, depth: u32) -> Result<Type, PdbError> {
+        self.budget.spend(64)?;
+        if depth > MAX_DEPTH {
+            return Ok(self.unknown("type nested deeper than any real one"));
+        }
+        if index < 0x1000 {
+            return Ok(self.simple(index, place));
+        }
+        let below = depth + 1;
+        let Some(record) = self.table.get(index) else {
+            let what = self
+                .table
+                .raw(index)
+                .map_or_else(|| "type index without a record".to_owned(), |raw| records::kind_name(records::kind(raw)));
+            return Ok(self.unknown(&what));
+        };
+        Ok(match record {
+            Record::Udt(udt) => self.tagged(index, &Tagged::Udt(udt))?,
+            Record::Enum(record) => {
+                let base = self.enum_base(&record);
+                let base = Box::new(self.native(base));
+                match self.tagged(index, &Tagged::Enum(record))? {
+                    Type::Named(name) => Type::Enum { name, base },
+                    _ => *base,
+                }
+            }
+            Record::Pointer { target, bytes } => {
+                let target = Box::new(self.ty(target, Place::Pointee, below)?);
+                Type::Pointer { target, bytes: self.odd_width(bytes) }
+            }
+            Record::Array { element, bytes } => self.array(element, bytes, below)?,
+            Record::BitField { base, start, len } => {
+                let target = Box::new(self.ty(base, Place::Value, below)?);
+                Type::BitField { start: u64::from(start), end: u64::from(start) + u64::from(len), target }
+            }
+            Record::Alias { target } => self.ty(target, place, below)?,
+            Record::Procedure { ret, this, args } => {
+                let ret = Some(Box::new(self.ty(ret, Place::Value, below)?));
+                let mut list = Vec::new();
+                // The pointer to the object is the first argument of a member function.
+                if let Some(this) = this {
+                    list.push(self.ty(this, Place::Value, below)?);
+                }
+                match self.table.get(args) {
+                    Some(Record::ArgList(indices)) => {
+                        // Index 0 at the end stands for `...`; it comes out as Void, which no argument can be.
+                        for arg in arg_indices(indices) {
+                            list.push(self.ty(arg, Place::Value, below)?);
+                        }
+                    }
+                    _ => self.report.skip("LF_ARGLIST"),
+                }
+                Type::Function { args: list, ret }
+            }
+            // A table of virtual functions (LF_VTSHAPE) and a label of code (LF_LABEL): only pointed to.
+            Record::Other if matches!(self.table.raw(index).map(records::kind), Some(0x000a | 0x000e | 0x151d)) => {
+                Type::Void
+            }
+            Record::FieldList(_) | Record::ArgList(_) | Record::Other => {
+                let kind = self.table.raw(index).map_or(0, records::kind);
+                self.unknown(&records::kind_name(kind))
+            }
+        })
+    }
+
+    /// A struct or enum by its name.
+    fn tagged(&mut self, index: u32, tagged: &Tagged<'t>) -> Result<Type, PdbError> {
+        let definition = self.table.definition(index, tagged);
+        let name = match definition.and_then(|index| self.names.of(index)) {
+            Some(name) => name.clone().into_owned(),
+            // Declared and never defined: the name is all that is known.
+            None if !is_anonymous(tagged.name()) => String::from_utf8_lossy(tagged.name()).into_owned(),
+            None => return Ok(self.unknown("anonymous type without a definition")),
+        };
+        self.budget.spend(name.len())?;
+        Ok(Type::Named(name))
+    }
+
+    fn simple(&mut self, index: u32, place: Place) -> Type {
+        let (Some(simple), Some(indirection)) = (primitive::simple(index), primitive::indirection(index)) else {
+            return self.unknown(&format!("simple type 0x{index:x}"));
+        };
+        let pointee = indirection != Indirection::Direct || place == Place::Pointee;
+        let ty = match simple {
+            Simple::Void => Type::Void,
+            Simple::Utf16 => Type::UnicodeString { length: (!pointee).then_some(1) },
+            Simple::Native(native) => self.native(native),
+        };
+        match indirection {
+            Indirection::Direct => ty,
+            Indirection::MachinePointer => Type::pointer_to(ty),
+            Indirection::Pointer(bytes) => Type::Pointer { target: Box::new(ty), bytes: self.odd_width(bytes) },
+        }
+    }
+
+    /// A pointer's width where it is not the machine's.
+    fn odd_width(&self, bytes: u8) -> Option<u8> {
+        Some(bytes).filter(|&bytes| bytes != 0 && bytes != self.table.pointer_bytes)
+    }
+
+    /// An array of `bytes` bytes in all.
+    fn array(&mut self, element: u32, bytes: u64, depth: u32) -> Result<Type, PdbError> {
+        let target = self.ty(element, Place::Value, depth)?;
+        let count = match self.table.size_of(element, 0) {
+            Some(size @ 1..) => bytes / size,
+            _ if bytes == 0 => 0,
+            _ => {
+                self.report.skip("length of an array whose element has no known size");
+                0
+            }
+        };
+        Ok(match target {
+            Type::UnicodeString { length: Some(1) } => Type::UnicodeString { length: Some(count) },
+            target => Type::array_of(target, count),
+        })
+    }
+
+    /// What stands where a type is missing; the member stays, so that its offset is known.
+    fn unknown(&mut self, what: &str) -> Type {
+        self.report.skip(what);
+        Type::Void
+    }
+}
+
+/// Puts a member in; where its name is taken, under `name_1` and so on.
+fn insert(structure: &mut Struct, next: &mut HashMap<String, u32>, name: &str, member: Member) {
+    let mut free = name.to_owned();
+    while let Some(known) = structure.members.get(&free) {
+        if *known == member {
+            return;
+        }
+        let number = next.entry(name.to_owned()).or_insert(0);
+        *number += 1;
+        free = format!("{name}_{number}");
+    }
+    structure.members.insert(free, member);
+}

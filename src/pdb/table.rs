@@ -1,0 +1,234 @@
+//! The type stream (TPI): its records by index, and which record defines a declared type.
+//!
+//! Layout of the header: microsoft-pdb, PDB/dbi/tpi.h, `HDR`; llvm.org/docs/PDB/TpiStream.html.
+
+use super::ParseReport;
+use super::bytes::Reader;
+use super::error::PdbError;
+use super::primitive::{self, Indirection, Simple};
+use super::records::{self, EnumRecord, Field, Fields, Record, Udt};
+use std::collections::HashMap;
+
+/// Types are followed this deep; C++ of real PDBs stays below ten.
+pub(super) const MAX_DEPTH: u32 = 32;
+
+/// The records of the type stream.
+#[derive(Debug, Default)]
+pub(super) struct TypeTable<'t> {
+    /// Index of the first record.
+    first: u32,
+    records: Vec<&'t [u8]>,
+    /// The first record that defines a struct, union or enum of this decorated name.
+    by_unique_name: HashMap<&'t [u8], u32>,
+    /// The same, by plain name.
+    by_name: HashMap<&'t [u8], u32>,
+    /// Bytes of a pointer on this machine.
+    pub(super) pointer_bytes: u8,
+}
+
+/// A struct-like record or an enum.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Tagged<'t> {
+    Udt(Udt<'t>),
+    Enum(EnumRecord<'t>),
+}
+
+impl<'t> Tagged<'t> {
+    pub(super) fn name(&self) -> &'t [u8] {
+        match self {
+            Self::Udt(udt) => udt.name,
+            Self::Enum(record) => record.name,
+        }
+    }
+    fn forward(&self) -> bool {
+        match self {
+            Self::Udt(udt) => udt.forward,
+            Self::Enum(record) => record.forward,
+        }
+    }
+    pub(super) fn unique_name(&self) -> Option<&'t [u8]> {
+        match self {
+            Self::Udt(udt) => udt.unique_name,
+            Self::Enum(record) => record.unique_name,
+        }
+    }
+}
+
+/// Whether the compiler made this name up for a type that has none. `<unnamed-type-member>`, which newer compilers
+/// write, is as good as a name.
+pub(super) fn is_anonymous(name: &[u8]) -> bool {
+    let last = name.rsplit(|&b| b == b':').next().unwrap_or_default();
+    matches!(last, b"" | b"__unnamed" | b"<unnamed-tag>" | b"<anonymous-tag>")
+}
+
+impl<'t> TypeTable<'t> {
+    /// Splits the stream into records. What cannot be read is counted.
+    pub(super) fn new(stream: &'t [u8], pointer_bytes: u8, report: &mut ParseReport) -> Result<Self, PdbError> {
+        let mut table = Self { pointer_bytes, ..Self::default() };
+        let mut header = Reader(stream);
+        let fields = (header.u32(), header.u32(), header.u32(), header.u32(), header.u32());
+        let (Some(_version), Some(header_bytes), Some(first), Some(_end), Some(record_bytes)) = fields else {
+            return Err(PdbError::damaged("type stream", format!("{} bytes, of at least 56", stream.len())));
+        };
+        if first < 0x1000 {
+            return Err(PdbError::damaged("type stream", format!("its first type index is 0x{first:x}, below 0x1000")));
+        }
+        table.first = first;
+        let records = usize::try_from(header_bytes).ok().and_then(|start| stream.get(start..)).unwrap_or_default();
+        let wanted = usize::try_from(record_bytes).unwrap_or(usize::MAX);
+        let mut rest = Reader(records.get(..wanted).unwrap_or(records));
+        while !rest.0.is_empty() {
+            let record = rest.u16().and_then(|len| rest.take(usize::from(len))).filter(|record| record.len() >= 2);
+            let Some(record) = record else {
+                report.skip("rest of the type stream, after a record of an impossible length");
+                break;
+            };
+            table.records.push(record);
+        }
+        if records.len() < wanted {
+            report.skip("end of the type stream, which is cut short");
+        }
+        table.index_definitions(report);
+        Ok(table)
+    }
+
+    fn index_definitions(&mut self, report: &mut ParseReport) {
+        for (index, record) in (self.first..).zip(&self.records) {
+            let kind = records::kind(record);
+            if !records::is_tagged(kind) {
+                continue;
+            }
+            match tagged(record) {
+                None => report.skip(&records::kind_name(kind)),
+                Some(tagged) if !tagged.forward() => {
+                    if let Some(unique) = tagged.unique_name() {
+                        self.by_unique_name.entry(unique).or_insert(index);
+                    }
+                    if !is_anonymous(tagged.name()) {
+                        self.by_name.entry(tagged.name()).or_insert(index);
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The record of this index; `None` when there is none, or it cannot be read.
+    pub(super) fn get(&self, index: u32) -> Option<Record<'t>> {
+        Record::parse(self.raw(index)?)
+    }
+
+    /// The bytes of a record.
+    pub(super) fn raw(&self, index: u32) -> Option<&'t [u8]> {
+        let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        self.records.get(at).copied()
+    }
+
+    /// The struct, union or enum of this index.
+    pub(super) fn tagged(&self, index: u32) -> Option<Tagged<'t>> {
+        tagged(self.raw(index)?)
+    }
+
+    /// Every definition of a struct, union or enum, with its index, in the order of the records.
+    pub(super) fn definitions(&self) -> impl Iterator<Item = (u32, Tagged<'t>)> {
+        let tagged = (self.first..).zip(&self.records).filter(|(_, record)| records::is_tagged(records::kind(record)));
+        tagged.filter_map(|(index, record)| Some((index, tagged_definition(record)?)))
+    }
+
+    /// The index that defines what `index` declares; `index` itself when it is a definition, `None` when nothing is.
+    pub(super) fn definition(&self, index: u32, tagged: &Tagged<'t>) -> Option<u32> {
+        if !tagged.forward() {
+            return Some(index);
+        }
+        // C has no decorated names, and a type may be declared in C and defined in C++.
+        let unique = tagged.unique_name().and_then(|unique| self.by_unique_name.get(unique));
+        unique.or_else(|| self.by_name.get(tagged.name())).copied()
+    }
+
+    /// The fields of a list and of those that continue it.
+    pub(super) fn fields(&self, list: u32) -> FieldWalk<'_, 't> {
+        let fields = match self.get(list) {
+            Some(Record::FieldList(fields)) => Some(Fields::new(fields)),
+            _ => None,
+        };
+        // 0 is the list of a struct without fields.
+        let broken = fields.is_none() && list != 0;
+        FieldWalk { table: self, list, fields, broken }
+    }
+
+    /// Size of a type in bytes; `None` where it is not known.
+    pub(super) fn size_of(&self, index: u32, depth: u32) -> Option<u64> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        if index < 0x1000 {
+            return match primitive::indirection(index)? {
+                Indirection::MachinePointer => Some(u64::from(self.pointer_bytes)),
+                Indirection::Pointer(bytes) => Some(u64::from(bytes)),
+                Indirection::Direct => match primitive::simple(index)? {
+                    Simple::Void => None,
+                    Simple::Utf16 => Some(2),
+                    Simple::Native(native) => Some(native.size),
+                },
+            };
+        }
+        match self.get(index)? {
+            Record::Pointer { bytes: 0, .. } => Some(u64::from(self.pointer_bytes)),
+            Record::Pointer { bytes, .. } => Some(u64::from(bytes)),
+            Record::Array { bytes, .. } => Some(bytes),
+            Record::Alias { target } => self.size_of(target, depth + 1),
+            Record::BitField { base, .. } => self.size_of(base, depth + 1),
+            Record::Enum(record) => self.size_of(record.base, depth + 1),
+            Record::Udt(udt) => match self.tagged(self.definition(index, &Tagged::Udt(udt))?)? {
+                Tagged::Udt(udt) => Some(udt.size),
+                Tagged::Enum(record) => self.size_of(record.base, depth + 1),
+            },
+            Record::FieldList(_) | Record::Procedure { .. } | Record::ArgList(_) | Record::Other => None,
+        }
+    }
+}
+
+fn tagged(record: &[u8]) -> Option<Tagged<'_>> {
+    match Record::parse(record)? {
+        Record::Udt(udt) => Some(Tagged::Udt(udt)),
+        Record::Enum(record) => Some(Tagged::Enum(record)),
+        _ => None,
+    }
+}
+
+fn tagged_definition(record: &[u8]) -> Option<Tagged<'_>> {
+    tagged(record).filter(|tagged| !tagged.forward())
+}
+
+/// The fields of a struct or enum, over all its lists. An `Err` tells what could not be read, and ends it.
+pub(super) struct FieldWalk<'a, 't> {
+    table: &'a TypeTable<'t>,
+    list: u32,
+    fields: Option<Fields<'t>>,
+    broken: bool,
+}
+
+impl<'t> Iterator for FieldWalk<'_, 't> {
+    type Item = Result<Field<'t>, String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if std::mem::take(&mut self.broken) {
+            return Some(Err("LF_FIELDLIST".into()));
+        }
+        loop {
+            match self.fields.as_mut()?.next()? {
+                // Records refer to earlier ones; a list that does not might never end.
+                Ok(Field::Continues(next)) if next >= self.list => {
+                    self.fields = None;
+                    return Some(Err("LF_INDEX that does not point back".into()));
+                }
+                Ok(Field::Continues(next)) => *self = self.table.fields(next),
+                Ok(field) => return Some(Ok(field)),
+                Err(kind) => return Some(Err(format!("rest of a field list, after field record 0x{kind:04x}"))),
+            }
+            if std::mem::take(&mut self.broken) {
+                return Some(Err("LF_FIELDLIST".into()));
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Profiles added to a repository: stored canonical, by identity, with their links, all in one commit.
+
+use super::change::Draft;
+use super::error::Error;
+use super::git_store::{Entry, EntryKind, GitStore};
+use super::layout::{self, Placement};
+use git2::Oid;
+use quaid_profile::{
+    Error as ProfileError, LAYOUT, LinuxIndex, Metadata, Os, Profile, ProfileFile, release_of, stored_names,
+};
+use std::path::{Path, PathBuf};
+
+/// What the user says of the files.
+#[derive(Debug, Clone, Default)]
+pub struct AddOptions {
+    /// Another name of a profile that has a GUID; the place of one that has none.
+    pub name: Option<String>,
+    /// The banner of the Linux kernel that the profile is of; recorded in the profile.
+    pub banner: Option<String>,
+    /// Whether what is stored under the same identity may be replaced.
+    pub replace: bool,
+}
+
+/// What became of one file.
+#[derive(Debug)]
+pub struct Addition {
+    /// The file.
+    pub file: PathBuf,
+    /// Where it is now, or why it is not added.
+    pub outcome: Result<Added, Error>,
+}
+
+/// A file that the repository has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added {
+    /// Where it is.
+    pub name: String,
+    /// Symlinks to it.
+    pub links: Vec<String>,
+    /// Whether anything was written for it.
+    pub changed: bool,
+}
+
+/// A file that is read, checked, and written as a blob that no commit names yet.
+struct Prepared {
+    label: String,
+    placement: Placement,
+    metadata: Metadata,
+    blob: Oid,
+}
+
+/// Adds profiles (Rekall JSON or ISF, plain or compressed) in one commit. A file that cannot be added is told in its
+/// [`Addition`] and stops no other. Gives the commit, or none when the repository had everything.
+///
+/// # Errors
+/// The repository cannot be written. Then nothing was added.
+pub fn add(store: &GitStore, files: &[PathBuf], options: &AddOptions) -> Result<(Option<Oid>, Vec<Addition>), Error> {
+    if store.head()?.is_some() {
+        store.profiles()?;
+    }
+    let mut prepared: Vec<Result<Prepared, Option<Error>>> =
+        files.iter().map(|file| prepare(store, file, options).map_err(Some)).collect();
+    let (commit, placed) = store.change(|draft| {
+        let mut placed = Vec::new();
+        let mut lines = Vec::new();
+        let mut index = Indexing::default();
+        for item in prepared.iter().map(Result::as_ref) {
+            let Ok(item) = item else {
+                placed.push(None);
+                continue;
+            };
+            let outcome = put(draft, item, options.replace);
+            if let Ok(added) = &outcome {
+                index.take(draft, &added.name, &item.metadata)?;
+                if added.changed {
+                    lines.push(format!("{} from {}", added.name, item.label));
+                }
+            }
+            placed.push(Some(outcome));
+        }
+        index.put(draft)?;
+        Ok((Some(message(&lines)), placed))
+    })?;
+    let outcome =
+        |(item, placed): (&mut Result<Prepared, Option<Error>>, Option<Result<Added, Error>>)| match (item, placed) {
+            (_, Some(outcome)) => outcome,
+            (Err(error), None) => Err(error.take().unwrap_or_else(|| refused("", "it could not be read"))),
+            (Ok(item), None) => Err(refused(&item.label, "it was not placed")),
+        };
+    let outcomes = prepared.iter_mut().zip(placed).map(outcome);
+    Ok((commit, files.iter().cloned().zip(outcomes).map(|(file, outcome)| Addition { file, outcome }).collect()))
+}
+
+fn refused(label: &str, why: impl Into<String>) -> Error {
+    Error::Refused { label: label.to_owned(), why: why.into() }
+}
+
+/// The commit's message. File names are told without their folders, which are nobody else's business.
+fn message(lines: &[String]) -> String {
+    match lines {
+        [] => "add: index of Linux kernels".to_owned(),
+        [line] => format!("add: {line}"),
+        _ => format!("add: {} profiles\n\n{}\n", lines.len(), lines.join("\n")),
+    }
+}
+
+fn prepare(store: &GitStore, path: &Path, options: &AddOptions) -> Result<Prepared, Error> {
+    let name = path.file_name().map(|name| name.to_string_lossy().replace(char::is_control, "?"));
+    let label = path.display().to_string();
+    let file = ProfileFile::open(path)?;
+    let mut metadata = file.metadata().clone();
+    match metadata.kind() {
+        "Profile" => {}
+        "Symlink" => return Err(refused(&label, "is a Symlink; `quaid repo link NAME TARGET` makes one")),
+        other => return Err(refused(&label, format!("is of type {other}, and no profile"))),
+    }
+    let text = match &options.banner {
+        Some(banner) => {
+            let banner = banner.trim_end_matches(['\n', '\0']);
+            check_banner(&metadata, banner).map_err(|why| refused(&label, why))?;
+            metadata.set("Banner", banner);
+            file.canonical_with_banner(banner)?
+        }
+        None => file.canonical()?,
+    };
+    // The sections are well formed, all of them, before anything is stored.
+    ProfileFile::parse(&label, text.as_bytes())?.decode()?;
+    let placement = layout::place(&metadata, options.name.as_deref()).map_err(|why| refused(&label, why))?;
+    let blob = store.write_blob(text.as_bytes())?;
+    Ok(Prepared { label: name.unwrap_or_default(), placement, metadata, blob })
+}
+
+/// A banner must fit what the profile says of itself.
+fn check_banner(metadata: &Metadata, banner: &str) -> Result<(), String> {
+    if metadata.os() != Some(Os::Linux) {
+        return Err("--banner is for profiles of Linux kernels".to_owned());
+    }
+    let Some(release) = release_of(banner) else {
+        return Err("--banner is not a Linux kernel's: that begins with `Linux version RELEASE `".to_owned());
+    };
+    if let Some(known) = metadata.banner().filter(|known| *known != banner) {
+        return Err(format!("the profile has another banner: {known}"));
+    }
+    match metadata.release() {
+        Some(known) if known != release => Err(format!("the banner is of release {release}, the profile of {known}")),
+        _ => Ok(()),
+    }
+}
+
+/// What a repository has under a name.
+pub(super) struct Existing {
+    /// The path from the top of the tree.
+    pub(super) path: String,
+    /// The profile.
+    pub(super) file: ProfileFile,
+}
+
+/// What is stored under `name`, in any of the spellings that readers try.
+pub(super) fn existing(draft: &Draft<'_>, name: &str) -> Result<Option<Existing>, Error> {
+    for stored in stored_names(name) {
+        let path = format!("{LAYOUT}/{stored}");
+        if let Some(bytes) = draft.read(&path)? {
+            return Ok(Some(Existing { file: ProfileFile::parse(&path, &bytes)?, path }));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a file may be at `name`: it is no folder, and no part of it is a file.
+pub(super) fn check_free(draft: &Draft<'_>, name: &str) -> Result<(), String> {
+    let entry = |path: &str| draft.entry(path).map_err(|error| error.to_string());
+    for (at, _) in name.match_indices('/') {
+        let folder = name.get(..at).unwrap_or_default();
+        for stored in stored_names(folder) {
+            if let Some(Entry { kind: EntryKind::File | EntryKind::Submodule, .. }) =
+                entry(&format!("{LAYOUT}/{stored}"))?
+            {
+                return Err(format!("the name goes through {folder}, which is a profile and no folder"));
+            }
+        }
+    }
+    match entry(&format!("{LAYOUT}/{name}"))? {
+        Some(Entry { kind: EntryKind::Folder, .. }) => Err(format!("{name} is a folder of the repository")),
+        Some(Entry { kind: EntryKind::Submodule, .. }) => Err(format!("{name} is a submodule")),
+        _ => Ok(()),
+    }
+}
+
+/// Puts one profile and its links into the draft, or neither.
+fn put(draft: &mut Draft<'_>, item: &Prepared, replace: bool) -> Result<Added, Error> {
+    let Placement { name, links } = &item.placement;
+    let refused = |why: String| refused(&item.label, why);
+    let mut puts: Vec<(String, Oid)> = Vec::new();
+    check_free(draft, name).map_err(refused)?;
+    match existing(draft, name)? {
+        None => puts.push((format!("{LAYOUT}/{name}"), item.blob)),
+        Some(old) => {
+            let new = ProfileFile::parse(&item.label, &draft.blob(item.blob)?)?;
+            match compare(&old.file, &new)? {
+                Difference::None => {}
+                Difference::Banner if old.path.ends_with(name.as_str()) => puts.push((old.path, item.blob)),
+                _ if replace && old.path.ends_with(name.as_str()) => puts.push((old.path, item.blob)),
+                _ if replace => return Err(refused(format!("{} is stored compressed; remove it first", old.path))),
+                Difference::Banner | Difference::Content => {
+                    let why = "is there with other content; --replace replaces it, --name NAME gives a Linux profile another place";
+                    return Err(refused(format!("{name} {why}")));
+                }
+            }
+        }
+    }
+    for link in links {
+        check_free(draft, link).map_err(refused)?;
+        let symlink = Profile::symlink(name);
+        if let Some(old) = existing(draft, link)? {
+            match old.file.metadata().symlink_target() {
+                Some(target) if target == name => continue,
+                // The layout of 2014 has the profile itself there.
+                None if old.file.metadata().guid_age().is_some_and(|guid| Some(guid) == item.metadata.guid_age()) => {
+                    continue;
+                }
+                None => return Err(refused(format!("{link} is a profile, and cannot become a Symlink"))),
+                Some(target) if !replace => {
+                    return Err(refused(format!("{link} leads to {target}; --replace makes it lead to {name}")));
+                }
+                Some(_) => {}
+            }
+        }
+        puts.push((format!("{LAYOUT}/{link}"), draft.write(symlink.to_rekall().as_bytes())?));
+    }
+    let changed = !puts.is_empty();
+    for (path, blob) in puts {
+        draft.put_blob(&path, blob)?;
+    }
+    Ok(Added { name: name.clone(), links: links.clone(), changed })
+}
+
+/// How a profile differs from the one that is stored.
+enum Difference {
+    /// Not at all, or only in that the stored one knows its banner.
+    None,
+    /// Only in that the new one knows its banner.
+    Banner,
+    /// In something else.
+    Content,
+}
+
+fn compare(old: &ProfileFile, new: &ProfileFile) -> Result<Difference, ProfileError> {
+    let old_text = old.canonical()?;
+    if old_text == new.text() {
+        return Ok(Difference::None);
+    }
+    match (old.metadata().banner(), new.metadata().banner()) {
+        (Some(banner), None) if new.canonical_with_banner(banner)? == old_text => Ok(Difference::None),
+        (None, Some(banner)) if old.canonical_with_banner(banner)? == new.text() => Ok(Difference::Banner),
+        _ => Ok(Difference::Content),
+    }
+}
+
+/// The index of Linux kernels, read when the first one comes.
+#[derive(Default)]
+struct Indexing(Option<LinuxIndex>);
+
+impl Indexing {
+    const PATH: &'static str = LinuxIndex::NAME;
+
+    fn take(&mut self, draft: &Draft<'_>, name: &str, metadata: &Metadata) -> Result<(), Error> {
+        if metadata.os() != Some(Os::Linux) {
+            return Ok(());
+        }
+        let path = format!("{LAYOUT}/{}", Self::PATH);
+        let index = match self.0.take() {
+            Some(index) => index,
+            None => match draft.read(&path)? {
+                Some(bytes) => LinuxIndex::parse(&path, &bytes)?,
+                None => LinuxIndex::default(),
+            },
+        };
+        let index = self.0.insert(index);
+        // What is stored may know more than the file: its banner.
+        match existing(draft, name)? {
+            Some(stored) => index.insert(name, stored.file.metadata()),
+            None => index.insert(name, metadata),
+        }
+        Ok(())
+    }
+
+    fn put(self, draft: &mut Draft<'_>) -> Result<(), Error> {
+        match self.0 {
+            Some(index) => draft.put(&format!("{LAYOUT}/{}", Self::PATH), index.to_json().as_bytes()),
+            None => Ok(()),
+        }
+    }
+}

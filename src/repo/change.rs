@@ -1,0 +1,239 @@
+//! A change of a repository: blobs, then trees, then the commit, then the branch, then the work tree. A process that is
+//! killed anywhere leaves a whole repository: the commit counts or it does not.
+
+use super::error::Error;
+use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
+use super::lock::{Lock, Pending};
+use super::work_tree::{self, Put, Puts};
+use git2::build::TreeUpdateBuilder;
+use git2::{FileMode, Oid, Repository, Signature};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often a change is made anew on the head that another program published meanwhile.
+const ATTEMPTS: u32 = 50;
+
+/// Between two attempts: git holds its locks for milliseconds.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// HEAD's tree with the files that a change puts into it. Paths are from the top of the tree.
+pub struct Draft<'s> {
+    store: &'s GitStore,
+    base: Option<Snapshot<'s>>,
+    puts: BTreeMap<String, Oid>,
+}
+
+impl Draft<'_> {
+    /// What is at `path`.
+    pub fn entry(&self, path: &str) -> Result<Option<Entry>, Error> {
+        if let Some(&id) = self.puts.get(path) {
+            return Ok(Some(Entry { id, kind: EntryKind::File }));
+        }
+        let below = format!("{path}/");
+        if self.puts.range(below.clone()..).next().is_some_and(|(put, _)| put.starts_with(&below)) {
+            // The folder's tree does not exist yet; only what it is matters.
+            return Ok(Some(Entry { id: Oid::ZERO_SHA1, kind: EntryKind::Folder }));
+        }
+        self.base.as_ref().map_or(Ok(None), |base| base.entry(path))
+    }
+
+    /// The bytes of the file at `path`.
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
+        match self.entry(path)? {
+            Some(Entry { id, kind: EntryKind::File }) => self.blob(id).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The bytes of a blob.
+    pub fn blob(&self, id: Oid) -> Result<Vec<u8>, Error> {
+        let blob = self.store.repo.find_blob(id).map_err(|why| self.store.error(why))?;
+        Ok(blob.content().to_vec())
+    }
+
+    /// Writes a blob that is not in the draft yet.
+    pub fn write(&self, bytes: &[u8]) -> Result<Oid, Error> {
+        self.store.write_blob(bytes)
+    }
+
+    /// Puts a file.
+    pub fn put(&mut self, path: &str, bytes: &[u8]) -> Result<(), Error> {
+        let id = self.store.write_blob(bytes)?;
+        self.put_blob(path, id)
+    }
+
+    /// Puts a blob that was written before. What HEAD has already is no change.
+    pub fn put_blob(&mut self, path: &str, id: Oid) -> Result<(), Error> {
+        let old = self.base.as_ref().map_or(Ok(None), |base| base.entry(path))?;
+        if old.is_some_and(|old| old == Entry { id, kind: EntryKind::File }) {
+            self.puts.remove(path);
+        } else {
+            self.puts.insert(path.to_owned(), id);
+        }
+        Ok(())
+    }
+
+    fn resolved(&self) -> Result<Puts, Error> {
+        let put = |(path, &new): (&String, &Oid)| {
+            let old = self.base.as_ref().map_or(Ok(None), |base| base.entry(path))?;
+            Ok((path.clone(), Put { old: old.map(|entry| entry.id), new }))
+        };
+        self.puts.iter().map(put).collect()
+    }
+}
+
+impl GitStore {
+    /// Writes a blob. Until a commit names it nobody sees it.
+    pub fn write_blob(&self, bytes: &[u8]) -> Result<Oid, Error> {
+        self.repo.blob(bytes).map_err(|why| self.error(why))
+    }
+
+    /// Makes a change: `make` puts files into the draft and gives the commit's message, or none when nothing is to be
+    /// done. It is called again when another program moved the branch meanwhile. Gives the commit, if one was made, and
+    /// what `make` gave the last time.
+    pub fn change<T>(
+        &self,
+        mut make: impl FnMut(&mut Draft<'_>) -> Result<(Option<String>, T), Error>,
+    ) -> Result<(Option<Oid>, T), Error> {
+        let mut lock = Lock::take(&self.repo, &self.place())?;
+        self.finish_another_s(&mut lock)?;
+        let branch = self.branch()?;
+        for _ in 0..ATTEMPTS {
+            let mut draft = Draft { store: self, base: self.head()?, puts: BTreeMap::new() };
+            let (message, value) = make(&mut draft)?;
+            let Some(message) = message.filter(|_| !draft.puts.is_empty()) else { return Ok((None, value)) };
+            let puts = draft.resolved()?;
+            work_tree::check(&self.repo, &puts)?;
+            let old = draft.base.as_ref().map(Snapshot::commit);
+            let new = self.write_commit(draft.base.as_ref(), &puts, &message).map_err(|why| self.error(why))?;
+            self.sync_objects(new, &puts)?;
+            let mut pending = Pending { old, new, branch: branch.clone(), holds_locks: true };
+            lock.note(&pending)?;
+            match self.move_branch(&branch, old, new, &message) {
+                Ok(()) => {
+                    if let Err(error) = work_tree::update(&self.repo, &puts) {
+                        // The note stays, for the next writer to finish.
+                        pending.holds_locks = false;
+                        lock.note(&pending)?;
+                        return Err(error);
+                    }
+                    lock.clear()?;
+                    return Ok((Some(new), value));
+                }
+                Err(why) if work_tree::is_contention(&why) => {
+                    lock.clear()?;
+                    std::thread::sleep(PAUSE);
+                }
+                Err(why) => {
+                    lock.clear()?;
+                    return Err(self.error(why));
+                }
+            }
+        }
+        let why = format!("{branch} moved, or {branch}.lock was there, at each of {ATTEMPTS} attempts");
+        Err(Error::Busy { place: self.place(), why })
+    }
+
+    /// The branch that HEAD is.
+    fn branch(&self) -> Result<String, Error> {
+        let head = self.repo.find_reference("HEAD").map_err(|why| self.error(why))?;
+        match head.symbolic_target() {
+            Ok(Some(branch)) => Ok(branch.to_owned()),
+            Ok(None) => Err(Error::Detached { place: self.place() }),
+            Err(why) => Err(self.error(why)),
+        }
+    }
+
+    /// Finishes what a writer that was killed left: its lock files of git, its work tree.
+    fn finish_another_s(&self, lock: &mut Lock) -> Result<(), Error> {
+        let Some(pending) = lock.pending()? else { return lock.clear() };
+        let left =
+            [self.repo.path().join("index.lock"), self.repo.commondir().join(format!("{}.lock", pending.branch))];
+        for path in left.iter().filter(|path| pending.holds_locks && path.exists()) {
+            // A git program that runs just now lets go of its own lock soon.
+            for _ in 0..10 {
+                std::thread::sleep(PAUSE);
+                if !path.exists() {
+                    break;
+                }
+            }
+            match std::fs::remove_file(path) {
+                Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::Io { path: path.clone(), why });
+                }
+                _ => {}
+            }
+        }
+        if self.head()?.is_some_and(|head| head.commit() == pending.new) {
+            let puts = work_tree::puts_between(&self.repo, pending.old, pending.new).map_err(|why| self.error(why))?;
+            work_tree::sweep(&self.repo, &puts)?;
+            work_tree::update(&self.repo, &puts)?;
+        }
+        lock.clear()
+    }
+
+    fn write_commit(&self, base: Option<&Snapshot<'_>>, puts: &Puts, message: &str) -> Result<Oid, git2::Error> {
+        let repo = &self.repo;
+        let root = match base {
+            Some(base) => base.root(),
+            None => repo.treebuilder(None)?.write()?,
+        };
+        let mut update = TreeUpdateBuilder::new();
+        for (path, put) in puts {
+            update.upsert(path.as_str(), put.new, FileMode::Blob);
+        }
+        let tree = repo.find_tree(update.create_updated(repo, &repo.find_tree(root)?)?)?;
+        let parent = base.map(|base| repo.find_commit(base.commit())).transpose()?;
+        let parents: Vec<&git2::Commit<'_>> = parent.iter().collect();
+        let nobody = || Signature::now("quaid", "quaid@localhost");
+        let author = repo.author_from_env().or_else(|_| nobody())?;
+        let committer = repo.committer_from_env().or_else(|_| nobody())?;
+        repo.commit(None, &author, &committer, message, &tree, &parents)
+    }
+
+    /// Brings the loose objects of a commit to the disk before a reference names it.
+    fn sync_objects(&self, commit: Oid, puts: &Puts) -> Result<(), Error> {
+        let tree = self.repo.find_commit(commit).and_then(|commit| commit.tree()).map_err(|why| self.error(why))?;
+        let mut objects = BTreeSet::from([commit, tree.id()]);
+        for (path, put) in puts {
+            objects.insert(put.new);
+            for (at, _) in path.match_indices('/') {
+                let folder = path.get(..at).unwrap_or_default();
+                let entry = tree.get_path(folder.as_ref()).map_err(|why| self.error(why))?;
+                objects.insert(entry.id());
+            }
+        }
+        let mut folders = BTreeSet::new();
+        for id in objects {
+            let path = loose_path(&self.repo, id);
+            match File::open(&path).and_then(|file| file.sync_all()) {
+                Ok(()) => folders.extend(path.parent().map(PathBuf::from)),
+                // It is in a pack, which git has synced.
+                Err(why) if why.kind() == std::io::ErrorKind::NotFound => {}
+                Err(why) => return Err(Error::Io { path, why }),
+            }
+        }
+        for path in folders {
+            File::open(&path).and_then(|folder| folder.sync_all()).map_err(|why| Error::Io { path, why })?;
+        }
+        Ok(())
+    }
+
+    /// Moves the branch from `old` to `new`, if it still is at `old`.
+    fn move_branch(&self, branch: &str, old: Option<Oid>, new: Oid, message: &str) -> Result<(), git2::Error> {
+        let log = format!("commit: {}", message.lines().next().unwrap_or_default());
+        match old {
+            Some(old) => self.repo.reference_matching(branch, new, true, old, &log),
+            None => self.repo.reference(branch, new, false, &log),
+        }
+        .map(|_| ())
+    }
+}
+
+fn loose_path(repo: &Repository, id: Oid) -> PathBuf {
+    let hex = id.to_string();
+    let (folder, file) = hex.split_at(2);
+    repo.commondir().join("objects").join(folder).join(file)
+}

@@ -1,0 +1,120 @@
+//! Errors of the repository manager.
+
+use std::path::PathBuf;
+
+/// Why an operation on a repository failed. Nothing was changed unless the text says so.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder is no git repository.
+    #[error("{place} is not a git repository; `quaid repo init {place}` makes one there")]
+    NotARepository {
+        /// The folder.
+        place: String,
+    },
+    /// git's protection against repositories of other users.
+    #[error(
+        "{place} belongs to another user, and its configuration could run programs; if you trust it: \
+         `git config --global --add safe.directory {place}`"
+    )]
+    Owner {
+        /// The folder.
+        place: String,
+    },
+    /// A git repository of something else.
+    #[error(
+        "{place} is a git repository without profiles (its HEAD has no folder v1.0); start one in a folder of its own: `quaid repo init DIR`"
+    )]
+    NoProfiles {
+        /// The folder.
+        place: String,
+    },
+    /// There is a repository already.
+    #[error("{place} has a git repository already; nothing was done")]
+    Exists {
+        /// The folder.
+        place: String,
+    },
+    /// HEAD is not a branch.
+    #[error("{place}: HEAD is detached, so a commit would be lost; `git -C {place} switch BRANCH` first")]
+    Detached {
+        /// The folder.
+        place: String,
+    },
+    /// The git library failed.
+    #[error("{place}: {why}")]
+    Git {
+        /// The repository, and what of it was asked for.
+        place: String,
+        /// Its reason.
+        why: git2::Error,
+    },
+    /// A file of the system failed.
+    #[error("{}: {why}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Its reason.
+        why: std::io::Error,
+    },
+    /// Something is in HEAD's tree that must not be followed or read.
+    #[error("{place}: {why}")]
+    BadTree {
+        /// Repository and path.
+        place: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file of the work tree has changes that are not committed.
+    #[error("{} {why}; commit it or move it away first", .path.display())]
+    InTheWay {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        why: &'static str,
+    },
+    /// Other writers kept the repository.
+    #[error("{place} is being written by others: {why}")]
+    Busy {
+        /// The folder.
+        place: String,
+        /// What was tried.
+        why: String,
+    },
+    /// The commit was made, and the work tree could not follow.
+    #[error(
+        "the change is committed, but its file in the work tree could not be written: {why}; the next change tries it again"
+    )]
+    WorkTree {
+        /// The reason.
+        why: String,
+    },
+    /// The name cannot be that of a profile.
+    #[error("`{name}` cannot be a profile's name: {why}")]
+    Name {
+        /// As given.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The profile cannot be stored.
+    #[error("{label}: {why}")]
+    Refused {
+        /// The file.
+        label: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// A Symlink cannot be made.
+    #[error("no link {name} -> {target}: {why}")]
+    Link {
+        /// Its name.
+        name: String,
+        /// Its target.
+        target: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// A profile could not be read.
+    #[error(transparent)]
+    Profile(#[from] quaid_profile::Error),
+}

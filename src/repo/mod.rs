@@ -1,0 +1,32 @@
+//! The repository manager: profiles in git, by the identity of the build.
+//!
+//! The truth is the tree of HEAD's commit. A work tree, where there is one, follows it for people to look at and for
+//! programs that read a folder. Each change is one commit.
+//!
+//! - [`GitStore`] opens a repository and reads HEAD; `change` makes a commit, safely beside other writers.
+//! - [`layout`] tells where a profile goes.
+//! - [`add()`], [`link()`], [`verify()`], [`init()`] are what the commands do.
+//! - [`GitSource`] gives a repository's profiles to a search.
+
+mod add;
+mod change;
+mod error;
+mod git_source;
+mod git_store;
+mod init;
+pub mod layout;
+mod link;
+mod list;
+mod lock;
+mod verify;
+mod work_tree;
+
+pub use add::{AddOptions, Added, Addition, add};
+pub use change::Draft;
+pub use error::Error;
+pub use git_source::GitSource;
+pub use git_store::{Entry, EntryKind, GitStore, Snapshot};
+pub use init::init;
+pub use link::{Linked, link};
+pub use list::{Listed, list};
+pub use verify::{Problem, Verified, verify};

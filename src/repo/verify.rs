@@ -1,0 +1,223 @@
+//! Is every profile of a repository there, whole, and what its name says?
+
+use super::error::Error;
+use super::git_source::GitSource;
+use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
+use super::layout::name_of;
+use quaid_profile::{
+    GuidAge, LAYOUT, LinuxIndex, Metadata, NotFound, Os, ProfileFile, ProfilePath, decompress, normalised_name,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::process::{Command, Stdio};
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The path from the top of the tree; "git" for what git's own check says.
+    pub path: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Profiles that were read.
+    pub profiles: usize,
+    /// Symlinks that were followed.
+    pub links: usize,
+    /// What is wrong, in the order of the tree.
+    pub problems: Vec<Problem>,
+    /// Whether `git fsck` was run; it is not when there is no git program.
+    pub git_ran: bool,
+}
+
+impl Verified {
+    fn problem(&mut self, path: &str, why: impl Into<String>) {
+        self.problems.push(Problem { path: path.to_owned(), why: why.into() });
+    }
+}
+
+/// Reads everything below the layout's folder of HEAD, and lets the user's git check its objects.
+///
+/// # Errors
+/// The repository has no profiles, or a tree of it cannot be read.
+pub fn verify(store: &GitStore) -> Result<Verified, Error> {
+    let head = store.profiles()?;
+    let mut found = Verified::default();
+    let mut links: Vec<(String, Option<GuidAge>, String)> = Vec::new();
+    let mut guids: BTreeMap<String, Option<GuidAge>> = BTreeMap::new();
+    let mut kernels: Vec<(String, Metadata)> = Vec::new();
+    head.walk(LAYOUT, &mut |path, entry| {
+        let full = format!("{LAYOUT}/{path}");
+        let bytes = match content(&head, &full, entry) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                found.problem(&full, error);
+                return Ok(());
+            }
+        };
+        let Some(name) = name_of(path) else { return Ok(()) };
+        let checked = check_file(&full, name, &bytes);
+        match checked {
+            Ok(Checked::Other) => {}
+            Ok(Checked::Symlink(target)) => {
+                found.links += 1;
+                links.push((name.to_owned(), guid_of(name), target));
+            }
+            Ok(Checked::Profile(metadata)) => {
+                found.profiles += 1;
+                guids.insert(name.to_owned(), metadata.guid_age());
+                if metadata.os() == Some(Os::Linux) {
+                    kernels.push((name.to_owned(), metadata));
+                }
+            }
+            Err(why) => found.problem(&full, why),
+        }
+        Ok(())
+    })?;
+    let source = ProfilePath::new(vec![Box::new(GitSource::open(&store.root)?)]);
+    for (name, guid, target) in links {
+        check_link(&mut found, &source, &guids, &name, guid, &target);
+    }
+    check_index(&mut found, &head, &kernels);
+    match git_fsck(store) {
+        Ok(None) => {}
+        Ok(Some(lines)) => {
+            found.git_ran = true;
+            for line in lines {
+                found.problem("git", line);
+            }
+        }
+        Err(why) => found.problem("git", format!("`git fsck` could not be run: {why}")),
+    }
+    Ok(found)
+}
+
+/// The bytes of an entry; of a git link those of the file that it leads to.
+fn content(head: &Snapshot<'_>, path: &str, entry: Entry) -> Result<Vec<u8>, String> {
+    let entry = match entry.kind {
+        EntryKind::File => Some(entry),
+        EntryKind::Link => head.entry(path).map_err(|error| error.to_string())?,
+        EntryKind::Folder | EntryKind::Submodule => None,
+    };
+    match entry {
+        Some(Entry { id, kind: EntryKind::File }) => head.blob(id, path).map_err(|error| error.to_string()),
+        // A folder behind a git link: its files are checked where they are.
+        Some(Entry { kind: EntryKind::Folder, .. }) => Ok(Vec::new()),
+        Some(_) => Err("is a submodule, whose files are not here".to_owned()),
+        None => Err("a git link that leads nowhere, or a submodule".to_owned()),
+    }
+}
+
+enum Checked {
+    Profile(Metadata),
+    Symlink(String),
+    /// An index or another file of a repository: well formed.
+    Other,
+}
+
+fn guid_of(name: &str) -> Option<GuidAge> {
+    name.rsplit('/').next()?.parse().ok()
+}
+
+/// Whether a file is well formed, canonical, and of the GUID that its name says.
+fn check_file(path: &str, name: &str, bytes: &[u8]) -> Result<Checked, String> {
+    let text = |error: quaid_profile::Error| error.to_string();
+    let plain = decompress(path, bytes).map_err(text)?;
+    let file = ProfileFile::parse("", &plain).map_err(text)?;
+    if file.canonical().map_err(text)?.as_bytes() != &*plain {
+        return Err("is not in canonical form; `quaid repo add --replace` of the file stores it so".to_owned());
+    }
+    if normalised_name(name).ok().as_deref() != Some(name) {
+        return Err("the name cannot be asked for: GUIDs are in upper case".to_owned());
+    }
+    match (file.metadata().kind(), file.metadata().symlink_target()) {
+        ("Profile", _) => {}
+        (_, Some(target)) => return Ok(Checked::Symlink(target.to_owned())),
+        ("Symlink", None) => return Err("is a Symlink without a Target".to_owned()),
+        _ => return Ok(Checked::Other),
+    }
+    file.decode().map_err(text)?;
+    let metadata = file.metadata().clone();
+    match (guid_of(name), metadata.guid_age()) {
+        (Some(named), inside) if Some(named) != inside => {
+            let inside = inside.map_or_else(|| "no GUID".to_owned(), |guid| guid.to_string());
+            Err(format!("has {inside} inside"))
+        }
+        _ => Ok(Checked::Profile(metadata)),
+    }
+}
+
+fn check_link(
+    found: &mut Verified,
+    source: &ProfilePath,
+    guids: &BTreeMap<String, Option<GuidAge>>,
+    name: &str,
+    guid: Option<GuidAge>,
+    target: &str,
+) {
+    let path = format!("{LAYOUT}/{name}");
+    match source.load_stored(name, &mut |_| ()) {
+        Ok(end) => {
+            let inside = guids.get(&end.name).copied().flatten();
+            if guid.is_some() && guid != inside {
+                found.problem(&path, format!("leads to {}, which is not of this GUID", end.name));
+            }
+        }
+        Err(NotFound::Nowhere { .. }) => {
+            found.problem(&path, format!("leads to {target}, and there is no profile at its end"))
+        }
+        Err(other) => found.problem(&path, other.to_string()),
+    }
+}
+
+/// Whether the index of Linux kernels says what the profiles say.
+fn check_index(found: &mut Verified, head: &Snapshot<'_>, kernels: &[(String, Metadata)]) {
+    let path = format!("{LAYOUT}/{}", LinuxIndex::NAME);
+    let index = match head.read(&path).map_err(|error| error.to_string()) {
+        Ok(None) => LinuxIndex::default(),
+        Ok(Some(bytes)) => match LinuxIndex::parse("", &bytes) {
+            Ok(index) => index,
+            Err(error) => return found.problem(&path, error.to_string()),
+        },
+        Err(error) => return found.problem(&path, error),
+    };
+    let mut should = LinuxIndex::default();
+    for (name, metadata) in kernels {
+        should.insert(name, metadata);
+    }
+    let (has, should): (BTreeSet<_>, BTreeSet<_>) = (index.entries().collect(), should.entries().collect());
+    for (key, name) in should.difference(&has) {
+        found.problem(&path, format!("lacks {name} under `{key}`; adding the profile again enters it"));
+    }
+    for (key, name) in has.difference(&should) {
+        found.problem(&path, format!("leads from `{key}` to {name}, which is no such profile"));
+    }
+}
+
+/// What `git fsck` complains of; `None` when there is no git program.
+fn git_fsck(store: &GitStore) -> std::io::Result<Option<Vec<String>>> {
+    let mut git = Command::new("git");
+    git.arg("--git-dir").arg(store.repo.path()).args(["fsck", "--strict", "--no-dangling", "--no-progress"]);
+    for name in
+        ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"]
+    {
+        git.env_remove(name);
+    }
+    // A check must not fetch what a partial clone left out.
+    git.env("GIT_NO_LAZY_FETCH", "1").stdin(Stdio::null());
+    let output = match git.output() {
+        Ok(output) => output,
+        Err(why) if why.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(why) => return Err(why),
+    };
+    let text = [output.stderr, output.stdout].concat();
+    let mut lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
+    lines.retain(|line| !line.starts_with("notice:"));
+    if !output.status.success() && lines.is_empty() {
+        lines.push(format!("`git fsck` ended with {}", output.status));
+    }
+    Ok(Some(lines))
+}

@@ -1,0 +1,90 @@
+//! From the texts of `profile_path` to places that are searched.
+
+use crate::context::Context;
+use crate::http_source::HttpSource;
+use crate::repo::{Error, GitSource};
+use crate::symserver::HttpSettings;
+use quaid_profile::{DirectorySource, ProfilePath, ProfileSource};
+use std::path::Path;
+
+/// The places of `profile_path`, in order. One that cannot be used is told on stderr and left out: a path that names an
+/// old disk must not keep the others from being searched.
+pub fn open(context: &Context) -> ProfilePath {
+    let globals = &context.globals;
+    let mut sources = Vec::new();
+    for place in &globals.profile_path {
+        match source(place, globals.offline) {
+            Ok(source) => sources.push(source),
+            Err(why) => {
+                context.warn(&format!("{} is not searched for profiles ({}): {why}", place, globals.profile_path_from))
+            }
+        }
+    }
+    ProfilePath::new(sources)
+}
+
+fn source(place: &str, offline: bool) -> Result<Box<dyn ProfileSource>, String> {
+    if place.contains("://") {
+        let source = HttpSource::new(place, (!offline).then(HttpSettings::default));
+        return source.map(|source| Box::new(source) as _).map_err(|error| error.to_string());
+    }
+    let root = Path::new(place);
+    match root.metadata() {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Err("it is a file, and no folder".to_owned()),
+        Err(why) => return Err(why.to_string()),
+    }
+    // Of a repository with a work tree the files are read: they may be newer than the commit, and a clone that is
+    // nobody's own has them too.
+    if root.join(".git").exists() || !root.join("objects").is_dir() || !root.join("HEAD").is_file() {
+        return Ok(Box::new(DirectorySource::new(root)));
+    }
+    match GitSource::open(root) {
+        Ok(source) => Ok(Box::new(source)),
+        Err(Error::NotARepository { .. }) => Ok(Box::new(DirectorySource::new(root))),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quaid_profile::Profile;
+    use std::path::PathBuf;
+
+    #[test]
+    fn places_of_all_kinds_are_searched_in_order_and_a_missing_one_is_left_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let plain = folder.path().join("plain");
+        std::fs::create_dir_all(plain.join("v1.0")).expect("created");
+        let file = plain.join("v1.0/mine.json");
+        let mut profile = Profile::default();
+        profile.metadata.set("ProfileClass", "Linux");
+        profile.metadata.set("Release", "6.1.0-9-amd64");
+        std::fs::write(&file, profile.to_rekall()).expect("written");
+        let (bare, tree) = (folder.path().join("bare.git"), folder.path().join("tree"));
+        for (root, is_bare) in [(&bare, true), (&tree, false)] {
+            let store = crate::repo::init(root, is_bare).expect("a repository");
+            let (commit, _) =
+                crate::repo::add(&store, &[PathBuf::from(&file)], &crate::repo::AddOptions::default()).expect("added");
+            assert!(commit.is_some());
+        }
+        let mut context = Context::default();
+        let missing = folder.path().join("missing");
+        context.globals.profile_path =
+            [&missing, &file, &plain, &bare, &tree].iter().map(|path| path.display().to_string()).collect();
+        context.globals.profile_path.push("https://example.org/profiles".to_owned());
+        context.globals.offline = true;
+        let path = open(&context);
+        assert_eq!(path.places().len(), 4, "{:?}", path.places());
+        let mut opened = Vec::new();
+        let mut observe = |step: quaid_profile::Step| opened.push(step.to_string());
+        path.load_stored("mine", &mut observe).expect("in the folder");
+        let kernel = "Linux/Debian/6.1/unknown/6.1.0-9-amd64";
+        path.load_stored(kernel, &mut observe).expect("in the repositories");
+        assert!(opened.contains(&format!("Opened {}/{kernel}", bare.display())), "{opened:?}");
+        assert_eq!(path.linux_candidates("Linux version 6.1.0-9-amd64 x").expect("indexed"), [kernel]);
+        std::fs::remove_dir_all(&bare).expect("removed");
+        open(&context).load_stored(kernel, &mut |_| ()).expect("in the work tree's folder");
+    }
+}

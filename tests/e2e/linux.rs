@@ -1,0 +1,114 @@
+//! Linux from end to end: module zip, profile, repository, image, rows; the guest's own words are the judge.
+
+use crate::images::{write_elf_core, write_lime};
+use crate::support::{arg, corpus, corpus_text, ok, rows, unpacked};
+use crate::truth;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A repository with the profile of one module zip.
+fn repository(folder: &Path, zip: &Path) -> PathBuf {
+    let (repo, profile) = (folder.join("profiles"), folder.join("kernel.json"));
+    ok(&["convert_profile", arg(zip), arg(&profile)]);
+    ok(&["repo", "init", arg(&repo)]);
+    ok(&["repo", "-C", arg(&repo), "add", arg(&profile)]);
+    repo
+}
+
+fn plugin(repo: &Path, image: &Path, command: &[&str]) -> Vec<Value> {
+    let mut args = vec!["--profile_path", arg(repo), "-f", arg(image), "--format", "json"];
+    args.extend(command);
+    rows(&ok(&args))
+}
+
+fn number(row: &Value, key: &str) -> u64 {
+    row[key].as_u64().unwrap_or_else(|| panic!("{key} of {row}"))
+}
+
+fn address(row: &Value, key: &str) -> u64 {
+    let text = row[key].as_str().and_then(|text| text.strip_prefix("0x"));
+    u64::from_str_radix(text.unwrap_or_else(|| panic!("{key} of {row}")), 16).expect("hex")
+}
+
+/// Every task of the guest is a row and every row a task, but for pid 0, which /proc does not list.
+fn check_tasks(rows: &[Value], told: &str) {
+    let mut told = truth::tasks(told);
+    for row in rows.iter().filter(|row| number(row, "pid") != 0) {
+        let pid = number(row, "pid");
+        let task = told.remove(&pid).unwrap_or_else(|| panic!("the guest has no pid {pid}: {row}"));
+        let name = row["name"].as_str().expect("a name");
+        assert_eq!(truth::comparable(name), truth::comparable(&task.name), "{row}");
+        assert_eq!((number(row, "ppid"), number(row, "uid")), (task.ppid, task.uid), "{row}");
+    }
+    assert!(told.is_empty(), "not listed: {told:?}");
+}
+
+fn check_modules(rows: &[Value], told: &str) {
+    let seen = rows
+        .iter()
+        .map(|row| (row["name"].as_str().expect("a name").to_owned(), number(row, "size"), address(row, "start")));
+    assert_eq!(seen.collect::<std::collections::BTreeSet<_>>(), truth::modules(told));
+}
+
+#[test]
+fn a_debian_guest_with_kaslr_is_analysed_without_naming_a_profile() {
+    let (Some(raw), Some(told)) = (unpacked("linux/a256/mem.raw"), corpus_text("linux/a256/groundtruth.txt.xz")) else {
+        return;
+    };
+    let zip = corpus("linux/profiles/debian-6.1.0-56-cloud-amd64-dwarf5.zip").expect("the corpus is there");
+    let folder = tempfile::tempdir().expect("a folder");
+    let repo = repository(folder.path(), &zip);
+
+    check_tasks(&plugin(&repo, &raw, &["pslist"]), &told);
+    check_modules(&plugin(&repo, &raw, &["lsmod"]), &told);
+    let (lime, elf) = (folder.path().join("mem.lime"), folder.path().join("mem.elf"));
+    write_lime(&raw, &lime);
+    check_tasks(&plugin(&repo, &lime, &["pslist"]), &told);
+    std::fs::remove_file(&lime).expect("removed");
+    write_elf_core(&raw, &elf);
+    check_tasks(&plugin(&repo, &elf, &["pslist"]), &told);
+
+    let seen = plugin(&repo, &raw, &["psaux"]);
+    let sleeper = seen.iter().find(|row| row["pid"] == 124).expect("as-user");
+    let cmdline = truth::sections(&told)["pid/124/cmdline"].trim_end_matches(['|', '\n']).replace('|', " ");
+    assert_eq!(sleeper["command"], cmdline.as_str());
+}
+
+#[test]
+fn the_profile_of_dwarf_4_gives_the_same_rows() {
+    let (Some(raw), Some(told)) = (unpacked("linux/a256/mem.raw"), corpus_text("linux/a256/groundtruth.txt.xz")) else {
+        return;
+    };
+    let zip = corpus("linux/profiles/debian-6.1.0-56-cloud-amd64-dwarf4.zip").expect("the corpus is there");
+    let folder = tempfile::tempdir().expect("a folder");
+    let repo = repository(folder.path(), &zip);
+    check_tasks(&plugin(&repo, &raw, &["pslist"]), &told);
+}
+
+#[test]
+fn the_small_kernel_is_analysed_from_raw_and_lime() {
+    let Some(zip) = corpus("linux/small/profile-6.1.192-rklab.zip") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let repo = repository(folder.path(), &zip);
+    for (image, truth) in [("linux-small-bash.raw", "bash"), ("linux-small-nobash.lime", "nobash")] {
+        let image = unpacked(&format!("linux/small/{image}")).expect("the corpus is there");
+        let told =
+            corpus_text(&format!("linux/small/linux-small-{truth}.groundtruth.txt.gz")).expect("the corpus is there");
+        check_tasks(&plugin(&repo, &image, &["pslist"]), &told);
+    }
+}
+
+#[test]
+fn a_repository_without_the_kernel_says_what_makes_its_profile() {
+    let Some(raw) = unpacked("linux/a256/mem.raw") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let repo = folder.path().join("profiles");
+    ok(&["repo", "init", arg(&repo)]);
+    let output = crate::support::run(&["--profile_path", arg(&repo), "-f", arg(&raw), "pslist"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(output.stdout.is_empty());
+    for told in ["6.1.0-56-cloud-amd64", arg(&repo), "quaid convert_profile", "quaid repo"] {
+        assert!(stderr.contains(told), "`{told}` is missing in: {stderr}");
+    }
+}

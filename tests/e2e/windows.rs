@@ -1,0 +1,100 @@
+//! Windows from end to end: PDB or ISF, repository, image, rows; the truth file of each generated image is the judge.
+
+use crate::support::{arg, corpus, corpus_text, nt_isf, ok, rows, unpacked};
+use serde_json::{Value, json};
+use std::path::Path;
+
+fn repository(folder: &Path, profile: &Path) -> std::path::PathBuf {
+    let repo = folder.join("profiles");
+    ok(&["repo", "init", arg(&repo)]);
+    ok(&["repo", "-C", arg(&repo), "add", arg(profile)]);
+    repo
+}
+
+fn hex(value: &Value) -> Value {
+    value.as_u64().map_or(Value::Null, |value| json!(format!("{value:#x}")))
+}
+
+/// The image's rows equal its truth: processes that are not hidden, and modules, both in the order of their lists.
+fn check(image: &str, repo: &Path) {
+    let raw = unpacked(&format!("windows/images/{image}.raw")).expect("the corpus is there");
+    let truth: Value =
+        serde_json::from_str(&corpus_text(&format!("windows/images/{image}.truth.json.xz")).expect("the truth"))
+            .expect("JSON");
+    let plugin = |name: &str| rows(&ok(&["--profile_path", arg(repo), "-f", arg(&raw), "--format", "json", name]));
+
+    let list = |key: &str| truth[key].as_array().expect("a list").clone();
+    let told: Vec<Value> = list("processes").into_iter().filter(|process| process["hidden"] == false).collect();
+    let seen = plugin("pslist");
+    assert_eq!(seen.len(), told.len(), "{image}");
+    for (row, told) in seen.iter().zip(&told) {
+        assert_eq!(
+            (&row["pid"], &row["ppid"], &row["name"]),
+            (&told["pid"], &told["ppid"], &told["name"]),
+            "{image}: {row}"
+        );
+        assert_eq!(
+            (&row["offset"], &row["thds"], &row["sess"]),
+            (&hex(&told["va"]), &told["nthreads"], &told["session"]),
+            "{image}: {row}"
+        );
+        // Rows tell whole seconds.
+        let time = |key: &str| {
+            told[key].as_str().map_or(Value::Null, |time| json!(format!("{}Z", &time[.."2026-03-04T04:00:05".len()])))
+        };
+        assert_eq!((&row["start"], &row["exit"]), (&time("create"), &time("exit")), "{image}: {row}");
+    }
+
+    let seen = plugin("modules");
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|row| (&row["name"], &row["path"], row["base"].clone(), &row["size"], &row["offset"]))
+        .collect();
+    let told = list("modules");
+    let offsets: Vec<Value> = told.iter().map(|module| hex(&module["va"])).collect();
+    let told: Vec<_> =
+        told.iter().zip(&offsets).map(|(m, at)| (&m["name"], &m["path"], hex(&m["base"]), &m["size"], at)).collect();
+    assert_eq!(seen, told, "{image}");
+}
+
+#[test]
+fn xp_with_pae_is_analysed_with_the_profile_of_its_pdb() {
+    let Some(pdb) = corpus("windows/pdb/nt/ntkrnlpa.pdb") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let profile = folder.path().join("30B5FB31AE7E4ACAABA750AA241FF3311.json");
+    ok(&["parse_pdb", "-f", arg(&pdb), "--output", arg(&profile), "--win", "5.1"]);
+    let repo = repository(folder.path(), &profile);
+    let stored = ok(&["repo", "-C", arg(&repo), "get", "GUID/30b5fb31ae7e4acaaba750aa241ff3311"]);
+    assert_eq!(stored.as_bytes(), std::fs::read(&profile).expect("the profile"), "the same bytes come back");
+    check("xpsp3", &repo);
+}
+
+#[test]
+fn windows_7_and_10_are_analysed_with_isf_profiles() {
+    for (image, guid_age) in
+        [("win7x64", "339E74133576439CBCDF7E0229DA37731"), ("win10_19041", "5278AFF86C341677D7D7835C85B7B8441")]
+    {
+        let Some(isf) = nt_isf(guid_age) else { return };
+        let folder = tempfile::tempdir().expect("a folder");
+        let repo = repository(folder.path(), &isf);
+        check(image, &repo);
+    }
+}
+
+#[test]
+fn a_missing_profile_is_told_with_the_commands_that_make_it() {
+    let Some(raw) = unpacked("windows/images/win7x64.raw") else { return };
+    let output = crate::support::run(&["-f", arg(&raw), "pslist"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    for told in [
+        "339E74133576439CBCDF7E0229DA37731",
+        "quaid fetch_pdb",
+        "--guid 339E74133576439CBCDF7E0229DA37731",
+        "--filename ntkrnlmp.pdb",
+        "quaid parse_pdb",
+        "quaid repo",
+    ] {
+        assert!(stderr.contains(told), "`{told}` is missing in: {stderr}");
+    }
+}
