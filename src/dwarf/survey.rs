@@ -82,7 +82,14 @@ impl<'d> Survey<'d> {
         let mut found = Found::default();
         report.skipped_relocations = units.skipped_relocations;
         report.damaged_units.extend(units.cut.clone());
+        let mut cost_left = units.cost_limit();
         for number in 0..units.len() {
+            let Some(left) = cost_left.checked_sub(units.cost(number)) else {
+                let why = format!("unit {number} and those after it: all refer to large tables of abbreviations");
+                report.damaged_units.push(why);
+                break;
+            };
+            cost_left = left;
             let result = units.open(number).and_then(|unit| {
                 if unit.language == Some(gimli::DW_LANG_Rust) {
                     report.rust_units += 1;

@@ -113,8 +113,8 @@ impl<'d> Builder<'_, 'd> {
         if let Some(unit) = self.open.iter().rev().find(|unit| unit.number == number) {
             return Ok(Some(Rc::clone(unit)));
         }
+        self.spend(1 + self.units.cost(number) / 16)?;
         let Ok(unit) = self.units.open(number).map(Rc::new) else { return Ok(None) };
-        self.spend(1 + unit.table_bytes / 16)?;
         if self.open.len() == OPEN_UNITS {
             self.open.remove(0);
         }

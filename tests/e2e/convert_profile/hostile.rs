@@ -213,3 +213,35 @@ fn what_is_no_source_is_told_in_a_line() {
         assert!(output.stdout.is_empty() && !target.exists());
     }
 }
+
+/// 30,000 units of 12 bytes that all refer to one table of half a megabyte: to read it for each would take minutes.
+#[test]
+fn a_table_that_all_units_refer_to_is_not_read_without_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = r#"
+        .data
+        .globl init_task
+init_task: .quad 0
+        .section .debug_abbrev,"",@progbits
+        .set code, 1
+        .rept 50000
+        .uleb128 code
+        .byte 0x11, 0, 0x13, 0x0b, 0, 0
+        .set code, code + 1
+        .endr
+        .byte 0
+        .section .debug_info,"",@progbits
+        .rept 30000
+        .4byte 9
+        .2byte 4
+        .4byte 0
+        .byte 8
+        .byte 1, 12
+        .endr
+"#;
+    let vmlinux = linked(folder.path(), text);
+    let start = Instant::now();
+    let error = convert(&vmlinux, "Linux").expect_err("no types").to_string();
+    assert!(error.contains("tables of abbreviations"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
