@@ -1,9 +1,9 @@
 //! Linux profiles from debugging information: the zip of the seeds (a kernel module with DWARF, System.map, config) or a
 //! `vmlinux` with DWARF.
 //!
-//! The parts: [`source`] finds the files, [`elf`] opens the ELF file and hands out its sections and symbols, [`units`]
-//! reads DWARF's compilation units, [`survey`] walks all of them once to learn which types and variables there are,
-//! [`types`] builds the model of those that are kept, [`system_map`] and [`kconfig`] read the text files.
+//! The parts: `source` finds the files, `elf` opens the ELF file and hands out its sections and symbols, `units`
+//! reads DWARF's compilation units, `survey` walks all of them once to learn which types and variables there are,
+//! `types` builds the model of those that are kept, `system_map` and `kconfig` read the text files.
 //!
 //! DWARF 2 to 5 (<https://dwarfstd.org>) as gcc and clang write it for C. What cannot be represented is counted in
 //! [`ConvertReport`]. A hostile file gives an error: every walk is bounded by the size of the file, every count is
