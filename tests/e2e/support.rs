@@ -157,3 +157,16 @@ pub(crate) fn nt_isf(guid_age: &str) -> Option<PathBuf> {
     std::fs::rename(temporary.path().join(format!("{guid_age}.json")), &path).expect("renamed");
     Some(path)
 }
+
+/// The demo machine of scripts/demo-kernel, built once a run: the folder with vmlinux, System.map, memory.raw and
+/// truth.txt.
+pub(crate) fn demo_kernel() -> PathBuf {
+    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    let build = || {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo-kernel");
+        let output = Command::new(root().join("scripts/demo-kernel/build")).arg(&folder).output().expect("a shell");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        folder
+    };
+    BUILT.get_or_init(build).clone()
+}
