@@ -41,7 +41,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn cabinet_of(name: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn cabinet_of(name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut builder = cab::CabinetBuilder::new();
     builder.add_folder(cab::CompressionType::MsZip).add_file(name);
     let mut writer = builder.build(std::io::Cursor::new(Vec::new())).expect("a cabinet");
@@ -50,7 +50,7 @@ fn cabinet_of(name: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Serves files by the ending of their path, and nothing else.
-fn serving(files: Vec<(&'static str, Vec<u8>)>) -> Server {
+pub(crate) fn serving(files: Vec<(&'static str, Vec<u8>)>) -> Server {
     Server::start(move |request: &Request| {
         files
             .iter()

@@ -2,7 +2,7 @@
 //! argument the documents' text lost, Python lines, and lines that need a foreign server or image are not here; where a
 //! line names an image or a PDB that cannot be had, another of the same kind stands under that name.
 
-use crate::fetch_pdb::SymbolServer;
+use crate::fetch_pdb::{cabinet_of, serving};
 use crate::images::write_elf_core;
 use crate::support::{arg, corpus, nt_isf, ok, quaid, unpacked};
 use std::path::Path;
@@ -95,7 +95,8 @@ fn command_lines_of_the_seeds_work_as_they_stand() {
     let Some(pdb) = corpus("windows/pdb/nt/ntkrnlpa.pdb") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let Some(()) = world(folder.path()) else { return };
-    let server = SymbolServer::with_cab(&pdb, XP);
+    let pdb = std::fs::read(pdb).expect("readable");
+    let server = serving(vec![("ntkrnlpa.pd_", cabinet_of("ntkrnlpa.pdb", &pdb))]);
     let truth = crate::support::corpus_text("windows/images/win7x64.truth.json.xz").expect("the truth");
     let truth: serde_json::Value = serde_json::from_str(&truth).expect("JSON");
     let system = format!("{:#x}", truth["processes"][0]["va"].as_u64().expect("an address"));
@@ -108,7 +109,7 @@ fn command_lines_of_the_seeds_work_as_they_stand() {
             Some("quaid") => quaid(),
             other => std::process::Command::new(other.expect("a program")),
         };
-        process.args(words).current_dir(folder.path()).env("HOME", folder.path()).env("_NT_SYMBOL_PATH", server.url());
+        process.args(words).current_dir(folder.path()).env("HOME", folder.path()).env("_NT_SYMBOL_PATH", format!("srv*{}", server.url));
         let output = process.output().expect("it starts");
         let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let told = format!("$ {command}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
