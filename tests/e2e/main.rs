@@ -6,6 +6,8 @@ mod fetch_pdb;
 mod http_source;
 mod images;
 mod linux;
+mod pdb;
+mod peinfo;
 mod repo;
 mod support;
 mod symbol_server;
