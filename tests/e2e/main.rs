@@ -7,6 +7,8 @@ mod http_source;
 mod image;
 mod images;
 mod linux;
+mod pdb;
+mod peinfo;
 mod repo;
 mod support;
 mod symbol_server;
