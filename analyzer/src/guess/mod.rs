@@ -193,6 +193,11 @@ fn without_smudged(found: Vec<Identity>) -> Vec<Identity> {
     found.into_iter().filter(|identity| !identity.banner().is_some_and(smudged)).collect()
 }
 
+/// How many different kernels in one image are looked into. An image has one, and copies of files of some others.
+const MAX_KERNELS: usize = 64;
+/// How many refusals are kept for the error. Each is told as it happens.
+const MAX_REFUSALS: usize = 16;
+
 /// A search under way.
 struct Search<'m, 's, 'o> {
     memory: &'m dyn PhysicalMemory,
@@ -210,9 +215,20 @@ impl<'m> Search<'m, '_, '_> {
         (self.observe)(step);
     }
 
+    /// Notes a kernel of which the image tells: whether it is a new one, and not one too many.
+    fn is_new(&mut self, identity: Identity) -> bool {
+        if self.found.contains(&identity) || self.found.len() == MAX_KERNELS {
+            return false;
+        }
+        self.found.push(identity);
+        true
+    }
+
     fn refuse(&mut self, profile: &str, why: String) {
         self.tell(&format!("Profile {profile} does not fit: {why}"));
-        self.refusals.push(Refusal { profile: profile.to_owned(), why });
+        if self.refusals.len() < MAX_REFUSALS {
+            self.refusals.push(Refusal { profile: profile.to_owned(), why });
+        }
     }
 
     fn load(&mut self, name: &str) -> Result<Found, NotFound> {
