@@ -1,5 +1,6 @@
 //! End-to-end tests on the binary, on real inputs of the corpus and on fixtures made here.
 
+mod bad_input;
 mod cab;
 mod convert_profile;
 mod fetch_pdb;
@@ -10,6 +11,7 @@ mod linux;
 mod pdb;
 mod peinfo;
 mod repo;
+mod seeds;
 mod support;
 mod symbol_server;
 mod truth;
