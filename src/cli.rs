@@ -271,11 +271,10 @@ fn usage(cli: &Command, error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    match misplaced(cli, error) {
-        Some(line) => eprintln!("error: {line}"),
-        None => {
-            let _ = error.print();
-        }
+    if let Some(line) = misplaced(cli, error) {
+        eprintln!("error: {line}");
+    } else {
+        let _ = error.print();
     }
     ExitCode::from(2)
 }

@@ -56,7 +56,7 @@ fn parse(text: &str, folder: &Path) -> Result<Config> {
             "filename" => config.filename = Some(place(folder, &text()?).into()),
             "profile" => config.profile = Some(text()?),
             "profile_path" | "repository_path" => {
-                config.profile_path = list(&key, &value)?.iter().map(|item| place(folder, item)).collect()
+                config.profile_path = list(&key, &value)?.iter().map(|item| place(folder, item)).collect();
             }
             "format" | "renderer" => config.format = Some(text()?),
             "logging" | "logging_level" => config.logging = Some(text()?.to_lowercase()),

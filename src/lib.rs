@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod context;
 pub mod dwarf;
+mod hex;
 pub mod http_source;
 mod output;
 pub mod pdb;

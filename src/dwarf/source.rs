@@ -5,6 +5,7 @@
 //! folders).
 
 use super::{ConvertError, kconfig, system_map};
+use crate::hex::hex;
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -311,7 +312,7 @@ fn hash(path: &Path) -> io::Result<JoinHandle<io::Result<String>>> {
                 len => hasher.update(block.get(..len).unwrap_or_default()),
             }
         }
-        Ok(format!("{:x}", hasher.finalize()))
+        Ok(hex(&hasher.finalize()))
     }))
 }
 

@@ -2,6 +2,7 @@
 
 use super::ParseOptions;
 use super::dbi::Info;
+use crate::hex::hex;
 use quaid_profile::{Arch, GuidAge, Metadata};
 use sha2::{Digest, Sha256};
 
@@ -36,7 +37,7 @@ pub(super) fn metadata(bytes: &[u8], info: &Info, identity: GuidAge, arch: Arch,
     }
     metadata.set("Producer", concat!("quaid ", env!("CARGO_PKG_VERSION")));
     metadata.set("Source", options.file_name.as_str());
-    metadata.set("SourceSHA256", format!("{:x}", Sha256::digest(bytes)));
+    metadata.set("SourceSHA256", hex(&Sha256::digest(bytes)));
     metadata
 }
 
