@@ -41,13 +41,12 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let class = args.get_one::<String>("profile_class").map_or("Linux", String::as_str);
     let (profile, report) = dwarf::convert(&source, class)?;
 
-    match target.or(positional("output")).or(context.globals.output.as_deref()) {
-        Some(path) => write_profile(context, path, &profile)?,
-        None => {
-            let mut out = Output::open(context)?;
-            out.write_all(profile.to_rekall().as_bytes())?;
-            out.finish()?;
-        }
+    if let Some(path) = target.or(positional("output")).or(context.globals.output.as_deref()) {
+        write_profile(context, path, &profile)?;
+    } else {
+        let mut out = Output::open(context)?;
+        out.write_all(profile.to_rekall().as_bytes())?;
+        out.finish()?;
     }
     if let Some(path) = &context.globals.report {
         let text = serde_json::to_string_pretty(&report).context("cannot print the report")?;

@@ -2,9 +2,10 @@
 
 use crate::context::{Context, Outcome};
 use crate::output::{Output, write_atomically};
+use crate::pe::{self, CodeView};
 use crate::symserver::{
     self, Event, HttpSettings, HttpTransport, Job, Policy, SymbolPath, Transfer, Transport, Wanted, fetch, part_path,
-    pdb_of_pe, verify,
+    verify,
 };
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
@@ -114,9 +115,10 @@ fn wanted(context: &Context, args: &ArgMatches) -> Result<Wanted> {
         bail!("{name} is no file here, so its GUID is needed: add --guid GUIDAGE (version_scan finds it in an image)");
     }
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {name}"))?;
-    let (pdb, id) = pdb_of_pe(&bytes).with_context(|| format!("cannot tell which PDB belongs to {name}"))?;
-    context.note(&format!("{name} was built with {pdb}, {id}"));
-    Ok(Wanted::new(&pdb, id)?)
+    let CodeView { pdb_name, guid_age } =
+        pe::codeview(&bytes).with_context(|| format!("cannot tell which PDB belongs to {name}"))?;
+    context.note(&format!("{name} was built with {pdb_name}, {guid_age}"));
+    Ok(Wanted::new(&pdb_name, guid_age)?)
 }
 
 /// A file is where the PDB would go: it is the PDB already, or stays as it is.

@@ -6,6 +6,7 @@ mod parse_pdb;
 mod peinfo;
 pub(crate) mod plugin;
 mod repo;
+mod version_scan;
 
 use crate::cli::with_alias;
 use crate::context::{Context, Outcome};
@@ -34,6 +35,7 @@ pub(crate) enum Run {
 pub(crate) fn all() -> Vec<Command> {
     let tool = |cli: clap::Command, run: CommandFn| Command { cli: with_alias(cli), run: Run::Command(run) };
     let tools = [
+        tool(version_scan::cli(), version_scan::run),
         tool(fetch_pdb::cli(), fetch_pdb::run),
         tool(parse_pdb::cli(), parse_pdb::run),
         tool(peinfo::cli(), peinfo::run),

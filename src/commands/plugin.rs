@@ -5,7 +5,7 @@ use crate::cli::with_alias;
 use crate::context::{Context, Outcome};
 use crate::output::Output;
 use crate::{commands::Run, sources};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches};
 use quaid_analyzer::image::{self, Image};
 use quaid_analyzer::plugins::{self, Plugin};
@@ -119,7 +119,12 @@ fn plugin_args(matches: &ArgMatches) -> Args {
 /// Opens an image and tells how its format was found.
 pub(crate) fn open_image(context: &Context, path: &Path) -> Result<Image> {
     let options = image::Options { format: context.globals.layer.clone(), ..image::Options::default() };
-    let image = image::open(path, &options)?;
+    let image = image::open(path, &options).map_err(|error| match error {
+        image::OpenError::Refused { .. } if options.format.is_none() => {
+            anyhow!("{error}; `--layer raw` before the command takes the file as it is")
+        }
+        other => other.into(),
+    })?;
     let mut round = 0;
     for ballot in &image.ballots {
         if ballot.round != round {

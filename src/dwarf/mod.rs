@@ -1,9 +1,9 @@
 //! Linux profiles from debugging information: the zip of the seeds (a kernel module with DWARF, System.map, config) or a
 //! `vmlinux` with DWARF.
 //!
-//! The parts: [`source`] finds the files, [`elf`] opens the ELF file and hands out its sections and symbols, [`units`]
-//! reads DWARF's compilation units, [`survey`] walks all of them once to learn which types and variables there are,
-//! [`types`] builds the model of those that are kept, [`system_map`] and [`kconfig`] read the text files.
+//! The parts: `source` finds the files, `elf` opens the ELF file and hands out its sections and symbols, `units`
+//! reads DWARF's compilation units, `survey` walks all of them once to learn which types and variables there are,
+//! `types` builds the model of those that are kept, `system_map` and `kconfig` read the text files.
 //!
 //! DWARF 2 to 5 (<https://dwarfstd.org>) as gcc and clang write it for C. What cannot be represented is counted in
 //! [`ConvertReport`]. A hostile file gives an error: every walk is bounded by the size of the file, every count is
@@ -62,8 +62,8 @@ pub enum ConvertError {
 }
 
 impl ConvertError {
-    fn corrupt(place: &str, why: impl ToString) -> Self {
-        Self::Corrupt { place: place.to_owned(), why: why.to_string() }
+    fn corrupt(place: &str, why: impl Into<String>) -> Self {
+        Self::Corrupt { place: place.to_owned(), why: why.into() }
     }
     fn unsupported(place: &str, why: impl Into<String>) -> Self {
         Self::Unsupported { place: place.to_owned(), why: why.into() }
@@ -115,6 +115,7 @@ pub fn convert(path: &Path, profile_class: &str) -> Result<(Profile, ConvertRepo
     if profile.structs.is_empty() {
         return Err(ConvertError::missing(&source.elf.name, report.why_no_types()));
     }
+    profile.metadata.set("SourceSHA256", source.sha256()?);
     report.structs = profile.structs.len();
     report.enums = profile.enums.len();
     report.constants = profile.constants.len();
@@ -130,7 +131,6 @@ fn add_metadata(profile: &mut Profile, source: &Source, elf: &elf::Elf, profile_
     metadata.set("arch", elf.arch.name());
     metadata.set("Producer", concat!("quaid ", env!("CARGO_PKG_VERSION")));
     metadata.set("Source", source.name.as_str());
-    metadata.set("SourceSHA256", source.sha256.as_str());
     if let Some(release) = elf.release() {
         metadata.set("Release", release);
     }

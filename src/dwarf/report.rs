@@ -23,7 +23,7 @@ pub struct ConvertReport {
     pub split_units: usize,
     /// Types of which the units know several layouts under one name. The layout that most units use is kept.
     pub other_layouts: Vec<OtherLayouts>,
-    /// Members that are left out, as "struct.member: reason"; at most [`MAX_LISTED`], see `skipped_members`.
+    /// Members that are left out, as "struct.member: reason"; at most 1,000, see `skipped_members`.
     pub skipped: Vec<String>,
     /// Number of members that are left out.
     pub skipped_members: usize,

@@ -9,7 +9,6 @@ use super::units::{Place, Slice, Unit, Units, byte_offset, is_aggregate};
 use gimli::{Abbreviation, DwAte, EntriesRaw};
 use quaid_profile::{BaseKind, BaseType};
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hasher};
 
 /// Definitions nested deeper than this are left out. C has no limit, but a hostile file could nest as deep as it is
 /// long, and each level reads its own members again.
@@ -83,7 +82,14 @@ impl<'d> Survey<'d> {
         let mut found = Found::default();
         report.skipped_relocations = units.skipped_relocations;
         report.damaged_units.extend(units.cut.clone());
+        let mut cost_left = units.cost_limit();
         for number in 0..units.len() {
+            let Some(left) = cost_left.checked_sub(units.cost(number)) else {
+                let why = format!("unit {number} and those after it: all refer to large tables of abbreviations");
+                report.damaged_units.push(why);
+                break;
+            };
+            cost_left = left;
             let result = units.open(number).and_then(|unit| {
                 if unit.language == Some(gimli::DW_LANG_Rust) {
                     report.rust_units += 1;
@@ -94,7 +100,7 @@ impl<'d> Survey<'d> {
             });
             match result {
                 Err(why) if report.damaged_units.len() < MAX_LISTED => {
-                    report.damaged_units.push(format!("unit {number}: {why}"))
+                    report.damaged_units.push(format!("unit {number}: {why}"));
                 }
                 _ => report.units += 1,
             }
@@ -115,6 +121,28 @@ impl<'d> Survey<'d> {
     }
 }
 
+/// A number that two layouts have in common only when they are the same, or by a chance of one in 2^64; a file made to
+/// have it so hides its own second layout, and harms nothing else. Several times as fast as the standard hasher, on six
+/// million members.
+#[derive(Default)]
+struct Fingerprint(u64);
+
+impl Fingerprint {
+    fn add(&mut self, number: u64) {
+        // 2^64 divided by the golden ratio, the usual multiplier.
+        self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn add_text(&mut self, text: &[u8]) {
+        self.add(text.len() as u64);
+        let (words, rest) = text.as_chunks::<8>();
+        for word in words {
+            self.add(u64::from_le_bytes(*word));
+        }
+        self.add(rest.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)));
+    }
+}
+
 /// A struct or enumeration whose children are being read.
 struct Open<'d> {
     depth: isize,
@@ -122,7 +150,7 @@ struct Open<'d> {
     name: Option<&'d [u8]>,
     enumeration: bool,
     declaration: bool,
-    layout: DefaultHasher,
+    layout: Fingerprint,
     first_label: Option<&'d [u8]>,
 }
 
@@ -184,7 +212,7 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
         let result = self.walk();
         if result.is_ok() {
             while let Some(open) = self.open.pop() {
-                self.close(open);
+                self.close(&open);
             }
         }
         self.name_by_typedefs();
@@ -202,7 +230,7 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
             let Some(abbreviation) = entries.read_abbreviation()? else { continue };
             while self.open.last().is_some_and(|open| open.depth >= depth) {
                 if let Some(open) = self.open.pop() {
-                    self.close(open);
+                    self.close(&open);
                 }
             }
             if function.is_some_and(|outer| depth <= outer) {
@@ -211,9 +239,9 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
             match abbreviation.tag() {
                 tag if is_aggregate(tag) || tag == gimli::DW_TAG_enumeration_type => {
                     let attributes = self.read(&mut entries, abbreviation)?;
-                    let mut layout = DefaultHasher::new();
-                    layout.write_u16(tag.0);
-                    layout.write_u64(attributes.byte_size);
+                    let mut layout = Fingerprint::default();
+                    layout.add(tag.0.into());
+                    layout.add(attributes.byte_size);
                     let enumeration = tag == gimli::DW_TAG_enumeration_type;
                     let Attributes { name, declaration, .. } = attributes;
                     if self.open.len() < MAX_NESTING {
@@ -231,17 +259,17 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 gimli::DW_TAG_member => {
                     let attributes = self.read(&mut entries, abbreviation)?;
                     if let Some(open) = self.open.last_mut().filter(|open| open.depth + 1 == depth) {
-                        open.layout.write(attributes.name.unwrap_or_default());
-                        open.layout.write_u64(attributes.location);
-                        open.layout.write_u64(attributes.bit_offset);
-                        open.layout.write_u64(attributes.bit_size);
+                        open.layout.add_text(attributes.name.unwrap_or_default());
+                        open.layout.add(attributes.location);
+                        open.layout.add(attributes.bit_offset);
+                        open.layout.add(attributes.bit_size);
                     }
                 }
                 gimli::DW_TAG_enumerator => {
                     let attributes = self.read(&mut entries, abbreviation)?;
                     if let Some(open) = self.open.last_mut().filter(|open| open.depth + 1 == depth) {
-                        open.layout.write(attributes.name.unwrap_or_default());
-                        open.layout.write_u64(attributes.value);
+                        open.layout.add_text(attributes.name.unwrap_or_default());
+                        open.layout.add(attributes.value);
                         open.first_label = open.first_label.or(attributes.name);
                     }
                 }
@@ -289,11 +317,11 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 gimli::DW_AT_data_member_location => found.location = byte_offset(&value).unwrap_or_default(),
                 gimli::DW_AT_bit_size => found.bit_size = value.udata_value().unwrap_or_default(),
                 gimli::DW_AT_bit_offset | gimli::DW_AT_data_bit_offset => {
-                    found.bit_offset = value.udata_value().unwrap_or_default()
+                    found.bit_offset = value.udata_value().unwrap_or_default();
                 }
                 gimli::DW_AT_const_value => {
                     found.value =
-                        value.sdata_value().map(i64::cast_unsigned).or(value.udata_value()).unwrap_or_default()
+                        value.sdata_value().map(i64::cast_unsigned).or(value.udata_value()).unwrap_or_default();
                 }
                 gimli::DW_AT_encoding => found.encoding = value.u8_value().map(DwAte),
                 gimli::DW_AT_type => found.ty = self.units.target(self.unit.number, &value),
@@ -301,7 +329,7 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 gimli::DW_AT_declaration => found.declaration = matches!(value, gimli::AttributeValue::Flag(true)),
                 gimli::DW_AT_location => found.defined = true,
                 gimli::DW_AT_endianity => {
-                    found.big_endian = value.u8_value().map(|end| gimli::DwEnd(end) == gimli::DW_END_big)
+                    found.big_endian = value.u8_value().map(|end| gimli::DwEnd(end) == gimli::DW_END_big);
                 }
                 _ => {}
             }
@@ -309,11 +337,11 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
         Ok(found)
     }
 
-    fn close(&mut self, open: Open<'d>) {
+    fn close(&mut self, open: &Open<'d>) {
         if open.declaration {
             return;
         }
-        let fingerprint = open.layout.finish();
+        let fingerprint = open.layout.0;
         let place = Place { unit: self.unit.number, offset: open.offset };
         match open.name {
             Some(name) if open.enumeration => self.found.enums.add(name, fingerprint, place),

@@ -17,9 +17,11 @@ use std::rc::Rc;
 /// How many references are followed from a member to the type at the end. Real ones need less than ten; a circle has
 /// no end.
 const MAX_DEPTH: u32 = 64;
-/// How many parts all types together may have. A distribution's kernel has two million; function types that refer to
-/// each other could have 2^64.
-const MAX_PARTS: usize = 1 << 26;
+/// How many parts the type of one member or variable may have: function types that refer to each other could have 2^64.
+/// A real one has less than a hundred.
+const MAX_MEMBER_PARTS: usize = 4096;
+/// How many DIEs may be read to build all types. A distribution's kernel takes two million.
+const MAX_PARTS: usize = 1 << 24;
 /// How many opened units are kept for references between units.
 const OPEN_UNITS: usize = 16;
 
@@ -42,6 +44,7 @@ pub(super) fn build<'d>(
         waiting: Vec::new(),
         labels: HashSet::new(),
         parts_left: MAX_PARTS,
+        member_parts_left: MAX_MEMBER_PARTS,
     };
 
     // In file order, so that each unit is opened once, and a type that several reach is always named by the same one.
@@ -58,6 +61,7 @@ pub(super) fn build<'d>(
     for (name, &place) in &survey.variables {
         let name = text(name);
         if builder.profile.constants.contains_key(&name) {
+            builder.member_parts_left = MAX_MEMBER_PARTS;
             let ty = builder.type_at(place, &format!(".{name}"), 0)?;
             builder.profile.constant_types.insert(name, ty);
             builder.finish_waiting()?;
@@ -87,13 +91,16 @@ struct Builder<'b, 'd> {
     /// Values of the enumerations named by the member that has them.
     labels: HashSet<Vec<(String, i128)>>,
     parts_left: usize,
+    member_parts_left: usize,
 }
 
 impl<'d> Builder<'_, 'd> {
     fn too_large(&self) -> ConvertError {
         ConvertError::unsupported(
             self.elf.place(),
-            format!("its types have more than {MAX_PARTS} parts, as no real kernel's have"),
+            format!(
+                "building its types takes more than {MAX_PARTS} entries of debugging information, eight times what a distribution's kernel takes"
+            ),
         )
     }
 
@@ -106,8 +113,8 @@ impl<'d> Builder<'_, 'd> {
         if let Some(unit) = self.open.iter().rev().find(|unit| unit.number == number) {
             return Ok(Some(Rc::clone(unit)));
         }
+        self.spend(1 + self.units.cost(number) / 16)?;
         let Ok(unit) = self.units.open(number).map(Rc::new) else { return Ok(None) };
-        self.spend(1 + unit.table_bytes / 16)?;
         if self.open.len() == OPEN_UNITS {
             self.open.remove(0);
         }
@@ -203,6 +210,7 @@ impl<'d> Builder<'_, 'd> {
                 None => return Ok(Err("its offset is computed at run time")),
             },
         };
+        self.member_parts_left = MAX_MEMBER_PARTS;
         let ty = self.type_of(unit, entry, path, 0)?;
         let Some(bits) = unsigned(entry, gimli::DW_AT_bit_size) else {
             return Ok(Ok(Member { offset, ty, anonymous: false }));
@@ -253,10 +261,11 @@ impl<'d> Builder<'_, 'd> {
 
     /// The type at `place`; `path` names it, should it have no name of its own.
     fn type_at(&mut self, place: Place, path: &str, depth: u32) -> Result<Type, ConvertError> {
-        if depth > MAX_DEPTH {
+        if depth > MAX_DEPTH || self.member_parts_left == 0 {
             self.report.unresolved_types += 1;
             return Ok(Type::Void);
         }
+        self.member_parts_left -= 1;
         let Some((unit, entry)) = self.entry(place)? else { return Ok(Type::Void) };
         let name = self.name_of(&unit, &entry);
         Ok(match entry.tag() {
@@ -387,6 +396,7 @@ impl<'d> Builder<'_, 'd> {
     }
 
     fn enumeration(&mut self, place: Place, name: &str) -> Result<(), ConvertError> {
+        self.member_parts_left = MAX_MEMBER_PARTS;
         if let Some((unit, entry)) = self.entry(place)? {
             let built = self.enum_of(&unit, &entry, name)?;
             self.profile.enums.insert(name.to_owned(), built);
@@ -398,6 +408,7 @@ impl<'d> Builder<'_, 'd> {
     fn nameless_enums(&mut self, label: &str, places: &[Place]) -> Result<(), ConvertError> {
         let mut number = 0;
         for &place in places {
+            self.member_parts_left = MAX_MEMBER_PARTS;
             if self.names.contains_key(&place) {
                 continue;
             }
@@ -446,11 +457,14 @@ impl<'d> Builder<'_, 'd> {
             Some(AttributeValue::Encoding(encoding)) => encoding == gimli::DW_ATE_signed,
             _ => unit.children(entry.offset().0).unwrap_or_default().iter().any(negative),
         };
+        let wide_long = self.elf.arch.pointer_bytes() == 8;
         let name = match (size, signed) {
             (1, true) => "signed char",
             (1, false) => "unsigned char",
             (2, true) => "short int",
             (2, false) => "short unsigned int",
+            (8, true) if wide_long => "long int",
+            (8, false) if wide_long => "long unsigned int",
             (8, true) => "long long int",
             (8, false) => "long long unsigned int",
             (_, true) => "int",
@@ -474,19 +488,14 @@ fn flag(entry: &Entry<'_>, name: gimli::DwAt) -> bool {
 
 /// An enumerator's value. Forms of fixed width do not tell the sign: the enumeration's type does.
 fn enumerator(value: &AttributeValue<super::units::Slice<'_>>, size: u64, signed: bool) -> Option<i128> {
-    let extend =
-        |value: u64, bytes: u64| if signed && bytes >= size { value.cast_signed() as i128 } else { i128::from(value) };
+    let fixed = |value: u64, sign_extended: i64, bytes: u64| {
+        if signed && bytes == size { i128::from(sign_extended) } else { i128::from(value) }
+    };
     Some(match *value {
-        AttributeValue::Data1(value) => {
-            extend(if signed && size == 1 { i64::from(value.cast_signed()).cast_unsigned() } else { value.into() }, 1)
-        }
-        AttributeValue::Data2(value) => {
-            extend(if signed && size == 2 { i64::from(value.cast_signed()).cast_unsigned() } else { value.into() }, 2)
-        }
-        AttributeValue::Data4(value) => {
-            extend(if signed && size == 4 { i64::from(value.cast_signed()).cast_unsigned() } else { value.into() }, 4)
-        }
-        AttributeValue::Data8(value) => extend(value, 8),
+        AttributeValue::Data1(value) => fixed(value.into(), value.cast_signed().into(), 1),
+        AttributeValue::Data2(value) => fixed(value.into(), value.cast_signed().into(), 2),
+        AttributeValue::Data4(value) => fixed(value.into(), value.cast_signed().into(), 4),
+        AttributeValue::Data8(value) => fixed(value, value.cast_signed(), 8),
         AttributeValue::Udata(value) => i128::from(value),
         // An unsigned enumeration of 8 bytes may be written with signed numbers.
         AttributeValue::Sdata(value) if value < 0 && !signed && size == 8 => i128::from(value.cast_unsigned()),

@@ -25,6 +25,7 @@ pub(super) struct Place {
 /// All units of a file.
 pub(super) struct Units<'d> {
     headers: Vec<UnitHeader<Slice<'d>>>,
+    info_bytes: usize,
     abbrev: &'d [u8],
     /// Where the tables of abbreviations begin, in order and without repetition.
     tables: Vec<usize>,
@@ -42,8 +43,6 @@ pub(super) struct Unit<'d> {
     pub(super) number: usize,
     pub(super) header: UnitHeader<Slice<'d>>,
     pub(super) abbreviations: Abbreviations,
-    /// Size of its table of abbreviations, in bytes: what it costs to open the unit.
-    pub(super) table_bytes: usize,
     string_base: DebugStrOffsetsBase<usize>,
     /// Its language, where it tells.
     pub(super) language: Option<DwLang>,
@@ -79,6 +78,7 @@ impl<'d> Units<'d> {
         tables.dedup();
         Ok(Self {
             headers,
+            info_bytes: sections.info.len(),
             abbrev: &sections.abbrev,
             tables,
             strings: &sections.str,
@@ -98,18 +98,13 @@ impl<'d> Units<'d> {
     /// Opens a unit: reads its abbreviations and its first DIE.
     pub(super) fn open(&self, number: usize) -> gimli::Result<Unit<'d>> {
         let header = *self.headers.get(number).ok_or(gimli::Error::MissingUnitDie)?;
-        // A table is read up to where the next one begins: a hostile file whose units all point into one large table
-        // would else have it read over and over.
         let start = header.debug_abbrev_offset().0;
-        let next = self.tables.partition_point(|&table| table <= start);
-        let end = self.tables.get(next).copied().unwrap_or(self.abbrev.len()).min(self.abbrev.len());
-        let table = self.abbrev.get(start..end).ok_or(gimli::Error::OffsetOutOfBounds(start as u64))?;
+        let table = self.table(number).ok_or(gimli::Error::OffsetOutOfBounds(start as u64))?;
         let abbreviations = DebugAbbrev::new(table, self.endian).abbreviations(gimli::DebugAbbrevOffset(0))?;
         let mut unit = Unit {
             number,
             header,
             abbreviations,
-            table_bytes: table.len(),
             string_base: DebugStrOffsetsBase::default_for_encoding_and_file(
                 header.encoding(),
                 gimli::DwarfFileType::Main,
@@ -128,6 +123,25 @@ impl<'d> Units<'d> {
             }
         }
         Ok(unit)
+    }
+
+    /// The bytes of a unit's abbreviations, up to where the next table begins: a hostile file whose units point to many
+    /// places in one large table would else have it read over and over.
+    fn table(&self, number: usize) -> Option<&'d [u8]> {
+        let start = self.headers.get(number)?.debug_abbrev_offset().0;
+        let next = self.tables.partition_point(|&table| table <= start);
+        let end = self.tables.get(next).copied().unwrap_or(self.abbrev.len()).min(self.abbrev.len());
+        self.abbrev.get(start..end)
+    }
+
+    /// What it costs to open a unit: the size of its table of abbreviations, in bytes.
+    pub(super) fn cost(&self, number: usize) -> usize {
+        self.table(number).map_or(0, <[u8]>::len)
+    }
+
+    /// What it may cost to open all units once. Units may have a table in common, but then it is a small one.
+    pub(super) fn cost_limit(&self) -> usize {
+        16 * (self.info_bytes + self.abbrev.len())
     }
 
     /// The bytes of a text attribute, without the NUL; `None` for one that is no name: absent, empty, or longer than

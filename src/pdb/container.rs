@@ -36,16 +36,21 @@ impl<'b> Container<'b> {
             ));
         }
         if !bytes.starts_with(MSF7) {
-            return Err(PdbError::NotPdb(what_it_is(bytes).into()));
+            return Err(no_pdb(bytes));
         }
         let mut header = Reader(bytes.get(MSF7.len()..).unwrap_or_default());
         let fields = (header.u32(), header.u32(), header.u32(), header.u32(), header.u32());
-        let (Some(page_bytes), Some(_free_map), Some(_pages), Some(directory_bytes), Some(_)) = fields else {
+        let (Some(page_bytes), Some(_free_map), Some(pages), Some(directory_bytes), Some(_)) = fields else {
             return Err(PdbError::damaged("header", format!("the file ends after {} bytes", bytes.len())));
         };
         // 512 is the least that Microsoft's writer makes, 32 KiB the most.
         if !page_bytes.is_power_of_two() || !(256..=1 << 16).contains(&page_bytes) {
             return Err(PdbError::damaged("header", format!("a page size of {page_bytes} bytes")));
+        }
+        let declared = u64::from(pages) * u64::from(page_bytes);
+        if declared > bytes.len() as u64 {
+            let why = format!("it declares {declared} bytes, and the file has {}", bytes.len());
+            return Err(PdbError::damaged("header", why));
         }
         let mut container = Self { bytes, page_bytes: page_bytes as usize, streams: Vec::new() };
         // The header ends in the numbers of the pages that hold the numbers of the directory's pages.
@@ -115,21 +120,27 @@ impl<'b> Container<'b> {
     }
 }
 
-/// What a file that is no PDB seems to be, for the message.
-fn what_it_is(bytes: &[u8]) -> &'static str {
-    let text = bytes.trim_ascii_start();
-    let starts = |word: &str| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()));
-    if starts("<!doctype") || starts("<html") {
-        "it is an HTML page, probably the error page of a server or proxy; fetch the PDB again"
-    } else if bytes.starts_with(b"MSCF") {
-        "it is a cabinet (.pd_); `quaid fetch_pdb` expands such files, and so does cabextract"
-    } else if bytes.starts_with(b"MZ") {
-        "it is a PE file; `quaid fetch_pdb --filename FILE` fetches its PDB"
-    } else if bytes.is_empty() {
-        "it is empty"
-    } else {
-        "it does not begin with \"Microsoft C/C++ MSF 7.00\""
+/// What a file that is no PDB seems to be.
+fn no_pdb(bytes: &[u8]) -> PdbError {
+    let head = bytes.get(..512).unwrap_or(bytes);
+    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
+    if text.starts_with("<!doctype html") || text.starts_with("<html") || text.contains("<head") {
+        return PdbError::Html;
     }
+    let what = if bytes.is_empty() {
+        "it is empty".to_owned()
+    } else if bytes.starts_with(b"MSCF") {
+        "it is a cabinet (.pd_); `quaid fetch_pdb` expands such files, and so does cabextract".to_owned()
+    } else if bytes.starts_with(b"MZ") {
+        "it is a PE file; `quaid fetch_pdb --filename FILE` fetches its PDB".to_owned()
+    } else if bytes.starts_with(b"BSJB") {
+        "it is a portable PDB (.NET), which has no types of a kernel".to_owned()
+    } else {
+        let shown: String = head.iter().take(16).flat_map(|&b| std::ascii::escape_default(b)).map(char::from).collect();
+        format!("it begins with \"{shown}\" and not with \"Microsoft C/C++ MSF 7.00\"")
+    };
+    PdbError::NotPdb(what)
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ pub(super) fn clean_name(name: &str) -> Cow<'_, str> {
     if name.starts_with('?') {
         return Cow::Borrowed(name);
     }
-    let bare = name.strip_prefix(['_', '@']).and_then(without_argument_bytes);
+    // Assembler code has labels with the bytes of the arguments and no underscore in front.
+    let bare = without_argument_bytes(name.strip_prefix(['_', '@']).unwrap_or(name));
     let bare = bare.or_else(|| name.strip_prefix(['_', '\x7f'])).unwrap_or(name);
     Cow::Borrowed(if bare.is_empty() { name } else { bare })
 }
@@ -89,6 +90,7 @@ mod tests {
             ("__imp__Foo@8", "_imp__Foo"),
             ("_RtlpStackDbEntryIsEqual@8", "RtlpStackDbEntryIsEqual"),
             ("@ExfInterlockedPopEntryList@8", "ExfInterlockedPopEntryList"),
+            ("ExecuteHandler2@20", "ExecuteHandler2"),
             ("PsActiveProcessHead", "PsActiveProcessHead"),
             ("\x7fKERNEL32_NULL_THUNK_DATA", "KERNEL32_NULL_THUNK_DATA"),
             ("?f@@YAXXZ", "?f@@YAXXZ"),

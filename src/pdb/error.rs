@@ -7,6 +7,9 @@ pub enum PdbError {
     /// The bytes are no PDB at all.
     #[error("not a PDB: {0}")]
     NotPdb(String),
+    /// A page for people, which servers and proxies send in place of a file.
+    #[error("not a PDB: it is an HTML page (a proxy's or captive portal's login?)")]
+    Html,
     /// A PDB, or something close to one, of a form that is not read.
     #[error("{0}")]
     Unsupported(String),

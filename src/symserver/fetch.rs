@@ -7,6 +7,7 @@ use super::store::{self, Pointer, StoreError};
 use super::symbol_path::{Chain, Store, SymbolPath};
 use super::transport::{Transport, Url, may_lead_to, shown};
 use super::verify::{VerifyError, verify};
+use crate::pdb::PdbError;
 use std::fmt;
 use std::path::Path;
 
@@ -96,7 +97,7 @@ impl NotFetched {
             "Next: run it again."
         } else if any(|f| matches!(f, Failure::Download(DownloadError::Unreachable(_)))) {
             "Next: check the network, the proxy (HTTPS_PROXY) and the server's name, and run it again."
-        } else if any(|f| matches!(f, Failure::Verify(VerifyError::Html))) {
+        } else if any(|f| matches!(f, Failure::Verify(VerifyError::Pdb(PdbError::Html)))) {
             "Next: open the URL in a browser to see what the server wants, or give another --server URL."
         } else {
             "Next: compare name and GUID with what version_scan or peinfo shows (a kernel's PDB is ntkrnlmp.pdb, \
@@ -246,7 +247,7 @@ impl Run<'_> {
         let text = self.download(transport, url, None, Pointer::MAX_BYTES)?;
         let target = match Pointer::parse(&String::from_utf8_lossy(&text)) {
             // A page for people says nothing that is worth repeating.
-            _ if text.starts_with(b"<") => return Err(VerifyError::Html.into()),
+            _ if text.starts_with(b"<") => return Err(VerifyError::from(PdbError::Html).into()),
             Pointer::Path(target) => target,
             Pointer::Message(text) => return Err(StoreError::Message(text).into()),
         };

@@ -9,7 +9,6 @@ mod cab;
 mod download;
 mod fetch;
 mod part;
-mod pe_identity;
 mod request;
 mod store;
 mod symbol_path;
@@ -20,12 +19,11 @@ pub use cab::{CabError, Expanded, expand};
 pub use download::{DownloadError, Policy, Transfer, download};
 pub use fetch::{Attempt, Event, Failure, Fetched, Job, NotFetched, fetch};
 pub use part::part_path;
-pub use pe_identity::{PeError, pdb_of_pe};
 pub use request::{Form, NameError, Wanted};
 pub use store::StoreError;
 pub use symbol_path::{Chain, Store, SymbolPath};
 pub use transport::{ContentRange, HttpSettings, HttpTransport, Reply, Resume, Transport, TransportError, Url, shown};
-pub use verify::{VerifyError, identity, verify};
+pub use verify::{VerifyError, verify};
 
 /// Microsoft's public symbol server.
 pub const MICROSOFT: &str = "https://msdl.microsoft.com/download/symbols";

@@ -76,10 +76,19 @@ fn cut_off_inputs_give_an_error_or_less_and_never_a_panic() {
     let Some(pdb) = corpus("windows/pdb/lld/ntkrnlmp_x86_64.pdb") else { return };
     let zip = corpus("linux/small/profile-6.1.192-rklab.zip").expect("the corpus is there");
     let lime = unpacked("linux/small/linux-small-nobash.lime").expect("the corpus is there");
-    let profile = corpus("windows/rekall-profiles").expect("the corpus is there").read_dir().expect("the folder").next().expect("a file").expect("an entry").path();
+    let profile = corpus("windows/rekall-profiles")
+        .expect("the corpus is there")
+        .read_dir()
+        .expect("the folder")
+        .next()
+        .expect("a file")
+        .expect("an entry")
+        .path();
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("out")).expect("created");
-    assert!(quaid().args(["repo", "init", "repo"]).current_dir(folder.path()).output().expect("it starts").status.success());
+    assert!(
+        quaid().args(["repo", "init", "repo"]).current_dir(folder.path()).output().expect("it starts").status.success()
+    );
     for (file, commands) in [
         (&pdb, &[&["parse_pdb", "-f", "{}", "--output", "out/profile"][..]][..]),
         (&zip, &[&["convert_profile", "{}", "out/profile"][..]]),

@@ -1,5 +1,8 @@
 //! `convert_profile` against what others say of the same kernels: pahole, dwarf2json, nm, and the ABI.
 
+mod hostile;
+mod kernel;
+mod layouts;
 mod oracles;
 
 use crate::support::{arg, corpus, ok, run, unpacked};
@@ -12,6 +15,8 @@ const DEBIAN_DWARF4: &str = "linux/profiles/debian-6.1.0-56-cloud-amd64-dwarf4.z
 const DEBIAN_DWARF5: &str = "linux/profiles/debian-6.1.0-56-cloud-amd64-dwarf5.zip";
 const DEBIAN_BTF: &str = "linux/profiles/debian-6.1.0-56-cloud-amd64.btf";
 const DEBIAN_ISF: &str = "linux/profiles/debian-6.1.0-56-cloud-amd64.isf.json";
+const ARM64: &str = "linux/arm64/debian-6.1.0-56-cloud-arm64-dwarf5.zip";
+const ARM64_BTF: &str = "linux/arm64/vmlinux.btf";
 const SMALL: &str = "linux/small/profile-6.1.192-rklab.zip";
 const SMALL_BTF: &str = "linux/small/vmlinux-6.1.192-rklab.btf";
 
@@ -33,9 +38,12 @@ fn assert_same_layouts(ours: &BTreeMap<String, Layout>, theirs: &BTreeMap<String
 
 #[test]
 fn module_zips_have_the_layouts_that_pahole_reads_from_the_kernel() {
-    for (zip, btf, structs) in
-        [(DEBIAN_DWARF4, DEBIAN_BTF, 826), (DEBIAN_DWARF5, DEBIAN_BTF, 826), (SMALL, SMALL_BTF, 651)]
-    {
+    for (zip, btf, structs) in [
+        (DEBIAN_DWARF4, DEBIAN_BTF, 826),
+        (DEBIAN_DWARF5, DEBIAN_BTF, 826),
+        (SMALL, SMALL_BTF, 651),
+        (ARM64, ARM64_BTF, 816),
+    ] {
         let (Some(zip), Some(btf)) = (corpus(zip), unpacked(btf)) else { return };
         let Some(truth) = pahole_layouts("btf", &btf) else { return };
         let ours = rekall_layouts(&converted(&zip), 1);

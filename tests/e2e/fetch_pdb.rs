@@ -41,7 +41,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn cabinet_of(name: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn cabinet_of(name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut builder = cab::CabinetBuilder::new();
     builder.add_folder(cab::CompressionType::MsZip).add_file(name);
     let mut writer = builder.build(std::io::Cursor::new(Vec::new())).expect("a cabinet");
@@ -50,7 +50,7 @@ fn cabinet_of(name: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Serves files by the ending of their path, and nothing else.
-fn serving(files: Vec<(&'static str, Vec<u8>)>) -> Server {
+pub(crate) fn serving(files: Vec<(&'static str, Vec<u8>)>) -> Server {
     Server::start(move |request: &Request| {
         files
             .iter()
@@ -216,7 +216,7 @@ fn what_is_not_the_pdb_is_refused_and_told() {
     let Some(pdb) = kernel() else { return };
     let page = b"<!DOCTYPE html><html><body>Please log in</body></html>".to_vec();
     let stderr = refused(vec![("ntkrnlpa.pdb", page)]);
-    assert!(stderr.contains("the server sent an HTML page (a proxy's or captive portal's login?)"), "{stderr}");
+    assert!(stderr.contains("it is an HTML page (a proxy's or captive portal's login?)"), "{stderr}");
 
     let other = std::fs::read(corpus("windows/pdb/nt/wntdll.pdb").expect("the corpus is there")).expect("readable");
     let stderr = refused(vec![("ntkrnlpa.pdb", other)]);
@@ -229,7 +229,7 @@ fn what_is_not_the_pdb_is_refused_and_told() {
     assert!(stderr.contains("damaged cabinet: it is truncated"), "{stderr}");
 
     let stderr = refused(vec![("ntkrnlpa.pdb", pdb[..1_000_000].to_vec())]);
-    assert!(stderr.contains("it declares 1715200 bytes and has 1000000"), "{stderr}");
+    assert!(stderr.contains("it declares 1715200 bytes, and the file has 1000000"), "{stderr}");
 
     let old = std::fs::read(corpus("windows/pdb/old/peekPE__vc60.pdb").expect("there")).expect("readable");
     let stderr = refused(vec![("ntkrnlpa.pdb", old)]);
@@ -425,7 +425,7 @@ fn what_cannot_be_asked_for_is_told() {
         (&["nt.pdb", "30B5FB31AE7E4ACAABA750AA241FF331"][..], "lacks the age"),
         (&["nt.pdb", "30B5"], "is not a GUID"),
         (&["nt.pdb"], "is no file here, so its GUID is needed"),
-        (&["text.exe"], "is no PE file"),
+        (&["text.exe"], "not a PE file"),
         (&[], "which PDB?"),
         (&["..", KERNEL_ID], "cannot be the name of a PDB"),
         (&["nt.pdb", KERNEL_ID, "-D", "nowhere"], "is no folder"),
@@ -437,7 +437,7 @@ fn what_cannot_be_asked_for_is_told() {
 
 #[test]
 fn the_identity_of_every_real_pdb_is_the_table_s() {
-    use quaid::symserver::{VerifyError, identity};
+    use quaid::pdb::{PdbError, identity};
     let Some(table) = crate::support::corpus_text("windows/pdb/pdb-table.tsv") else { return };
     let mut read = 0;
     for line in table.lines().skip(1) {
@@ -450,7 +450,7 @@ fn the_identity_of_every_real_pdb_is_the_table_s() {
             assert_eq!((id.guid_text().as_str(), id.age), (guid, age), "{file}");
             read += 1;
         } else {
-            assert!(matches!(identity(&bytes), Err(VerifyError::Corrupt(_) | VerifyError::Unsupported(_))), "{file}");
+            assert!(matches!(identity(&bytes), Err(PdbError::Damaged { .. } | PdbError::Unsupported(_))), "{file}");
         }
     }
     assert!(read >= 20, "{read}");

@@ -1,9 +1,9 @@
 //! Image layers, page tables and scans on the images of the corpus, against what their makers say is in them.
 
-use crate::support::{corpus_text, unpacked};
-use quaid_analyzer::Va;
+use crate::support::{corpus_text, formats, unpacked};
 use quaid_analyzer::image::{Image, Options, open};
 use quaid_analyzer::paging::{AMD64, AddressSpace, PagingSpec, Software, X86_PAE};
+use quaid_analyzer::{Pa, Va};
 use std::path::Path;
 
 fn image(path: &Path) -> Image {
@@ -57,4 +57,103 @@ fn windows_kernels_are_where_the_truth_says() {
         let record = base.wrapping_add(truth["rsds_rva"].as_u64().expect("rsds_rva"));
         assert_eq!(kernel.read_array(record).as_ref(), Ok(b"RSDS"), "{name}");
     }
+}
+
+/// (physical address, offset in flat.raw, bytes), as the maker of the file says.
+fn expected_runs(truth: &serde_json::Value, file: &str) -> Vec<(u64, u64, u64)> {
+    let number = |value: &serde_json::Value| {
+        let text = value.as_str().expect("text").trim_start_matches("0x");
+        u64::from_str_radix(text, 16).expect("hex")
+    };
+    let runs = truth[file]["runs"].as_array().expect("runs");
+    let mut runs: Vec<_> = runs.iter().map(|run| (number(&run[0]), number(&run[1]), number(&run[2]))).collect();
+    runs.sort_unstable();
+    runs
+}
+
+#[test]
+fn lime_and_elf_files_hold_the_memory_that_their_makers_put_there() {
+    let Some(folder) = formats() else { return };
+    let flat = std::fs::read(folder.join("flat.raw")).expect("flat.raw");
+    let truth = std::fs::read(folder.join("synth/expected.json")).expect("expected.json");
+    let truth: serde_json::Value = serde_json::from_slice(&truth).expect("JSON");
+    let whole = vec![(0, 0, flat.len() as u64)];
+    let made = |name: &str| expected_runs(&truth, name);
+    for (file, format, runs, truncated) in [
+        ("flat.raw", "raw", whole.clone(), false),
+        ("synth/two.lime", "LiME", made("two.lime"), false),
+        ("synth/odd.lime", "LiME", made("odd.lime"), false),
+        ("synth/truncated.lime", "LiME", made("truncated.lime"), true),
+        ("synth/core-xnum.elf", "ELF core", made("core-xnum.elf"), false),
+        ("synth/core-unsorted.elf", "ELF core", made("core-unsorted.elf"), false),
+        ("avml/flat.lime", "LiME", whole.clone(), false),
+        // A 32-bit QEMU without a processor in long mode writes ELF32.
+        ("qemu/none.elf", "ELF core", whole, false),
+    ] {
+        let image = image(&folder.join(file));
+        assert_eq!(image.describe(), format, "{file}");
+        let seen: Vec<_> = image.runs().iter().map(|run| (run.start.0, run.bytes)).collect();
+        assert_eq!(seen, runs.iter().map(|&(at, _, bytes)| (at, bytes)).collect::<Vec<_>>(), "{file}");
+        assert_eq!(image.warnings.iter().any(|warning| warning.contains("truncated")), truncated, "{file}");
+        for (at, offset, bytes) in runs {
+            let expected = flat.get(offset as usize..(offset + bytes) as usize).expect("inside flat.raw");
+            let mut buffer = vec![0; expected.len()];
+            assert_eq!(image.read(Pa(at), &mut buffer), Ok(()), "{file} at {at:#x}");
+            assert!(buffer == expected && image.slice(Pa(at), buffer.len()) == Some(expected), "{file} at {at:#x}");
+        }
+    }
+}
+
+#[test]
+fn qemu_s_elf_equals_its_own_copy_of_the_same_memory() {
+    let Some(folder) = formats() else { return };
+    let image = image(&folder.join("qemu/pc2.elf"));
+    // Memory below and above 4 GiB. The first MiB has windows of the BIOS, which the dump has as the processor sees it.
+    for (at, file) in [(0, "qemu/pc2.low.pmemsave"), (0x1_0000_0000, "qemu/pc2.high.pmemsave")] {
+        let expected = std::fs::read(folder.join(file)).expect("pmemsave");
+        let mut buffer = vec![0; expected.len()];
+        assert_eq!(image.read(Pa(at), &mut buffer), Ok(()), "{file}");
+        let from = if at == 0 { 0x10_0000 } else { 0 };
+        assert!(buffer[from..] == expected[from..], "{file}");
+    }
+}
+
+#[test]
+fn formats_that_are_not_read_yet_are_refused_by_name() {
+    let Some(folder) = formats() else { return };
+    for (file, name) in [
+        ("avml/flat.avml", "an AVML image"),
+        ("qemu/none.kdump", "kdump image"),
+        ("qemu/none.kdump-zlib", "flattened kdump image"),
+        ("qemu/none.migrate", "QEMU migration stream"),
+        ("ewf/s_encase6.E01", "E01"),
+        ("ewf/s_smart.s01", "E01"),
+        ("aff4/snappy.aff4", "AFF4"),
+        ("aff4/stored.aff4", "AFF4"),
+        ("synth/full64.dmp", "64-bit Windows crash dump"),
+        ("synth/full32.dmp", "32-bit Windows crash dump"),
+        ("synth/vm.vmss", "VMware"),
+        ("synth/core.macho", "Mach-O core"),
+        ("synth/xen-pfn.core", "Xen"),
+    ] {
+        let error = open(&folder.join(file), &Options::default()).err().map(|error| error.to_string());
+        assert!(error.as_ref().is_some_and(|error| error.contains(name)), "{file}: {error:?}");
+    }
+    let vmem = image(&folder.join("synth/vm.vmem"));
+    assert!(vmem.warnings.iter().any(|warning| warning.contains("vm.vmss")), "{:?}", vmem.warnings);
+}
+
+#[test]
+fn a_lime_file_of_the_kernel_module_holds_the_guest_s_memory() {
+    let Some(path) = unpacked("linux/small/linux-small-nobash.lime") else { return };
+    let image = image(&path);
+    let iomem = corpus_text("linux/small/linux-small-nobash.groundtruth.txt.gz").expect("the truth");
+    // The guest's own list of its RAM, without the ranges inside others.
+    let ram = iomem.lines().filter(|line| !line.starts_with(' ')).filter_map(|line| line.strip_suffix(" : System RAM"));
+    let ram: Vec<(u64, u64)> = ram
+        .filter_map(|range| range.split_once('-'))
+        .map(|(from, to)| (u64::from_str_radix(from, 16).expect("hex"), u64::from_str_radix(to, 16).expect("hex")))
+        .collect();
+    let seen: Vec<_> = image.runs().iter().map(|run| (run.start.0, run.start.0 + run.bytes - 1)).collect();
+    assert_eq!((seen, image.warnings.len()), (ram, 0));
 }

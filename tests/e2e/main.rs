@@ -1,13 +1,19 @@
 //! End-to-end tests on the binary, on real inputs of the corpus and on fixtures made here.
 
+mod bad_input;
 mod cab;
 mod convert_profile;
 mod fetch_pdb;
 mod http_source;
+mod image;
 mod images;
 mod linux;
+mod pdb;
+mod peinfo;
 mod repo;
+mod seeds;
 mod support;
 mod symbol_server;
 mod truth;
+mod version_scan;
 mod windows;

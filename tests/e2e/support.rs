@@ -104,6 +104,31 @@ pub(crate) fn rows(stdout: &str) -> Vec<serde_json::Value> {
     serde_json::from_str(stdout).unwrap_or_else(|why| panic!("not an array of rows ({why}): {stdout}"))
 }
 
+/// The folder of memory images in many formats, unpacked once. It takes the `zstd` program, because the archive's window
+/// is larger than the decoders of this project allow.
+pub(crate) fn formats() -> Option<PathBuf> {
+    let archive = corpus("formats/formats.tar.zst")?;
+    let path = cache().join("formats");
+    if path.exists() {
+        return Some(path);
+    }
+    std::fs::create_dir_all(cache()).expect("the cache folder");
+    let zstd =
+        Command::new("zstd").args(["-dcq", "--long=31"]).arg(archive).stdout(std::process::Stdio::piped()).spawn();
+    let Ok(mut zstd) = zstd else {
+        println!("skipped: there is no zstd program");
+        return None;
+    };
+    let temporary = tempfile::tempdir_in(cache()).expect("a folder");
+    let tar = Command::new("tar").arg("-xC").arg(temporary.path()).stdin(zstd.stdout.take().expect("a pipe")).status();
+    assert!(tar.expect("tar starts").success(), "tar unpacks the formats");
+    zstd.wait().expect("zstd ends");
+    // Tests run at once: whoever comes second keeps what the first made.
+    let renamed = std::fs::rename(temporary.path(), &path);
+    assert!(renamed.is_ok() || path.exists(), "{renamed:?}");
+    Some(path)
+}
+
 /// An ISF file of the corpus' collection of NT kernels, unpacked once beside the other unpacked files. It takes the
 /// `zstd` program, because the archive's window is larger than the decoders of this project allow.
 pub(crate) fn nt_isf(guid_age: &str) -> Option<PathBuf> {
@@ -131,4 +156,17 @@ pub(crate) fn nt_isf(guid_age: &str) -> Option<PathBuf> {
     zstd.wait().expect("zstd ends");
     std::fs::rename(temporary.path().join(format!("{guid_age}.json")), &path).expect("renamed");
     Some(path)
+}
+
+/// The demo machine of scripts/demo-kernel, built once a run: the folder with vmlinux, System.map, memory.raw and
+/// truth.txt.
+pub(crate) fn demo_kernel() -> PathBuf {
+    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    let build = || {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo-kernel");
+        let output = Command::new(root().join("scripts/demo-kernel/build")).arg(&folder).output().expect("a shell");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        folder
+    };
+    BUILT.get_or_init(build).clone()
 }

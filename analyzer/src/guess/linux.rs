@@ -52,9 +52,8 @@ impl<'m> Search<'m, '_, '_> {
     pub(super) fn linux(&mut self) -> Result<Option<Session<'m>>, super::OpenError> {
         let mut candidates: HashMap<String, Vec<Found>> = HashMap::new();
         for hit in banners(self.memory) {
-            if !candidates.contains_key(&hit.banner) {
+            if self.is_new(Identity::Linux { banner: hit.banner.clone() }) {
                 self.tell(&format!("Found banner @ {}: {}", hit.at, hit.banner));
-                self.found.push(Identity::Linux { banner: hit.banner.clone() });
                 let names = self.profiles.linux_candidates(&hit.banner)?;
                 let loaded = names.iter().filter_map(|name| self.load_if_any(name)).collect();
                 candidates.insert(hit.banner.clone(), loaded);
@@ -79,19 +78,17 @@ impl<'m> Search<'m, '_, '_> {
     pub(super) fn linux_with(&mut self, found: Found) -> Option<Session<'m>> {
         let Found { profile, name } = found;
         self.tell(&format!("Verifying profile {name}"));
-        let mut seen: Vec<Identity> = Vec::new();
         let mut failure = None;
         for hit in banners(self.memory) {
             match self.kernel_at_banner(&profile, &hit) {
                 Ok((space, slide)) => return Some(Session::new(profile, name, Os::Linux, space, slide)),
                 Err(why) => {
                     self.tell(&format!("No kernel of {name} @ {}: {why}", hit.at));
-                    failure.get_or_insert(why);
+                    // Why the right banner is not it says more than that another one is another.
+                    if failure.is_none() || check_identity(&profile, &hit.banner).is_ok() {
+                        failure = Some(why);
+                    }
                 }
-            }
-            let identity = Identity::Linux { banner: hit.banner };
-            if !seen.contains(&identity) {
-                seen.push(identity);
             }
         }
         let why = failure.unwrap_or_else(|| "the image has no banner of a Linux kernel".to_owned());

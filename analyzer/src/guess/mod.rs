@@ -110,25 +110,49 @@ impl OpenError {
 }
 
 impl Identity {
-    fn next_steps(&self, image: &str, repository: &str) -> Vec<String> {
+    fn banner(&self) -> Option<&str> {
         match self {
-            Self::Windows { id, pdb } => vec![
-                format!("quaid -f {image} version_scan --name_regex {pdb}"),
-                format!("quaid fetch_pdb --guid {id} --filename {pdb} -D ."),
-                format!("quaid parse_pdb -f {pdb} --output {id}.json"),
-                format!("quaid repo -C {repository} add {id}.json"),
-            ],
-            Self::Linux { banner } => {
-                let release = release_of(banner).unwrap_or("RELEASE");
+            Self::Linux { banner } => Some(banner),
+            Self::Windows { .. } => None,
+        }
+    }
+
+    fn next_steps(&self, image: &str, repository: &str) -> Vec<String> {
+        let (image, repository) = (shell_word(image), shell_word(repository));
+        match self {
+            Self::Windows { id, pdb } => {
+                let pdb = shell_word(file_name(pdb));
                 vec![
-                    format!("quaid convert_profile {release}.zip {release}.json"),
-                    format!(
-                        "quaid repo -C {repository} add {release}.json --banner '{}'",
-                        banner.replace('\'', r"'\''")
-                    ),
+                    format!("quaid -f {image} version_scan --name_regex {pdb}"),
+                    format!("quaid fetch_pdb --guid {id} --filename {pdb} -D ."),
+                    format!("quaid parse_pdb -f {pdb} --output {id}.json"),
+                    format!("quaid repo -C {repository} add {id}.json"),
+                ]
+            }
+            Self::Linux { banner } => {
+                let release = release_of(banner).unwrap_or("kernel");
+                let (zip, json) = (shell_word(&format!("{release}.zip")), shell_word(&format!("{release}.json")));
+                vec![
+                    format!("quaid convert_profile {zip} {json}"),
+                    format!("quaid repo -C {repository} add --banner {} {json}", shell_word(banner)),
                 ]
             }
         }
+    }
+}
+
+/// A PDB's name without the folders that linkers write before it.
+fn file_name(pdb: &str) -> &str {
+    pdb.rsplit(['\\', '/']).next().unwrap_or(pdb)
+}
+
+/// The text as one word for a shell: what comes from an image is not to run anything when the line is pasted.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+/:@%=,~".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 
@@ -157,10 +181,22 @@ impl<'m> Session<'m> {
             Some(session) => Ok(session),
             None if !refusals.is_empty() => Err(OpenError::Refused(refusals)),
             None if found.is_empty() => Err(OpenError::NoKernel),
-            None => Err(OpenError::NoProfile { found, searched: profiles.places() }),
+            None => Err(OpenError::NoProfile { found: without_smudged(found), searched: profiles.places() }),
         }
     }
 }
+
+/// Without banners that are another one with something behind it: what was printed over a longer line in a buffer.
+fn without_smudged(found: Vec<Identity>) -> Vec<Identity> {
+    let banners: Vec<String> = found.iter().filter_map(|identity| identity.banner().map(str::to_owned)).collect();
+    let smudged = |banner: &str| banners.iter().any(|other| other != banner && banner.starts_with(other.as_str()));
+    found.into_iter().filter(|identity| !identity.banner().is_some_and(smudged)).collect()
+}
+
+/// How many different kernels in one image are looked into. An image has one, and copies of files of some others.
+const MAX_KERNELS: usize = 64;
+/// How many refusals are kept for the error. Each is told as it happens.
+const MAX_REFUSALS: usize = 16;
 
 /// A search under way.
 struct Search<'m, 's, 'o> {
@@ -179,9 +215,20 @@ impl<'m> Search<'m, '_, '_> {
         (self.observe)(step);
     }
 
+    /// Notes a kernel of which the image tells: whether it is a new one, and not one too many.
+    fn is_new(&mut self, identity: Identity) -> bool {
+        if self.found.contains(&identity) || self.found.len() == MAX_KERNELS {
+            return false;
+        }
+        self.found.push(identity);
+        true
+    }
+
     fn refuse(&mut self, profile: &str, why: String) {
         self.tell(&format!("Profile {profile} does not fit: {why}"));
-        self.refusals.push(Refusal { profile: profile.to_owned(), why });
+        if self.refusals.len() < MAX_REFUSALS {
+            self.refusals.push(Refusal { profile: profile.to_owned(), why });
+        }
     }
 
     fn load(&mut self, name: &str) -> Result<Found, NotFound> {
@@ -215,5 +262,31 @@ impl<'m> Search<'m, '_, '_> {
                 None
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_next_names_the_kernel_and_runs_nothing_of_the_image() {
+        let id = "F8E2A8B5C9B74BF4A6E4A48F180099942".parse().expect("a GUID of the seeds");
+        let windows = Identity::Windows { id, pdb: r"C:\$(reboot)\ntkrnlmp.pdb".to_owned() };
+        let linux = Identity::Linux { banner: "Linux version 6.1;reboot (o'hara) #1".to_owned() };
+        let error = OpenError::NoProfile { found: vec![windows, linux], searched: vec!["/profiles".to_owned()] };
+        assert_eq!(
+            error.next_steps("my image.raw", "/profiles"),
+            [
+                "quaid -f 'my image.raw' version_scan --name_regex ntkrnlmp.pdb",
+                "quaid fetch_pdb --guid F8E2A8B5C9B74BF4A6E4A48F180099942 --filename ntkrnlmp.pdb -D .",
+                "quaid parse_pdb -f ntkrnlmp.pdb --output F8E2A8B5C9B74BF4A6E4A48F180099942.json",
+                "quaid repo -C /profiles add F8E2A8B5C9B74BF4A6E4A48F180099942.json",
+                "quaid convert_profile '6.1;reboot.zip' '6.1;reboot.json'",
+                r"quaid repo -C /profiles add --banner 'Linux version 6.1;reboot (o'\''hara) #1' '6.1;reboot.json'",
+            ]
+        );
+        assert!(error.to_string().ends_with("searched: /profiles"), "{error}");
+        assert_eq!(OpenError::NoKernel.next_steps("a", "b"), [""; 0]);
     }
 }

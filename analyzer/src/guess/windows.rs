@@ -1,7 +1,7 @@
 //! Windows: the build by the RSDS record of the kernel, the page tables by the System process, the kernel's place by the
 //! ring of processes.
 
-use super::{Identity, Search};
+use super::{Identity, MAX_KERNELS, Search, file_name};
 use crate::addr::{Pa, Va};
 use crate::error::PageFault;
 use crate::image::PhysicalMemory;
@@ -21,23 +21,23 @@ const PROCESSES: [&[u8; 15]; 4] =
     [b"System\0\0\0\0\0\0\0\0\0", b"smss.exe\0\0\0\0\0\0\0", b"csrss.exe\0\0\0\0\0\0", b"lsass.exe\0\0\0\0\0\0"];
 
 /// How many entries of the ring of processes are tried as its head.
-const MAX_PROCESSES: usize = 1 << 14;
+const MAX_PROCESSES: usize = 1 << 12;
+
+/// How many places that could be a process of one name are looked into.
+const MAX_CANDIDATES: usize = 256;
 
 /// Whether a PDB's name is that of a kernel; linkers may have written a path before it.
 fn is_kernel(pdb: &str) -> bool {
-    let file = pdb.rsplit(['\\', '/']).next().unwrap_or(pdb);
-    KERNEL_PDBS.iter().any(|name| name.eq_ignore_ascii_case(file))
+    KERNEL_PDBS.iter().any(|name| name.eq_ignore_ascii_case(file_name(pdb)))
 }
 
 impl<'m> Search<'m, '_, '_> {
     /// Each kernel's record in turn, until one's profile fits.
     pub(super) fn windows(&mut self) -> Option<Session<'m>> {
         for record in rsds::records(self.memory).filter(|record| is_kernel(&record.pdb)) {
-            let identity = Identity::Windows { id: record.id, pdb: record.pdb };
-            if self.found.contains(&identity) {
+            if !self.is_new(Identity::Windows { id: record.id, pdb: record.pdb }) {
                 continue;
             }
-            self.found.push(identity);
             let name = format!("nt/GUID/{}", record.id);
             self.tell(&format!("Verifying profile {name}"));
             if let Some(found) = self.load_if_any(&name) {
@@ -64,7 +64,7 @@ impl<'m> Search<'m, '_, '_> {
                     seen.clear();
                     break;
                 }
-                if !seen.contains(&identity) {
+                if !seen.contains(&identity) && seen.len() < MAX_KERNELS {
                     seen.push(identity);
                 }
             }
@@ -91,6 +91,7 @@ impl<'m> Search<'m, '_, '_> {
         let kernel = Kernel::of(&profile, &name)?;
         let mut first_failure = None;
         for process in PROCESSES {
+            let mut candidates = 0;
             for hit in find_all(self.memory, process) {
                 let at = Pa(hit.0.wrapping_sub(kernel.layout.name.offset));
                 match self.kernel_of_process(&kernel, at) {
@@ -106,6 +107,10 @@ impl<'m> Search<'m, '_, '_> {
                     Err(why) => {
                         self.tell(&format!("No _EPROCESS @ {at}: {why}"));
                         first_failure.get_or_insert(why);
+                        candidates += 1;
+                        if candidates == MAX_CANDIDATES {
+                            break;
+                        }
                     }
                 }
             }

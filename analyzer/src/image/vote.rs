@@ -56,7 +56,7 @@ pub struct Ballot {
 
 impl fmt::Display for Ballot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "image format, round {}: {}: {}", self.round, self.format, self.answer)
+        write!(f, "Trying {}: {}", self.format, self.answer)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use quaid_profile::{Error, ProfileFile, Struct, Type};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-/// How deep members without a name are searched. The kernels nest them four deep at most.
-const MAX_DEPTH: usize = 8;
+/// How many structs without a name are searched for one member. It bounds how deep a hostile profile can lead; the
+/// kernels' structs have some ten.
+const MAX_NAMELESS: usize = 256;
 
 /// Where a member lies in a struct, and what it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +53,7 @@ impl<'p> Types<'p> {
                     bytes.and_then(|b| b.checked_mul(index)).map(|offset| Place { offset, ty: (**target).clone() })
                 }
                 (Type::Named(name), _) => match self.structure(name)? {
-                    Some(s) => self.member(&s, part, MAX_DEPTH)?,
+                    Some(s) => self.member(&s, part, &mut HashSet::new())?,
                     None => None,
                 },
                 _ => None,
@@ -64,21 +65,20 @@ impl<'p> Types<'p> {
         Ok(Some(place))
     }
 
-    /// The member `name` of `s`, or of one of its members without a name.
-    fn member(&self, s: &Struct, name: &str, depth: usize) -> Result<Option<Place>, Error> {
+    /// The member `name` of `s`, or of one of its members without a name. Each struct is searched once, so that a
+    /// profile whose structs hold each other many times costs no more than its size.
+    fn member(&self, s: &Struct, name: &str, searched: &mut HashSet<String>) -> Result<Option<Place>, Error> {
         if let Some(member) = s.members.get(name) {
             return Ok(Some(Place { offset: member.offset, ty: member.ty.clone() }));
         }
-        if depth == 0 {
-            return Ok(None);
-        }
         for (label, outer) in &s.members {
             let Type::Named(inner) = &outer.ty else { continue };
-            if !(outer.anonymous || is_rekall_s_label(label)) {
+            let nameless = outer.anonymous || is_rekall_s_label(label);
+            if !nameless || searched.len() == MAX_NAMELESS || !searched.insert(inner.clone()) {
                 continue;
             }
             let Some(inner) = self.structure(inner)? else { continue };
-            if let Some(found) = self.member(&inner, name, depth - 1)? {
+            if let Some(found) = self.member(&inner, name, searched)? {
                 return Ok(outer.offset.checked_add(found.offset).map(|offset| Place { offset, ty: found.ty }));
             }
         }

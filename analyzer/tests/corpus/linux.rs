@@ -1,7 +1,8 @@
 //! Linux images of the corpus, against what the guests printed before the dump.
 
-use crate::support::{address, corpus, folder, linux_repository, run, text, unpacked};
+use crate::support::{address, corpus, folder, linux_repository, refused, run, text, unpacked};
 use quaid_analyzer::Options;
+use quaid_profile::{IsfExtra, ProfileFile};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -175,4 +176,145 @@ fn command_lines_are_those_of_proc() {
     let (Some(new), Some(old)) = (a256(), linux_5_10()) else { return };
     check_command_lines(&new);
     check_command_lines(&old);
+}
+
+fn pids(rows: &[Value]) -> Vec<u64> {
+    rows.iter().map(|row| row["pid"].as_u64().expect("a number")).collect()
+}
+
+#[test]
+fn the_options_of_pslist_choose_processes() {
+    let Some(guest) = a256() else { return };
+    let pslist = |args: &[(&str, &[&str])]| guest.run("pslist", args).rows;
+    assert_eq!(pids(&pslist(&[("pid", &["1", "121"])])), [1, 121]);
+    assert_eq!(pids(&pslist(&[("proc_regex", &["^TREE-[05]"])])), [126, 145]);
+    let kthreadd = pslist(&[("pid", &["2"])]);
+    let at = address(&kthreadd[0]["offset"]);
+    for at in [at, at & 0xffff_ffff_ffff] {
+        assert_eq!(pslist(&[("task", &[&format!("{at:#x}")])]), kthreadd);
+    }
+    // The idle task is in no list, and its address is known.
+    let kallsyms = &guest.sections["kallsyms"];
+    let idle = kallsyms.lines().find(|line| line.ends_with(" init_task")).expect("a symbol");
+    let rows = pslist(&[("task", &[&format!("0x{}", &idle[..16])])]);
+    assert_eq!((&rows[0]["name"], &rows[0]["pid"]), (&json!("swapper/0"), &json!(0)));
+    assert_eq!(pids(&guest.run("psaux", &[("proc_regex", &["zombie"])]).rows), [128, 130]);
+}
+
+#[test]
+fn the_page_tables_and_the_slide_are_those_of_the_machine() {
+    let Some(guest) = a256() else { return };
+    let steps = guest.run("pslist", &[("pid", &["1"])]).steps;
+    // init_top_pgt and linux_banner of kallsyms; the physical base is that of corpus/README.md.
+    let found = steps.iter().find(|step| step.starts_with("Found linux_banner")).expect("found");
+    assert!(
+        found.starts_with("Found linux_banner @ 0x5f1ffe0 (DTB: 0x6810000, slide: 0x2e400000): Linux version 6.1.0-56"),
+        "{found}"
+    );
+    let kallsyms = &guest.sections["kallsyms"];
+    let banner = kallsyms.lines().find(|line| line.ends_with(" linux_banner")).expect("a symbol");
+    let vtop = guest.run("vtop", &[("address", &[&format!("0x{}", &banner[..16])])]);
+    assert_eq!(vtop.rows.last().expect("rows")["entry"], "0x5f1ffe0");
+    // The stack of a process is mapped by its own tables alone.
+    let maps = &guest.sections["pid/121/maps"];
+    let stack = maps.lines().find(|line| line.contains("[stack]")).expect("a stack");
+    let end = u64::from_str_radix(stack.split(['-', ' ']).nth(1).expect("a range"), 16).expect("hex");
+    let last = format!("{:#x}", end - 8);
+    let inside = guest.run("vtop", &[("address", &[&last]), ("pid", &["121"])]);
+    assert_eq!(inside.rows.last().expect("rows")["level"], "Physical Address");
+    assert_eq!(guest.run("vtop", &[("address", &[&last])]).summary.problems.len(), 1);
+}
+
+#[test]
+fn what_a_person_knows_is_used_and_checked() {
+    let Some(guest) = a256() else { return };
+    let profiles = folder(guest.repository.path());
+    let known =
+        Options { profile: Some("Linux/kernel".to_owned()), dtb: Some(0x681_0000), kernel_slide: Some(0x2e40_0000) };
+    assert_eq!(run(&guest.image, &profiles, &known, "pslist", &[]).rows.len(), guest.alive().len());
+    for (wrong, why) in [
+        (
+            Options { dtb: Some(0x5000), ..Options::default() },
+            "the page tables at 0x5000 show the banner at 0x5f1ffe0 nowhere",
+        ),
+        (
+            Options { kernel_slide: Some(0x20_0000), ..Options::default() },
+            "do not show the banner at 0x5f1ffe0 for a slide of 0x200000",
+        ),
+    ] {
+        let error = refused(&guest.image, &profiles, &wrong).to_string();
+        assert!(error.starts_with("no profile fits this image: Linux/kernel: ") && error.contains(why), "{error}");
+    }
+}
+
+/// The profile of 6.1 without its banner, of a release, as the zip of a kernel module gives it.
+fn without_banner(release: &str) -> Option<tempfile::TempDir> {
+    let file =
+        ProfileFile::open(&corpus("linux/profiles/debian-6.1.0-56-cloud-amd64.isf.json.xz")?).expect("a profile");
+    let mut profile = file.decode().expect("decodes");
+    profile.metadata.0.remove("Banner");
+    profile.metadata.set("Release", release);
+    profile.isf = IsfExtra::default();
+    let folder = tempfile::tempdir().expect("a folder");
+    let linux = folder.path().join("v1.0/Linux");
+    std::fs::create_dir_all(&linux).expect("made");
+    std::fs::write(linux.join("kernel"), profile.to_rekall()).expect("written");
+    let index = json!({"$METADATA": {"Type": "Index"}, "$BANNERS": {}, "$RELEASES": {"6.1.0-56-cloud-amd64": ["Linux/kernel"]}});
+    std::fs::write(linux.join("banners"), index.to_string()).expect("written");
+    Some(folder)
+}
+
+#[test]
+fn a_profile_without_a_banner_serves_its_own_release_only_and_the_banner_is_told() {
+    let (Some(guest), Some(own)) = (a256(), without_banner("6.1.0-56-cloud-amd64")) else { return };
+    let pslist = run(&guest.image, &folder(own.path()), &Options::default(), "pslist", &[]);
+    assert_eq!(pslist.rows.len(), guest.alive().len());
+    let banner = guest.sections["version"].trim_end();
+    assert!(
+        pslist.steps.iter().any(|step| step.starts_with("Found linux_banner") && step.ends_with(banner)),
+        "{:#?}",
+        pslist.steps
+    );
+    let other = without_banner("6.1.0-57-cloud-amd64").expect("the corpus is there");
+    let error = refused(&guest.image, &folder(other.path()), &Options::default()).to_string();
+    assert!(
+        error.contains("it is for 6.1.0-57-cloud-amd64, and the kernel of this image says \"Linux version 6.1.0-56-"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_profile_of_another_kernel_is_refused_with_both_banners() {
+    let (Some(guest), Some(other)) = (a256(), linux_5_10()) else { return };
+    let options = Options { profile: Some("Linux/kernel".to_owned()), ..Options::default() };
+    let error = refused(&guest.image, &folder(other.repository.path()), &options).to_string();
+    let (expected, seen) = (other.sections["version"].trim_end(), guest.sections["version"].trim_end());
+    assert_eq!(
+        error,
+        format!(
+            "no profile fits this image: Linux/kernel: it is for \"{expected}\", and the kernel of this image says \"{seen}\""
+        )
+    );
+    // Nor is it taken by itself: the index leads from another banner to it.
+    let error = refused(&guest.image, &folder(other.repository.path()), &Options::default());
+    let text = error.to_string();
+    assert!(
+        text.contains(&format!("there is no profile for the kernel of this image, \"{seen}\"; searched: ")),
+        "{text}"
+    );
+    assert!(error.next_steps("I", "R")[0].starts_with("quaid convert_profile 6.1.0-56-cloud-amd64.zip"));
+}
+
+#[test]
+fn other_processors_are_refused_by_name() {
+    let Some(image) = unpacked("linux/arm64/mem.raw") else { return };
+    let printed = text("linux/arm64/groundtruth.txt").expect("beside it");
+    let banner = printed.lines().find(|line| line.starts_with("Linux version ")).expect("a banner");
+    let repository =
+        linux_repository(banner, &corpus("linux/arm64/linux-6.1.0-56-cloud-arm64.isf.json.xz").expect("beside it"));
+    let error = refused(&image, &folder(repository.path()), &Options::default()).to_string();
+    assert_eq!(
+        error,
+        "no profile fits this image: Linux/kernel: its kernel runs on ARM64; such page tables are not read yet"
+    );
 }

@@ -1,6 +1,6 @@
 //! What the corpus tests share: the corpus, unpacked once, and tables as rows of JSON.
 
-use quaid_analyzer::{Args, Options, Session, image, plugins, render};
+use quaid_analyzer::{Args, OpenError, Options, Session, image, plugins, render};
 use quaid_profile::{DirectorySource, ProfilePath};
 use serde_json::Value;
 use std::io::Read;
@@ -80,6 +80,16 @@ pub(crate) fn nt_isf(ids: &[&str]) -> Option<PathBuf> {
     folder
 }
 
+/// A member of a `.tar.xz` of the corpus, unpacked by the `tar` program.
+pub(crate) fn member(archive: &str, name: &str) -> Option<PathBuf> {
+    let archive = corpus(archive)?;
+    Some(cached(&format!("members/{name}"), |to| {
+        let output = Command::new("tar").arg("-xOJf").arg(&archive).arg(name).output().expect("tar starts");
+        assert!(output.status.success(), "tar: {}", String::from_utf8_lossy(&output.stderr));
+        std::fs::write(to, output.stdout).expect("written");
+    }))
+}
+
 /// The profiles of a folder.
 pub(crate) fn folder(path: &Path) -> ProfilePath {
     ProfilePath::new(vec![Box::new(DirectorySource::new(path))])
@@ -105,6 +115,25 @@ pub(crate) struct Run {
     pub(crate) summary: plugins::Summary,
 }
 
+/// Why an image cannot be opened with these profiles.
+pub(crate) fn refused(image: &Path, profiles: &ProfilePath, options: &Options) -> OpenError {
+    let image = image::open(image, &image::Options::default()).expect("an image");
+    Session::open(image.memory(), profiles, options, &mut |_| ()).err().expect("no session")
+}
+
+/// Why a plugin cannot run with these options.
+pub(crate) fn fails(image: &Path, profiles: &ProfilePath, plugin: &str, args: &[(&str, &[&str])]) -> String {
+    let image = image::open(image, &image::Options::default()).expect("an image");
+    let session = Session::open(image.memory(), profiles, &Options::default(), &mut |_| ()).expect("a session");
+    let plugin = plugins::find(plugin, session.os()).expect("a plugin");
+    let mut renderer = render::renderer("json", plugin.columns, std::io::sink()).expect("a renderer");
+    plugin.run(&session, &given(args), renderer.as_mut()).expect_err("it cannot").to_string()
+}
+
+fn given(args: &[(&str, &[&str])]) -> Args {
+    Args::new(args.iter().map(|(name, values)| ((*name).to_owned(), values.iter().map(|&v| v.to_owned()).collect())))
+}
+
 /// Runs a plugin on an image, profile by autodetection or as `options` say.
 pub(crate) fn run(
     image: &Path,
@@ -118,10 +147,9 @@ pub(crate) fn run(
     let session =
         Session::open(image.memory(), profiles, options, &mut |step| steps.push(step.to_owned())).expect("a session");
     let plugin = plugins::find(plugin, session.os()).expect("a plugin");
-    let args = args.iter().map(|(name, values)| ((*name).to_owned(), values.iter().map(|&v| v.to_owned()).collect()));
     let mut json = Vec::new();
     let mut renderer = render::renderer("json", plugin.columns, &mut json).expect("a renderer");
-    let summary = plugin.run(&session, &Args::new(args), renderer.as_mut()).expect("it runs");
+    let summary = plugin.run(&session, &given(args), renderer.as_mut()).expect("it runs");
     drop(renderer);
     let rows = serde_json::from_slice(&json).expect("JSON");
     let run = Run { rows, steps, summary };
@@ -133,4 +161,9 @@ pub(crate) fn run(
 pub(crate) fn address(cell: &Value) -> u64 {
     let text = cell.as_str().unwrap_or_else(|| panic!("no address: {cell}"));
     u64::from_str_radix(text.strip_prefix("0x").expect("hex"), 16).expect("hex")
+}
+
+/// `path` as an option has it.
+pub(crate) fn arg(path: &Path) -> String {
+    path.to_str().expect("a path that is text").to_owned()
 }

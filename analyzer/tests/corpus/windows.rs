@@ -1,6 +1,6 @@
 //! Windows images of the corpus, against the truth of their generator.
 
-use crate::support::{address, folder, nt_isf, run, text, unpacked};
+use crate::support::{address, arg, fails, folder, member, nt_isf, refused, run, text, unpacked};
 use quaid_analyzer::Options;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -74,4 +74,157 @@ fn windows_10_processes_and_modules_are_the_truth_s() {
     let modules = run(&image, &folder(&profiles), &Options::default(), "modules", &[]);
     assert_eq!(modules.rows, expected_modules(&truth));
     assert_eq!(address(&modules.rows[0]["base"]), truth["kernel_base"].as_u64().expect("an address"));
+}
+
+fn pids(rows: &[Value]) -> Vec<u64> {
+    rows.iter().map(|row| row["pid"].as_u64().expect("a number")).collect()
+}
+
+/// The process that was unlinked from the list.
+fn hidden(truth: &Value) -> &Value {
+    let mut all = truth["processes"].as_array().expect("a list").iter();
+    all.find(|p| p["hidden"] == json!(true)).expect("there is one")
+}
+
+#[test]
+fn the_options_of_pslist_choose_processes() {
+    let Some((image, profiles, truth)) = image("win7x64", WIN7) else { return };
+    let profiles = folder(&profiles);
+    let pslist = |args: &[(&str, &[&str])]| run(&image, &profiles, &Options::default(), "pslist", args).rows;
+    assert_eq!(pids(&pslist(&[("pid", &["4", "0x1388"])])), [4, 5000]);
+    assert_eq!(pids(&pslist(&[("proc_regex", &["^CSRSS|plorer"])])), [456, 3120]);
+    assert_eq!(pids(&pslist(&[("proc_regex", &["s"]), ("pid", &["680"])])), [680]);
+    // A process that is in no list, by its address: whole, in the 48 bits that text shows, and physical.
+    let (va, pa) =
+        (hidden(&truth)["va"].as_u64().expect("an address"), hidden(&truth)["pa"].as_u64().expect("an address"));
+    for (option, at) in [("eprocess", va), ("eprocess", va & 0xffff_ffff_ffff), ("phys_eprocess", pa)] {
+        let rows = pslist(&[(option, &[&format!("{at:#x}")])]);
+        assert_eq!((pids(&rows), address(&rows[0]["offset"])), (vec![6660], va), "{option} {at:#x}");
+        assert_eq!(rows[0]["name"], "evil_rootkit.e");
+    }
+    // Several; and one that is in the list.
+    let smss = format!("{:#x}", truth["processes"][1]["pa"].as_u64().expect("an address"));
+    assert_eq!(pids(&pslist(&[("phys_eprocess", &[&format!("{pa:#x}"), &smss])])), [6660, 348]);
+    let kdbg = format!("{:#x}", truth["kdbg"].as_u64().expect("an address"));
+    assert_eq!(pslist(&[("kdbg", &[&kdbg])]), expected_processes(&truth, true));
+}
+
+#[test]
+fn options_that_lead_nowhere_are_refused() {
+    let Some((image, profiles, truth)) = image("win7x64", WIN7) else { return };
+    let profiles = folder(&profiles);
+    let fails = |args: &[(&str, &[&str])]| fails(&image, &profiles, "pslist", args);
+    let kernel = format!("{:#x}", truth["kernel_base"].as_u64().expect("an address"));
+    assert!(fails(&[("kdbg", &[&kernel])]).contains("there is no debugger data block at 0xfffff80002a4c000"));
+    assert!(fails(&[("kdbg", &["0x10"])]).contains("cannot read the debugger data block at 0x10"));
+    assert!(fails(&[("phys_eprocess", &["0x5000"])]).starts_with("--phys_eprocess: 0x5000: "));
+    assert!(fails(&[("pid", &["four"])]).starts_with("--pid: `four` is not a number"));
+    assert_eq!(fails(&[("task", &["0x10"])]), "--task: pslist has no such option for images of this operating system");
+}
+
+#[test]
+fn windows_xp_with_pae_reads_by_a_profile_of_rekall_s_own() {
+    let Some(truth) = text("windows/images/xpsp3.truth.json") else { return };
+    let truth: Value = serde_json::from_str(&truth).expect("JSON");
+    let Some(image) = unpacked("windows/images/xpsp3.raw") else { return };
+    let Some(profile) = member("windows/rekall/rekall-parse_pdb-outputs.tar.xz", "nt__ntkrnlpa.json") else { return };
+    let options = Options { profile: Some(arg(&profile)), ..Options::default() };
+    let nowhere = quaid_profile::ProfilePath::default();
+    let pslist = run(&image, &nowhere, &options, "pslist", &[]);
+    assert_eq!(pslist.rows, expected_processes(&truth, true));
+    assert_eq!(run(&image, &nowhere, &options, "modules", &[]).rows, expected_modules(&truth));
+    // Its profiles carry the age of another stream: 2, where the RSDS record has 1.
+    assert!(pslist.steps.iter().any(|step| step.contains("age is 2 and the kernel's 1")), "{:#?}", pslist.steps);
+    let pa = format!("{:#x}", hidden(&truth)["pa"].as_u64().expect("an address"));
+    assert_eq!(pids(&run(&image, &nowhere, &options, "pslist", &[("phys_eprocess", &[&pa])]).rows), [6660]);
+    let kdbg = format!("{:#x}", truth["kdbg"].as_u64().expect("an address"));
+    assert_eq!(run(&image, &nowhere, &options, "pslist", &[("kdbg", &[&kdbg])]).rows, pslist.rows);
+}
+
+#[test]
+fn a_profile_of_another_build_is_refused_with_both_builds() {
+    let Some((image, _, _)) = image("win10_19041", WIN10) else { return };
+    let Some(profiles) = nt_isf(&[WIN7]) else { return };
+    let options = Options { profile: Some(format!("nt/GUID/{WIN7}")), ..Options::default() };
+    let error = refused(&image, &folder(&profiles), &options).to_string();
+    let expected = format!(
+        "no profile fits this image: nt/GUID/{WIN7}: it is for {WIN7}, and the kernel of this image is {WIN10} (ntkrnlmp.pdb)"
+    );
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn a_missing_profile_is_told_with_the_place_and_the_way_to_it() {
+    let Some((image, _, _)) = image("win7x64", WIN7) else { return };
+    let empty = tempfile::tempdir().expect("a folder");
+    let error = refused(&image, &folder(empty.path()), &Options::default());
+    let text = error.to_string();
+    assert!(text.contains(&format!("{WIN7} (ntkrnlmp.pdb)")) && text.contains(&arg(empty.path())), "{text}");
+    assert!(
+        error.next_steps("I", "R").contains(&format!("quaid fetch_pdb --guid {WIN7} --filename ntkrnlmp.pdb -D ."))
+    );
+}
+
+#[test]
+fn what_a_person_knows_is_used_and_checked() {
+    let Some((image, profiles, truth)) = image("win7x64", WIN7) else { return };
+    let profiles = folder(&profiles);
+    let (dtb, base) = (truth["dtb"].as_u64(), truth["kernel_base"].as_u64());
+    let known = Options { dtb, kernel_slide: base, ..Options::default() };
+    assert_eq!(run(&image, &profiles, &known, "pslist", &[]).rows, expected_processes(&truth, true));
+    // A process's own tables show the kernel as well.
+    let other = Options { dtb: truth["processes"][7]["dtb"].as_u64(), ..Options::default() };
+    assert_eq!(run(&image, &profiles, &other, "pslist", &[]).rows, expected_processes(&truth, true));
+    for wrong in [
+        Options { dtb: Some(0x5000), ..Options::default() },
+        Options { kernel_slide: base.map(|base| base + 0x1000), ..Options::default() },
+    ] {
+        let error = refused(&image, &profiles, &wrong).to_string();
+        assert!(
+            error.starts_with(&format!("no profile fits this image: nt/GUID/{WIN7}: no process leads to the kernel")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn vtop_and_dt_agree_with_the_truth() {
+    let Some((image, profiles, truth)) = image("win7x64", WIN7) else { return };
+    let profiles = folder(&profiles);
+    let ask = |plugin: &str, args: &[(&str, &[&str])]| run(&image, &profiles, &Options::default(), plugin, args);
+    let process = &truth["processes"][2];
+    let hex = |key: &str| format!("{:#x}", process[key].as_u64().expect("a number"));
+    let vtop = ask("vtop", &[("address", &[&hex("va")])]);
+    let levels: Vec<&str> = vtop.rows.iter().map(|row| row["level"].as_str().expect("a text")).collect();
+    assert_eq!(levels, ["PML4E", "PDPTE", "PDE", "PTE", "Physical Address"]);
+    assert_eq!(vtop.rows[4]["entry"], json!(hex("pa")));
+    // In a process: its own root, and its own image, which the kernel's tables do not map.
+    let base = format!("{:#x}", truth["dlls"]["456"][0]["base"].as_u64().expect("an address"));
+    let inside = ask("vtop", &[("address", &[&base]), ("pid", &["456"])]);
+    assert_eq!(address(&inside.rows[0]["entry"]) & !0xfff, process["dtb"].as_u64().expect("a number"));
+    assert_eq!(inside.rows.last().expect("rows")["level"], "Physical Address");
+    let outside = ask("vtop", &[("address", &[&base])]);
+    assert!(outside.rows.iter().all(|row| row["level"] != "Physical Address"));
+    assert!(outside.summary.problems[0].contains("not present"), "{:?}", outside.summary.problems);
+    assert!(fails(&image, &profiles, "vtop", &[("address", &["0"]), ("pid", &["5"])]).contains("no such process"));
+
+    let dt = ask("dt", &[("type", &["_EPROCESS"]), ("offset", &[&hex("va")])]);
+    let content = |field: &str| {
+        let row = dt.rows.iter().find(|row| row["field"] == field).expect("a member");
+        (row["offset"].as_u64().expect("a number"), row["content"].as_str().expect("a text").to_owned())
+    };
+    // Offsets of 6.1.7601, as a debugger prints them.
+    assert_eq!(content("UniqueProcessId"), (0x180, "0x1c8".to_owned()));
+    assert_eq!(content("ImageFileName"), (0x2e0, "\"csrss.exe\"".to_owned()));
+    assert_eq!(content("ActiveThreads"), (0x328, "2 (0x2)".to_owned()));
+    let offsets: Vec<u64> = dt.rows.iter().map(|row| row["offset"].as_u64().expect("a number")).collect();
+    assert!(offsets.is_sorted());
+    let layout = ask("dt", &[("type", &["_LIST_ENTRY"])]);
+    let expected = [
+        json!({"offset": 0, "field": "Flink", "content": "pointer to _LIST_ENTRY"}),
+        json!({"offset": 8, "field": "Blink", "content": "pointer to _LIST_ENTRY"}),
+    ];
+    assert_eq!(layout.rows, expected);
+    let unknown = fails(&image, &profiles, "dt", &[("type", &["eprocess"])]);
+    assert!(unknown.contains("has no struct `eprocess`; there are") && unknown.contains("_EPROCESS"), "{unknown}");
 }

@@ -29,7 +29,11 @@ impl Layout {
         };
         let (ours, theirs) = (lines(self), lines(other));
         let only = |a: &[String], b: &[String], sign| {
-            a.iter().filter(|line| !b.contains(line)).map(|line| format!("{sign} {line}\n")).collect::<String>()
+            a.iter()
+                .filter(|line| !b.contains(line))
+                .map(|line| format!("{sign} {line}\n"))
+                .collect::<Vec<_>>()
+                .concat()
         };
         only(&ours, &theirs, "ours") + &only(&theirs, &ours, "theirs")
     }
@@ -69,7 +73,7 @@ pub(crate) fn rekall_layouts(profile: &Value, depth: usize) -> BTreeMap<String, 
                         ),
                         _ => (0, 0),
                     };
-                    let ty = if depth == usize::MAX { rekall_type(class, args, structs) } else { String::new() };
+                    let ty = if depth == usize::MAX { rekall_type(class, args) } else { String::new() };
                     members.insert(format!("{prefix}{member}"), (bit + start, bits, ty));
                 }
             }
@@ -79,8 +83,8 @@ pub(crate) fn rekall_layouts(profile: &Value, depth: usize) -> BTreeMap<String, 
     layouts
 }
 
-fn rekall_type(class: &str, args: &Value, structs: &serde_json::Map<String, Value>) -> String {
-    let target = || rekall_type(args["target"].as_str().unwrap_or("Void"), &args["target_args"], structs);
+fn rekall_type(class: &str, args: &Value) -> String {
+    let target = || rekall_type(args["target"].as_str().unwrap_or("Void"), &args["target_args"]);
     match class {
         "Pointer" => format!("*{}", target()),
         "Array" => format!("[{}]{}", args["count"].as_u64().unwrap_or(0), target()),
@@ -187,7 +191,7 @@ pub(crate) fn pahole_layouts(format: &str, file: &Path) -> Option<BTreeMap<Strin
 /// Reads the lines of one struct. A member is `TYPE NAME[N]:BITS; /* OFFSET[:BIT] SIZE */`; those of a nested struct
 /// stand between braces, and its own name behind the closing one.
 fn pahole_struct<'t>(lines: &mut impl Iterator<Item = &'t str>) -> Layout {
-    let mut open: Vec<Vec<(String, (u64, u64, String))>> = vec![Vec::new()];
+    let mut open = vec![Vec::new()];
     let mut bytes = None;
     let mut enumeration = false;
     let bits = |declaration: &str| {

@@ -14,10 +14,12 @@ use crate::options::{Args, Opt, Value};
 use crate::plugins::Plugin;
 use crate::session::{Error, Session};
 use crate::table::{Cell, Column, RowSink, row};
-use quaid_profile::{BaseKind, Member, Type};
+use quaid_profile::{BaseKind, Type};
 
 /// How many elements of an array are shown.
 const MAX_ELEMENTS: u64 = 16;
+/// How many rows there are at most: structs without a name that hold each other many times could make any number.
+const MAX_ROWS: usize = 1 << 16;
 /// How deep types in types are followed; the kernels' declarations are far below.
 const MAX_DEPTH: usize = 8;
 
@@ -40,8 +42,19 @@ fn run(s: &Session<'_>, args: &Args, out: &mut dyn RowSink) -> Result<(), Error>
     if types.structure(name)?.is_none() {
         return Err(refuse(unknown(s, name)?));
     }
-    let reader = Reader { s, types: &types, resolver: Resolver::anywhere(&types) };
-    reader.members(name, "", 0, args.address("offset", s)?, out, MAX_DEPTH)
+    let mut members = Vec::new();
+    flatten(&types, name, 0, &mut members, MAX_DEPTH)?;
+    members.sort_by(|a, b| (a.offset, start_bit(&a.ty), &a.label).cmp(&(b.offset, start_bit(&b.ty), &b.label)));
+    let reader = Reader { s, resolver: Resolver::anywhere(&types) };
+    let at = args.address("offset", s)?;
+    for Row { offset, label, ty } in members {
+        let content = match at {
+            None => Cell::Text(declaration(&ty, MAX_DEPTH)),
+            Some(at) => reader.content(&ty, at.wrapping_add(offset))?.into(),
+        };
+        out.row(row![offset, label, content])?;
+    }
+    Ok(())
 }
 
 /// Says that there is no such struct, and which are named alike.
@@ -53,36 +66,35 @@ fn unknown(s: &Session<'_>, name: &str) -> Result<String, Error> {
     Ok(format!("profile {} has no struct `{name}`{hint}", s.profile_name()))
 }
 
+/// A member, and where it is in the struct that was asked for.
+struct Row {
+    offset: u64,
+    label: String,
+    ty: Type,
+}
+
+/// The members of a struct; those of a member without a name stand in its place.
+fn flatten(types: &Types<'_>, name: &str, base: u64, rows: &mut Vec<Row>, depth: usize) -> Result<(), Error> {
+    let Some(structure) = types.structure(name)? else { return Ok(()) };
+    for (label, member) in &structure.members {
+        let offset = base.saturating_add(member.offset);
+        match &member.ty {
+            Type::Named(inner) if member.anonymous && depth > 0 && types.structure(inner)?.is_some() => {
+                flatten(types, inner, offset, rows, depth - 1)?;
+            }
+            ty if rows.len() < MAX_ROWS => rows.push(Row { offset, label: label.clone(), ty: ty.clone() }),
+            _ => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
 struct Reader<'r, 'm> {
     s: &'r Session<'m>,
-    types: &'r Types<'r>,
     resolver: Resolver<'r>,
 }
 
 impl Reader<'_, '_> {
-    /// A row for each member in the order of offsets; the members of one without a name stand in its place.
-    fn members(&self, name: &str, prefix: &str, base: u64, at: Option<Va>, out: &mut dyn RowSink, depth: usize) -> Result<(), Error> {
-        let Some(structure) = self.types.structure(name)? else { return Ok(()) };
-        let mut members: Vec<(&String, &Member)> = structure.members.iter().collect();
-        members.sort_by_key(|(label, member)| (member.offset, start_bit(&member.ty), *label));
-        for (label, member) in members {
-            let offset = base.saturating_add(member.offset);
-            match &member.ty {
-                Type::Named(inner) if member.anonymous && depth > 0 && self.types.structure(inner)?.is_some() => {
-                    self.members(inner, prefix, offset, at, out, depth - 1)?;
-                }
-                ty => {
-                    let content = match at {
-                        None => Cell::Text(declaration(ty, MAX_DEPTH)),
-                        Some(at) => self.content(ty, at.wrapping_add(offset))?.into(),
-                    };
-                    out.row(row![offset, format!("{prefix}{label}"), content])?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The value of type `ty` at `at`.
     fn content(&self, ty: &Type, at: Va) -> Result<Result<String, PageFault>, Error> {
         let memory: &dyn Memory = self.s.kernel();

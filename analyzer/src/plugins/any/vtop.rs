@@ -7,7 +7,7 @@
 //! Physical Address 0x00000281a000 -
 //! ```
 
-use crate::addr::{Pa, Va};
+use crate::addr::Va;
 use crate::options::{Args, Opt, Value};
 use crate::os::{linux, windows};
 use crate::paging::AddressSpace;
@@ -38,7 +38,7 @@ fn run(s: &Session<'_>, args: &Args, out: &mut dyn RowSink) -> Result<(), Error>
     let va = args.address("address", s)?.ok_or_else(missing)?;
     match args.int("pid")? {
         None => show(s.kernel(), va, out),
-        Some(pid) => show(&s.kernel().with_root(root_of(s, pid)?), va, out),
+        Some(pid) => show(&s.kernel().with_root(root_of(s, pid, out)?), va, out),
     }
 }
 
@@ -54,25 +54,33 @@ fn show(space: &AddressSpace<'_>, va: Va, out: &mut dyn RowSink) -> Result<(), E
 }
 
 /// Physical address of the top page table of a process.
-fn root_of(s: &Session<'_>, pid: u64) -> Result<u64, Error> {
-    let none = |why: &str| Error::Option { option: "pid".to_owned(), why: format!("{pid}: {why}") };
+fn root_of(s: &Session<'_>, pid: u64, out: &mut dyn RowSink) -> Result<u64, Error> {
+    let refuse = |why: &str| Error::Option { option: "pid".to_owned(), why: format!("{pid}: {why}") };
     let unreadable = |fault| Error::Fault { what: format!("the process {pid}"), fault };
     match s.os() {
         Os::Windows => {
-            let head = s.symbol("PsActiveProcessHead")?;
-            let mut processes = s.list::<windows::Eprocess>(head, |process| &process.links)?.flatten();
-            let process = processes.find(|process| process.pid() == Ok(pid)).ok_or_else(|| none("there is no such process"))?;
-            process.dtb().map_err(unreadable)
+            for process in s.list::<windows::Eprocess>(s.symbol("PsActiveProcessHead")?, |process| &process.links)? {
+                match process {
+                    Ok(process) if process.pid() == Ok(pid) => return process.dtb().map_err(unreadable),
+                    Ok(_) => {}
+                    Err(fault) => out.problem(fault.to_string()),
+                }
+            }
         }
         Os::Linux => {
-            let mut tasks = linux::tasks(s)?.flatten();
-            let task = tasks.find(|task| task.pid().map(u64::from) == Ok(pid)).ok_or_else(|| none("there is no such process"))?;
-            let Pa(root) = match task.mm().map_err(unreadable)? {
-                Va(0) => return Err(none("it has no memory of its own")),
-                mm => s.object::<linux::Mm>(mm)?.pgd().and_then(|pgd| s.kernel().translate(pgd)).map_err(unreadable)?,
-            };
-            Ok(root)
+            for task in linux::tasks(s)? {
+                match task {
+                    Ok(task) if task.pid().map(u64::from) == Ok(pid) => {
+                        let mm = s.follow::<linux::Mm>(task.mm())?;
+                        let root = mm.get(|mm| s.kernel().translate(mm.pgd()?)).map_err(unreadable)?;
+                        return root.map(|root| root.0).ok_or_else(|| refuse("it has no memory of its own"));
+                    }
+                    Ok(_) => {}
+                    Err(fault) => out.problem(fault.to_string()),
+                }
+            }
         }
-        Os::Macos => Err(none("processes of macOS are not read yet")),
+        Os::Macos => return Err(refuse("processes of macOS are not read yet")),
     }
+    Err(refuse("there is no such process"))
 }

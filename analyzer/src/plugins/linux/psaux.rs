@@ -13,6 +13,7 @@ use crate::object::text_of_bytes;
 use crate::options::Args;
 use crate::os::linux::{Cred, Mm, tasks};
 use crate::os::{PID, PROC_REGEX, Selection};
+use crate::paging::PAGE_BYTES;
 use crate::plugins::Plugin;
 use crate::session::{Error, Session};
 use crate::table::{Column, RowSink, row};
@@ -70,9 +71,16 @@ fn run(s: &Session<'_>, args: &Args, out: &mut dyn RowSink) -> Result<(), Error>
 /// The arguments, divided by blanks; `None` when there are none.
 fn command_line(s: &Session<'_>, mm: &Mm<'_>) -> Result<Option<String>, PageFault> {
     let (start, end) = (mm.arg_start()?, mm.arg_end()?);
-    let mut bytes = vec![0; end.saturating_sub(start).min(MAX_ARGUMENTS) as usize];
+    let length = end.saturating_sub(start).min(MAX_ARGUMENTS) as usize;
     let root = s.kernel().translate(mm.pgd()?)?;
-    s.kernel().with_root(root.0).read(Va(start), &mut bytes)?;
+    let memory = s.kernel().with_root(root.0);
+    let mut bytes = Vec::new();
+    // Page by page: what is not there is met before much is asked for.
+    while bytes.len() < length {
+        let mut page = vec![0; (length - bytes.len()).min(PAGE_BYTES as usize)];
+        memory.read(Va(start).wrapping_add(bytes.len() as u64), &mut page)?;
+        bytes.append(&mut page);
+    }
     let arguments = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
     let arguments: Vec<String> = arguments.split(|&byte| byte == 0).map(text_of_bytes).collect();
     Ok(Some(arguments.join(" ")).filter(|line| !line.is_empty()))

@@ -1,0 +1,247 @@
+//! Files that lie: each gives an error or a report, in little time and memory, and no profile is written.
+
+use crate::support::{arg, corpus, demo_kernel, run};
+use quaid::dwarf::convert;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use zip::write::SimpleFileOptions;
+
+/// Links an assembly text as a kernel: the DWARF in it is our own.
+fn linked(folder: &Path, text: &str) -> PathBuf {
+    let (source, target) = (folder.join("kernel.s"), folder.join("vmlinux"));
+    std::fs::write(&source, text).expect("written");
+    let output = Command::new("gcc")
+        .args(["-nostdlib", "-static", "-Wl,-e,0", "-Wl,--build-id=none"])
+        .arg(&source)
+        .arg("-o")
+        .arg(&target)
+        .output()
+        .expect("gcc");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    target
+}
+
+/// A unit of DWARF 4. Abbreviations: 1 unit, 2 typedef, 3 pointer, 4 struct, 5 member, 6 function type, 7 parameter.
+fn unit(entries: &str) -> String {
+    format!(
+        r#"
+        .data
+        .globl init_task
+init_task: .quad 0
+        .section .debug_abbrev,"",@progbits
+        .byte 1, 0x11, 1, 0x13, 0x0b, 0, 0
+        .byte 2, 0x16, 0, 0x03, 0x08, 0x49, 0x13, 0, 0
+        .byte 3, 0x0f, 0, 0x49, 0x13, 0, 0
+        .byte 4, 0x13, 1, 0x03, 0x08, 0x0b, 0x0b, 0, 0
+        .byte 5, 0x0d, 0, 0x03, 0x08, 0x49, 0x13, 0x38, 0x0b, 0, 0
+        .byte 6, 0x15, 1, 0x49, 0x13, 0, 0
+        .byte 7, 0x05, 0, 0x49, 0x13, 0, 0
+        .byte 0
+        .section .debug_info,"",@progbits
+start:  .4byte finish - version
+version:
+        .2byte 4
+        .4byte 0
+        .byte 8
+        .byte 1, 12
+        {entries}
+        .byte 0
+finish:
+"#
+    )
+}
+
+#[test]
+fn references_in_a_circle_come_to_an_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let vmlinux = linked(
+        folder.path(),
+        &unit(
+            r#"
+first:  .byte 2
+        .asciz "first"
+        .4byte second - start
+second: .byte 2
+        .asciz "second"
+        .4byte first - start
+self:   .byte 3
+        .4byte self - start
+holder: .byte 4
+        .asciz "holder"
+        .byte 24
+        .byte 5
+        .asciz "a"
+        .4byte first - start
+        .byte 0
+        .byte 5
+        .asciz "b"
+        .4byte self - start
+        .byte 8
+        .byte 5
+        .asciz "outside"
+        .4byte 0x7fffffff
+        .byte 16
+        .byte 0
+"#,
+        ),
+    );
+    let (profile, report) = convert(&vmlinux, "Linux").expect("the rest of it");
+    assert_eq!(profile.structs["holder"].members.len(), 3);
+    assert_eq!(report.unresolved_types, 3);
+    assert!(report.losses().iter().any(|line| line.contains("lead nowhere")));
+}
+
+/// Each function takes the next one twice: 2^60 types, were they all written down.
+#[test]
+fn types_that_multiply_are_cut() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let function = |number| {
+        let next = number + 1;
+        format!("f{number}: .byte 6\n .4byte f{next} - start\n .byte 7\n .4byte f{next} - start\n .byte 0\n")
+    };
+    let functions: Vec<String> = (0..60).map(function).collect();
+    let entries = functions.concat()
+        + "f60: .byte 6\n .4byte f60 - start\n .byte 0\nholder: .byte 4\n .asciz \"holder\"\n .byte 8\n .byte 5\n .asciz \"a\"\n .4byte f0 - start\n .byte 0\n .byte 0\n";
+    let vmlinux = linked(folder.path(), &unit(&entries));
+    let (profile, report) = convert(&vmlinux, "Linux").expect("the rest of it");
+    assert!(profile.structs["holder"].members.contains_key("a"));
+    assert!(report.unresolved_types > 0);
+}
+
+#[test]
+fn a_kernel_that_is_cut_gives_an_error_or_less() {
+    let whole = std::fs::read(demo_kernel().join("vmlinux")).expect("the kernel");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("vmlinux");
+    for end in (0..whole.len()).step_by(1511) {
+        std::fs::write(&path, &whole[..end]).expect("written");
+        assert!(convert(&path, "Linux").is_err(), "cut at {end}: the section headers are at the file's end");
+    }
+}
+
+#[test]
+fn damaged_debugging_information_never_panics_or_hangs() {
+    let whole = std::fs::read(demo_kernel().join("vmlinux")).expect("the kernel");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("vmlinux");
+    let start = Instant::now();
+    // A linear congruential generator: the same damage in every run.
+    let mut random = 12345_u64;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    // Debugging sections and section headers are the last third of the file.
+    let debug = whole.len() * 2 / 3;
+    let mut outcomes = [0, 0];
+    for _ in 0..300 {
+        let mut damaged = whole.clone();
+        for _ in 0..=next(8) {
+            let at = debug + next(whole.len() - debug);
+            damaged[at] = next(256) as u8;
+        }
+        std::fs::write(&path, &damaged).expect("written");
+        outcomes[usize::from(convert(&path, "Linux").is_ok())] += 1;
+    }
+    assert!(outcomes[0] > 0 && outcomes[1] > 0, "{outcomes:?}: damage is both survived and told");
+    assert!(start.elapsed() < Duration::from_secs(120));
+}
+
+#[test]
+fn a_zip_that_is_cut_gives_an_error_and_no_file() {
+    let Some(zip) = corpus("linux/small/profile-6.1.192-rklab.zip") else { return };
+    let whole = std::fs::read(zip).expect("the zip");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, target) = (folder.path().join("a.zip"), folder.path().join("profile"));
+    for end in [0, 1, 4, 30, 1000, whole.len() / 2, whole.len() - 100, whole.len() - 1] {
+        std::fs::write(&path, &whole[..end]).expect("written");
+        let output = run(&["convert_profile", arg(&path), arg(&target)]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "cut at {end}: {stderr}");
+        assert!(stderr.contains("a.zip") && !target.exists(), "{stderr}");
+    }
+}
+
+#[test]
+fn a_member_that_unpacks_without_end_is_not_unpacked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bomb.zip");
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).expect("created"));
+    let zeros = vec![0; 1 << 20];
+    zip.start_file("module_dwarf.ko", SimpleFileOptions::default()).expect("a member");
+    zip.write_all(b"\x7fELF").expect("written");
+    for _ in 0..300 {
+        zip.write_all(&zeros).expect("written");
+    }
+    zip.finish().expect("finished");
+    let error = convert(&path, "Linux").expect_err("a bomb").to_string();
+    assert!(error.contains("module_dwarf.ko") && error.contains("256 MiB"), "{error}");
+}
+
+#[test]
+fn what_is_no_source_is_told_in_a_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let mut empty_zip = b"PK\x05\x06".to_vec();
+    empty_zip.resize(22, 0);
+    let stripped = folder.path().join("stripped");
+    let objcopy = Command::new("objcopy")
+        .args(["--strip-debug", arg(&demo_kernel().join("vmlinux")), arg(&stripped)])
+        .status()
+        .expect("objcopy");
+    assert!(objcopy.success());
+    for (path, expected) in [
+        (folder.path().join("absent"), "cannot read"),
+        (file("garbage", b"\x01\x02\x03"), "neither a zip"),
+        (file("empty", b""), "neither a zip"),
+        (file("map", b"ffffffff81000000 T _text\n"), "has no types"),
+        (file("module.dwarf", b".debug_info\n<0><0x0><DW_TAG_compile_unit>"), "dwarfdump"),
+        (file("empty.zip", &empty_zip), "no ELF file"),
+        (stripped, "no .debug_info"),
+    ] {
+        let target = folder.path().join("profile");
+        let output = run(&["convert_profile", arg(&path), arg(&target)]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(expected) && stderr.contains(arg(&path)), "{stderr}");
+        assert!(output.stdout.is_empty() && !target.exists());
+    }
+}
+
+/// 30,000 units of 12 bytes that all refer to one table of half a megabyte: to read it for each would take minutes.
+#[test]
+fn a_table_that_all_units_refer_to_is_not_read_without_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = r#"
+        .data
+        .globl init_task
+init_task: .quad 0
+        .section .debug_abbrev,"",@progbits
+        .set code, 1
+        .rept 50000
+        .uleb128 code
+        .byte 0x11, 0, 0x13, 0x0b, 0, 0
+        .set code, code + 1
+        .endr
+        .byte 0
+        .section .debug_info,"",@progbits
+        .rept 30000
+        .4byte 9
+        .2byte 4
+        .4byte 0
+        .byte 8
+        .byte 1, 12
+        .endr
+"#;
+    let vmlinux = linked(folder.path(), text);
+    let start = Instant::now();
+    let error = convert(&vmlinux, "Linux").expect_err("no types").to_string();
+    assert!(error.contains("tables of abbreviations"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(20));
+}

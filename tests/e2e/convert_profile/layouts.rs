@@ -1,0 +1,201 @@
+//! A C file with everything that a layout can be got wrong by, compiled in every version of DWARF. What is expected was
+//! worked out from the x86-64 ABI.
+
+use quaid::dwarf::convert;
+use quaid_profile::{Profile, Type};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Compiles `tests/fixtures/types.c` as a module; `None` where the compiler does not know an option.
+fn module(folder: &Path, options: &[&str]) -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/types.c");
+    let target = folder.join("module_dwarf.ko");
+    let output = Command::new("gcc")
+        .args(["-std=gnu11", "-ffreestanding", "-O1", "-c"])
+        .args(options)
+        .arg(source)
+        .arg("-o")
+        .arg(&target)
+        .output()
+        .expect("gcc");
+    if !output.status.success() {
+        println!("skipped: gcc {options:?}: {}", String::from_utf8_lossy(&output.stderr));
+        return None;
+    }
+    let symbols =
+        ["bits_variable", "completed_later", "untagged_variable", "file_local", "lonely_variable", "wide_variable"];
+    let map: Vec<String> =
+        symbols.iter().enumerate().map(|(at, name)| format!("ffffffff8200{at:04x} D {name}\n")).collect();
+    std::fs::write(folder.join("System.map"), map.concat()).expect("written");
+    Some(folder.to_owned())
+}
+
+fn describe(ty: &Type) -> String {
+    match ty {
+        Type::Void => "void".to_owned(),
+        Type::Named(name) => name.clone(),
+        Type::Pointer { target, bytes: None } => format!("*{}", describe(target)),
+        Type::Pointer { target, bytes: Some(bytes) } => format!("*{bytes}:{}", describe(target)),
+        Type::Array { target, count } => format!("[{count}]{}", describe(target)),
+        Type::BitField { start, end, target } => format!("{}:{start}..{end}", describe(target)),
+        Type::Enum { name, base } => format!("enum {name}/{}", describe(base)),
+        Type::Function { args, ret } => {
+            let args: Vec<String> = args.iter().map(describe).collect();
+            format!("({})->{}", args.join(","), ret.as_deref().map_or_else(|| "?".to_owned(), describe))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// The profile as text, a line a member, label, base type and variable.
+fn listing(profile: &Profile) -> String {
+    let mut lines = Vec::new();
+    for (name, structure) in &profile.structs {
+        lines.push(format!("{name}[{}] {:?}", structure.size, structure.kind));
+        let mut members: Vec<_> = structure.members.iter().collect();
+        members.sort_by_key(|(name, member)| (member.offset, *name));
+        for (member_name, member) in members {
+            let anonymous = if member.anonymous { " anonymous" } else { "" };
+            lines.push(format!("  {member_name}@{} {}{anonymous}", member.offset, describe(&member.ty)));
+        }
+    }
+    for (name, values) in &profile.enums {
+        let labels: Vec<String> = values.values.iter().map(|(label, value)| format!("{label}={value}")).collect();
+        lines.push(format!("enum {name}[{:?}] {}", values.size.unwrap_or(0), labels.join(" ")));
+    }
+    for (name, ty) in &profile.constant_types {
+        lines.push(format!("variable {name} {}", describe(ty)));
+    }
+    lines.join("\n") + "\n"
+}
+
+const EXPECTED: &str = "\
+.untagged_variable[8] Struct
+  of_variable@0 int
+  in@4 .untagged_variable.in
+.untagged_variable.in[4] Struct
+  below@0 int
+arrays[144] Struct
+  cube@0 [2][3][4]int
+  none@96 [0]unsigned char
+  pointers@96 [5]*char
+  points@136 [2]arrays.points
+  flexible@144 [0]unsigned int
+arrays.points[4] Struct
+  x@0 short int
+  y@2 short int
+atomic_t[4] Struct
+  counter@0 int
+bits[24] Struct
+  before@0 unsigned int
+  a@4 unsigned int:0..3
+  b@4 unsigned int:3..20
+  c@4 unsigned int:22..32
+  d@8 long long unsigned int:0..33
+  e@8 long long unsigned int:33..53
+  f@14 unsigned char:5..6
+  g@15 enum small/unsigned char:0..7
+  s@16 int:0..4
+either[12] Union
+  i@0 int
+  text@0 [9]char
+empty[0] Struct
+first_name[3] Struct
+  bytes@0 [3]unsigned char
+nested[112] Struct
+  u1@0 int
+  u2@4 nested.u2 anonymous
+  inner@8 nested.inner
+  state@24 enum nested.state/unsigned int
+  call@32 *(*nested,*char,long long unsigned int)->int
+  plain@40 *()->void
+  count@48 atomic_t
+  first@52 first_name
+  second@55 second_name
+  tagged@58 tag
+  kind@60 enum named_by_typedef/unsigned int
+  hidden@64 *opaque
+  next@72 *nested
+  flag@80 _Bool
+  sc@81 signed char
+  f@84 float
+  d@88 double
+  ld@96 long double
+nested.inner[16] Struct
+  deep@0 int
+  word@8 nested.inner.word
+nested.inner.word[8] Union
+  p@0 *void
+  v@0 long long unsigned int
+nested.u2[4] Union
+  i@0 int
+  u1@0 nested.u2.u1 anonymous
+nested.u2.u1[2] Struct
+  low@0 unsigned char
+  high@1 unsigned char
+packed_bits[6] Struct
+  first@0 unsigned char
+  crossing@1 unsigned int:0..30
+  tail@4 unsigned int:6..16
+second_name[3] Struct
+  bytes@0 [3]unsigned char
+tag[1] Struct
+  c@0 char
+enum enum.LONELY_FIRST[4] LONELY_FIRST=7 LONELY_SECOND=8
+enum named_by_typedef[4] NAMED_A=0 NAMED_B=200
+enum negative[4] MINUS_TWO=-2 MINUS_ONE=-1 ZERO=0 BIG=2147483647
+enum nested.state[4] STATE_A=0 STATE_B=5
+enum small[1] SMALL_ONE=1 SMALL_MAX=255
+enum wide[8] WIDE_ONE=1 WIDE_TOP=18446744073709551615
+variable bits_variable bits
+variable completed_later [6]int
+variable file_local int
+variable lonely_variable int
+variable untagged_variable .untagged_variable
+variable wide_variable enum wide/long unsigned int
+";
+
+#[test]
+fn every_dwarf_version_and_packing_gives_the_layout_of_the_abi() {
+    for options in [
+        &["-gdwarf-2"][..],
+        &["-gdwarf-2", "-gstrict-dwarf"],
+        &["-gdwarf-3", "-gstrict-dwarf"],
+        &["-gdwarf-4"],
+        &["-gdwarf-4", "-gstrict-dwarf"],
+        &["-gdwarf-5"],
+        &["-gdwarf-5", "-gstrict-dwarf"],
+        &["-gdwarf64", "-gdwarf-5"],
+        &["-gdwarf-5", "-gz=zlib"],
+        &["-gdwarf-4", "-gz=zlib-gnu"],
+        &["-gdwarf-5", "-gz=zstd"],
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let Some(source) = module(folder.path(), options) else { continue };
+        let (profile, report) = convert(&source, "Linux").expect("a profile");
+        let (ours, expected) = (listing(&profile), EXPECTED);
+        let wrong: Vec<_> = ours.lines().filter(|line| !expected.contains(line)).collect();
+        assert!(ours == expected, "{options:?}: {wrong:#?}");
+        assert_eq!(report.losses(), Vec::<String>::new(), "{options:?}");
+        assert_eq!(profile.base_types["long double"].size, 16);
+        assert_eq!(profile.metadata.arch(), Some(quaid_profile::Arch::Amd64));
+    }
+}
+
+#[test]
+fn relocations_without_addends_are_applied() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(source) = module(folder.path(), &["-gdwarf-4", "-m32"]) else { return };
+    let (profile, report) = convert(&source, "Linux").expect("a profile");
+    assert_eq!(profile.metadata.arch(), Some(quaid_profile::Arch::I386));
+    let nested = &profile.structs["nested"];
+    // On i386 pointers have 4 bytes, and 8-byte integers in structs an alignment of 4.
+    let offsets: Vec<u64> = ["inner", "state", "call", "count", "next", "d", "ld"]
+        .iter()
+        .map(|name| nested.members[*name].offset)
+        .collect();
+    assert_eq!(offsets, [8, 20, 24, 32, 52, 64, 72]);
+    assert_eq!((nested.size, profile.base_types["long double"].size), (84, 12));
+    assert_eq!(profile.enums["small"].values, [("SMALL_ONE".to_owned(), 1), ("SMALL_MAX".to_owned(), 255)]);
+    assert_eq!(report.skipped_relocations, 0);
+}

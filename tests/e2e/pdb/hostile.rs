@@ -1,0 +1,210 @@
+//! Input that is cut, damaged or made to do harm: an error or a report each time, never a panic, and soon.
+
+use crate::support::{arg, corpus, run};
+use quaid::pdb::{ParseOptions, Parsed, PdbError, parse};
+use std::time::{Duration, Instant};
+
+fn parse_bytes(bytes: &[u8]) -> Result<Parsed, PdbError> {
+    parse(bytes, &ParseOptions { file_name: "test.pdb".into(), ..ParseOptions::default() }, &mut |_, _| {})
+}
+
+/// An MSF file of pages of 4096 bytes with these streams.
+fn msf(streams: &[Vec<u8>]) -> Vec<u8> {
+    const PAGE: usize = 4096;
+    let mut pages: Vec<Vec<u8>> = vec![vec![0; PAGE]; 3];
+    let mut directory = vec![streams.len() as u32];
+    directory.extend(streams.iter().map(|stream| stream.len() as u32));
+    for stream in streams {
+        for chunk in stream.chunks(PAGE) {
+            directory.push(pages.len() as u32);
+            pages.push(chunk.to_vec());
+        }
+    }
+    let directory: Vec<u8> = directory.into_iter().flat_map(u32::to_le_bytes).collect();
+    let mut index = Vec::new();
+    for chunk in directory.chunks(PAGE) {
+        index.extend((pages.len() as u32).to_le_bytes());
+        pages.push(chunk.to_vec());
+    }
+    let index_page = pages.len() as u32;
+    pages.push(index);
+    let mut header = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0".to_vec();
+    for word in [PAGE as u32, 1, pages.len() as u32, directory.len() as u32, 0, index_page] {
+        header.extend(word.to_le_bytes());
+    }
+    pages[0] = header;
+    for page in &mut pages {
+        page.resize(PAGE, 0);
+    }
+    pages.concat()
+}
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// A PDB of these type records, which begin with their kind. Their indices count from 0x1000.
+fn pdb_of(records: &[Vec<u8>]) -> Vec<u8> {
+    let mut info = words(&[20_000_404, 0, 1]);
+    info.extend([7; 16]);
+    let mut types = Vec::new();
+    for record in records {
+        types.extend((record.len() as u16).to_le_bytes());
+        types.extend(record);
+    }
+    let mut tpi = words(&[20_040_203, 56, 0x1000, 0x1000 + records.len() as u32, types.len() as u32]);
+    tpi.resize(56, 0);
+    tpi.extend(types);
+    msf(&[vec![], info, tpi, vec![]])
+}
+
+fn structure(fields: u32, name: &str) -> Vec<u8> {
+    let mut record = vec![0x05, 0x15, 1, 0, 0, 0];
+    record.extend(words(&[fields, 0, 0]));
+    record.extend([8, 0]);
+    record.extend(name.bytes().chain([0]));
+    record
+}
+
+fn member(ty: u32, name: &str) -> Vec<u8> {
+    let mut field = vec![0x0d, 0x15, 3, 0];
+    field.extend(words(&[ty]));
+    field.extend([0, 0]);
+    field.extend(name.bytes().chain([0]));
+    while field.len() % 4 != 0 {
+        field.push(0xf0 | (4 - field.len() % 4) as u8);
+    }
+    field
+}
+
+fn list(fields: &[Vec<u8>]) -> Vec<u8> {
+    [vec![0x03, 0x12], fields.concat()].concat()
+}
+
+fn soon<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let done = work();
+    assert!(start.elapsed() < Duration::from_secs(20), "{what} took {:?}", start.elapsed());
+    done
+}
+
+#[test]
+fn every_prefix_is_an_error_or_a_report() {
+    let Some(path) = corpus("windows/pdb/lld/ntkrnlmp_x86_64.pdb") else { return };
+    let whole = std::fs::read(path).expect("readable");
+    let complete = parse_bytes(&whole).expect("whole").report;
+    assert!(complete.skipped.is_empty());
+    for len in (0..600).chain((600..whole.len()).step_by(997)) {
+        // What a cut PDB still gives is complete, or tells what it lacks.
+        if let Ok(parsed) = parse_bytes(&whole[..len]) {
+            assert!(parsed.report == complete || !parsed.report.skipped.is_empty(), "{len} bytes");
+        }
+    }
+}
+
+#[test]
+fn damaged_bytes_are_an_error_or_a_report() {
+    let Some(path) = corpus("windows/pdb/msvc/refinery__test_types_x64.dll.pdb") else { return };
+    let whole = std::fs::read(path).expect("readable");
+    let mut seed = 0x2545_f491_4f6c_dd1du64;
+    let mut random = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed as usize
+    };
+    let mut read = 0;
+    soon("damaged PDBs", || {
+        for _ in 0..500 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random() % 32 {
+                let at = random() % bytes.len();
+                bytes[at] = random() as u8;
+            }
+            read += usize::from(parse_bytes(&bytes).is_ok_and(|parsed| !parsed.profile.to_rekall().is_empty()));
+        }
+    });
+    assert!(read > 150, "most damage leaves something to read: {read}");
+}
+
+#[test]
+fn a_fuzzed_pdb_and_old_ones_are_refused_by_name() {
+    let refused = |name: &str| {
+        let output = run(&["parse_pdb", arg(&corpus(name)?)]);
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        assert!(output.stdout.is_empty(), "{name}");
+        Some(String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let Some(fuzzed) = refused("windows/pdb/msvc/pdb__fuzzed.pdb") else { return };
+    assert!(fuzzed.contains("damaged PDB"), "{fuzzed}");
+    for old in ["windows/pdb/old/peekPE__peekPE.pdb", "windows/pdb/old/peekPE__vc60.pdb"] {
+        let told = refused(old).expect("the corpus is there");
+        assert!(told.contains("2.00") && told.contains("not supported"), "{told}");
+    }
+    let cabinet = refused("windows/pdb/msvc/basic32.pd_").expect("the corpus is there");
+    assert!(cabinet.contains("cabinet"), "{cabinet}");
+}
+
+/// What aborts other readers: lists within lists (stack), a count of arguments (memory).
+#[test]
+fn records_that_lie_about_their_depth_and_size_are_counted() {
+    let nested: Vec<u8> = [0x03, 0x12].repeat(32_000);
+    let endless_args = [vec![0x01, 0x12], words(&[u32::MAX, 0])].concat();
+    let procedure = [vec![0x08, 0x10], words(&[0x74, 0, 0x1001])].concat();
+    let fields =
+        list(&[member(0x1002, "call"), member(0x9999, "nowhere"), member(0x1003, "self"), member(0x22, "last")]);
+    let bytes = pdb_of(&[nested, endless_args, procedure, fields, structure(0x1003, "S"), structure(0x1000, "T")]);
+    let parsed = soon("hostile records", || parse_bytes(&bytes)).expect("the rest is read");
+    let members = &parsed.profile.structs["S"].members;
+    assert_eq!(members.keys().collect::<Vec<_>>(), ["call", "last", "nowhere", "self"]);
+    assert_eq!(parsed.profile.structs["T"].size, 8);
+    let skipped = &parsed.report.skipped;
+    assert_eq!(skipped["type index without a record"], 1);
+    assert_eq!(skipped["LF_ARGLIST"], 1);
+    assert_eq!(skipped["LF_FIELDLIST"], 1, "a list that is no type: {skipped:?}");
+    assert!(skipped.keys().any(|what| what.contains("field record 0x1203")), "{skipped:?}");
+}
+
+/// Few bytes that would expand to terabytes: types that take each other twice, and structs that share a long list.
+#[test]
+fn records_that_multiply_are_refused() {
+    let mut records = Vec::new();
+    for depth in 0..40u32 {
+        let below = if depth == 0 { 0x22 } else { 0x1000 + 2 * depth - 1 };
+        records.push([vec![0x01, 0x12], words(&[2, below, below])].concat());
+        records.push([vec![0x08, 0x10], words(&[0x74, 0, 0x1000 + 2 * depth])].concat());
+    }
+    let top = 0x1000 + records.len() as u32;
+    records.push(list(&[member(top - 1, "m")]));
+    records.push(structure(top, "S"));
+    assert!(matches!(soon("doubling", || parse_bytes(&pdb_of(&records))), Err(PdbError::TooMuch { .. })));
+
+    let long: Vec<Vec<u8>> = (0..3000).map(|n| member(0x22, &format!("m{n}"))).collect();
+    let mut records = vec![list(&long)];
+    records.extend((0..20_000).map(|n| structure(0x1000, &format!("S{n}"))));
+    assert!(matches!(soon("sharing", || parse_bytes(&pdb_of(&records))), Err(PdbError::TooMuch { .. })));
+
+    let same: Vec<Vec<u8>> = (0..4000).map(|n| member(0x1000 + n, "same")).collect();
+    let mut records = vec![list(&same)];
+    records.extend((0..4000).map(|_| structure(0x1000, "S")));
+    let cut = soon("one name", || parse_bytes(&pdb_of(&records)));
+    assert!(cut.is_ok() || matches!(cut, Err(PdbError::TooMuch { .. })));
+}
+
+/// Lists that continue in themselves, and types that are made of themselves.
+#[test]
+fn records_that_go_round_end() {
+    let continues = |to: u32| [vec![0x04, 0x14, 0, 0], words(&[to])].concat();
+    let round = list(&[member(0x22, "a"), continues(0x1000)]);
+    let pointer = [vec![0x02, 0x10], words(&[0x1002, 0x0001_000c])].concat();
+    let alias = [vec![0x01, 0x10], words(&[0x1001])].concat();
+    let array = [vec![0x03, 0x15], words(&[0x1003, 0x23]), vec![8, 0, 0]].concat();
+    let fields = list(&[member(0x1001, "pointer"), member(0x1003, "array"), member(0x1005, "itself")]);
+    let unnamed = structure(0x1004, "<unnamed-tag>");
+    let records = [round, pointer, alias, array, fields, unnamed, structure(0x1000, "R"), structure(0x1004, "S")];
+    let parsed = soon("rings", || parse_bytes(&pdb_of(&records))).expect("the rest is read");
+    assert_eq!(parsed.profile.structs["R"].members.len(), 1);
+    assert_eq!(parsed.profile.structs["S"].members.len(), 3);
+    assert!(parsed.profile.structs.contains_key("S::<unnamed-type-itself>"));
+    assert!(parsed.report.skipped.keys().any(|what| what.contains("LF_INDEX")), "{:?}", parsed.report.skipped);
+}
