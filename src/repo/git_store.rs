@@ -32,7 +32,11 @@ impl GitStore {
         match Repository::open_ext(root, RepositoryOpenFlags::NO_SEARCH, &[] as &[&OsStr]) {
             Ok(repo) => Ok(Self { repo, root: root.to_owned() }),
             Err(why) if why.code() == ErrorCode::NotFound => Err(Error::NotARepository { place }),
-            Err(why) if why.code() == ErrorCode::Owner => Err(Error::Owner { place }),
+            Err(why) if why.code() == ErrorCode::Owner => {
+                // git wants it absolute.
+                let place = root.canonicalize().map_or(place, |path| path.display().to_string());
+                Err(Error::Owner { place })
+            }
             Err(why) => Err(Error::Git { place, why }),
         }
     }
