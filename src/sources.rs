@@ -16,7 +16,7 @@ pub fn open(context: &Context) -> ProfilePath {
         match source(place, globals.offline) {
             Ok(source) => sources.push(source),
             Err(why) => {
-                context.warn(&format!("{} is not searched for profiles ({}): {why}", place, globals.profile_path_from))
+                context.warn(&format!("{} is not searched for profiles ({}): {why}", place, globals.profile_path_from));
             }
         }
     }

@@ -58,17 +58,12 @@ pub fn add(store: &GitStore, files: &[PathBuf], options: &AddOptions) -> Result<
     if store.head()?.is_some() {
         store.profiles()?;
     }
-    let mut prepared: Vec<Result<Prepared, Option<Error>>> =
-        files.iter().map(|file| prepare(store, file, options).map_err(Some)).collect();
+    let prepared: Vec<Result<Prepared, Error>> = files.iter().map(|file| prepare(store, file, options)).collect();
     let (commit, placed) = store.change(|draft| {
         let mut placed = Vec::new();
         let mut lines = Vec::new();
         let mut index = Indexing::default();
-        for item in prepared.iter().map(Result::as_ref) {
-            let Ok(item) = item else {
-                placed.push(None);
-                continue;
-            };
+        for item in prepared.iter().flatten() {
             let outcome = put(draft, item, options.replace);
             if let Ok(added) = &outcome {
                 index.take(draft, &added.name, &item.metadata)?;
@@ -76,19 +71,22 @@ pub fn add(store: &GitStore, files: &[PathBuf], options: &AddOptions) -> Result<
                     lines.push(format!("{} from {}", added.name, item.label));
                 }
             }
-            placed.push(Some(outcome));
+            placed.push(outcome);
         }
         index.put(draft)?;
         Ok((Some(message(&lines)), placed))
     })?;
-    let outcome =
-        |(item, placed): (&mut Result<Prepared, Option<Error>>, Option<Result<Added, Error>>)| match (item, placed) {
-            (_, Some(outcome)) => outcome,
-            (Err(error), None) => Err(error.take().unwrap_or_else(|| refused("", "it could not be read"))),
-            (Ok(item), None) => Err(refused(&item.label, "it was not placed")),
+    // Each file that could be read was placed, in order.
+    let mut placed = placed.into_iter();
+    let mut additions = Vec::new();
+    for (file, item) in files.iter().zip(prepared) {
+        let outcome = match item {
+            Err(error) => Err(error),
+            Ok(item) => placed.next().unwrap_or_else(|| Err(refused(&item.label, "it was not placed"))),
         };
-    let outcomes = prepared.iter_mut().zip(placed).map(outcome);
-    Ok((commit, files.iter().cloned().zip(outcomes).map(|(file, outcome)| Addition { file, outcome }).collect()))
+        additions.push(Addition { file: file.clone(), outcome });
+    }
+    Ok((commit, additions))
 }
 
 fn refused(label: &str, why: impl Into<String>) -> Error {

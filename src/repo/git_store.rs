@@ -32,7 +32,11 @@ impl GitStore {
         match Repository::open_ext(root, RepositoryOpenFlags::NO_SEARCH, &[] as &[&OsStr]) {
             Ok(repo) => Ok(Self { repo, root: root.to_owned() }),
             Err(why) if why.code() == ErrorCode::NotFound => Err(Error::NotARepository { place }),
-            Err(why) if why.code() == ErrorCode::Owner => Err(Error::Owner { place }),
+            Err(why) if why.code() == ErrorCode::Owner => {
+                // git wants it absolute.
+                let place = root.canonicalize().map_or(place, |path| path.display().to_string());
+                Err(Error::Owner { place })
+            }
             Err(why) => Err(Error::Git { place, why }),
         }
     }
@@ -255,7 +259,7 @@ impl<'r> Snapshot<'r> {
         let deeper =
             depth.checked_sub(1).ok_or_else(|| self.bad(folder, format!("folders deeper than {MAX_DEPTH}")))?;
         let tree = self.repo.find_tree(id).map_err(|why| self.error(folder, why))?;
-        for entry in tree.iter() {
+        for entry in &tree {
             *left = left.checked_sub(1).ok_or_else(|| self.bad(folder, format!("more than {MAX_NAMES} names")))?;
             let leaf = String::from_utf8_lossy(entry.name_bytes());
             let path = if folder.is_empty() { leaf.into_owned() } else { format!("{folder}/{leaf}") };

@@ -44,7 +44,7 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => return Ok(Self { path, file }),
                 Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(20))
+                    std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(TryLockError::WouldBlock) => {
                     let why = format!("{} is locked for {} seconds now", path.display(), PATIENCE.as_secs());

@@ -44,6 +44,7 @@ impl Verified {
 /// # Errors
 /// The repository has no profiles, or a tree of it cannot be read.
 pub fn verify(store: &GitStore) -> Result<Verified, Error> {
+    git2::opts::strict_hash_verification(true);
     let head = store.profiles()?;
     let mut found = Verified::default();
     let mut links: Vec<(String, Option<GuidAge>, String)> = Vec::new();
@@ -77,6 +78,7 @@ pub fn verify(store: &GitStore) -> Result<Verified, Error> {
         }
         Ok(())
     })?;
+    // Every object was hashed as it was read above; following links reads them again.
     let source = ProfilePath::new(vec![Box::new(GitSource::open(&store.root)?)]);
     for (name, guid, target) in links {
         check_link(&mut found, &source, &guids, &name, guid, &target);
@@ -167,7 +169,7 @@ fn check_link(
             }
         }
         Err(NotFound::Nowhere { .. }) => {
-            found.problem(&path, format!("leads to {target}, and there is no profile at its end"))
+            found.problem(&path, format!("leads to {target}, and there is no profile at its end"));
         }
         Err(other) => found.problem(&path, other.to_string()),
     }

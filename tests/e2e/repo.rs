@@ -284,7 +284,6 @@ fn what_a_person_changed_is_never_overwritten() {
     assert_eq!(std::fs::read_to_string(&in_tree).expect("readable"), "my work");
     // What is staged is somebody's work too.
     git(&root, &["add", "v1.0"]);
-    git(&root, &["show", "--stat", "HEAD"]);
     std::fs::remove_file(&in_tree).expect("removed");
     let told = fails(&root, &["add", "--replace", arg(&other)], 1);
     assert!(told.contains("staged"), "{told}");
