@@ -211,18 +211,18 @@ fn vtop_and_dt_agree_with_the_truth() {
     let dt = ask("dt", &[("type", &["_EPROCESS"]), ("offset", &[&hex("va")])]);
     let content = |field: &str| {
         let row = dt.rows.iter().find(|row| row["field"] == field).expect("a member");
-        (row["offset"].as_u64().expect("a number"), row["content"].as_str().expect("a text").to_owned())
+        (address(&row["offset"]), row["content"].as_str().expect("a text").to_owned())
     };
     // Offsets of 6.1.7601, as a debugger prints them.
     assert_eq!(content("UniqueProcessId"), (0x180, "0x1c8".to_owned()));
     assert_eq!(content("ImageFileName"), (0x2e0, "\"csrss.exe\"".to_owned()));
     assert_eq!(content("ActiveThreads"), (0x328, "2 (0x2)".to_owned()));
-    let offsets: Vec<u64> = dt.rows.iter().map(|row| row["offset"].as_u64().expect("a number")).collect();
+    let offsets: Vec<u64> = dt.rows.iter().map(|row| address(&row["offset"])).collect();
     assert!(offsets.is_sorted());
     let layout = ask("dt", &[("type", &["_LIST_ENTRY"])]);
     let expected = [
-        json!({"offset": 0, "field": "Flink", "content": "pointer to _LIST_ENTRY"}),
-        json!({"offset": 8, "field": "Blink", "content": "pointer to _LIST_ENTRY"}),
+        json!({"offset": "0x0", "field": "Flink", "content": "pointer to _LIST_ENTRY"}),
+        json!({"offset": "0x8", "field": "Blink", "content": "pointer to _LIST_ENTRY"}),
     ];
     assert_eq!(layout.rows, expected);
     let unknown = fails(&image, &profiles, "dt", &[("type", &["eprocess"])]);
