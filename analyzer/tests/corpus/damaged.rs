@@ -2,8 +2,9 @@
 
 use crate::support::{corpus, folder, linux_repository, nt_isf, unpacked};
 use quaid_analyzer::image::{PhysicalMemory, Run};
+use quaid_analyzer::scan::rsds;
 use quaid_analyzer::{Args, FaultReason, OpenError, Options, Pa, PageFault, Session, plugins, render};
-use quaid_profile::ProfilePath;
+use quaid_profile::{Os, ProfilePath};
 use std::path::Path;
 
 /// An image in memory, to be damaged.
@@ -119,4 +120,25 @@ fn damaged_linux_images() {
     let quaid_analyzer::Identity::Linux { banner } = &found[0] else { panic!("{found:?}") };
     let repository = linux_repository(banner, &profile);
     damage(&image, &folder(repository.path()), 12, 1_000_000);
+}
+
+#[test]
+fn a_lost_rsds_record_is_survived_when_a_person_names_the_profile() {
+    const ID: &str = "339E74133576439CBCDF7E0229DA37731";
+    let (Some(image), Some(profiles)) = (unpacked("windows/images/win7x64.raw"), nt_isf(&[ID])) else { return };
+    let mut memory = Bytes::new(std::fs::read(&image).expect("readable"));
+    let records: Vec<u64> = rsds::records(&memory).filter(|r| r.id.to_string() == ID).map(|r| r.at.0).collect();
+    assert_eq!(records.len(), 1);
+    memory.bytes[records[0] as usize..][..4].fill(0);
+    let open = |profile: Option<&str>| {
+        let options = Options { profile: profile.map(str::to_owned), ..Options::default() };
+        let mut steps = Vec::new();
+        let os = Session::open(&memory, &folder(&profiles), &options, &mut |step| steps.push(step.to_owned()))
+            .map(|s| s.os());
+        (os, steps)
+    };
+    assert!(matches!(open(None).0, Err(OpenError::NoKernel)));
+    let (os, steps) = open(Some(&format!("nt/GUID/{ID}")));
+    assert_eq!(os.expect("a session"), Os::Windows);
+    assert!(steps.iter().any(|step| step.contains("its build is not known")), "{steps:#?}");
 }
