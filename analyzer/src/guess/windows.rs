@@ -98,10 +98,8 @@ impl<'m> Search<'m, '_, '_> {
                     Ok(None) => {}
                     Ok(Some((space, place))) => {
                         self.tell(&format!("Found _EPROCESS @ {at:#} (DTB: {:#})", space.root()));
-                        self.tell(&format!("Kernel at {}: {} ({})", place.base, place.id, place.pdb));
-                        if let Some(note) = kernel.differs(&place)? {
-                            self.tell(&note);
-                        }
+                        let remark = kernel.compare(&place, self.options.profile.is_some())?;
+                        self.tell(&format!("Kernel at {}: {remark}", place.base));
                         return Ok(Session::new(profile, name, Os::Windows, space, place.base.0));
                     }
                     Err(why) => {
@@ -138,11 +136,10 @@ impl<'m> Search<'m, '_, '_> {
     }
 }
 
-/// Where a kernel runs, and what its image says that it is.
+/// Where a kernel runs, and what its image says that it is: the record, or why there is none to be read.
 struct Place {
     base: Va,
-    id: GuidAge,
-    pdb: String,
+    record: Result<(GuidAge, String), String>,
 }
 
 /// What a profile says about its kernel.
@@ -243,58 +240,64 @@ impl Kernel {
         Err(format!("PsActiveProcessHead at {head} is in no ring: its neighbours name others"))
     }
 
-    /// Whether the kernel is another build than the profile's: an error. A remark where the two may still be the same.
-    fn differs(&self, place: &Place) -> Result<Option<String>, String> {
-        match self.id {
-            Some(id) if id == place.id => Ok(None),
+    /// Whether the kernel is the profile's: what was seen, or an error. `chosen` says that a person named the profile:
+    /// then the header and the ring of processes, both where the profile has them, are enough when the record is lost.
+    fn compare(&self, place: &Place, chosen: bool) -> Result<String, String> {
+        match (&place.record, self.id) {
+            (Ok((seen, pdb)), Some(id)) if id == *seen => Ok(format!("{seen} ({pdb})")),
             // Rekall's profiles carry the age of another stream of the PDB.
-            Some(id) if id.guid == place.id.guid => Ok(Some(format!(
-                "The profile's age is {:X} and the kernel's {:X}; the GUID is the same",
-                id.age, place.id.age
-            ))),
-            Some(id) => Err(format!("it is for {id}, and the kernel of this image is {} ({})", place.id, place.pdb)),
-            None => Ok(Some("The profile does not tell its GUID; the kernel of this image fits its layout".to_owned())),
+            (Ok((seen, pdb)), Some(id)) if id.guid == seen.guid => {
+                Ok(format!("{seen} ({pdb}); the profile's age is {:X}, the GUID is the same", id.age))
+            }
+            (Ok((seen, pdb)), Some(id)) => {
+                Err(format!("it is for {id}, and the kernel of this image is {seen} ({pdb})"))
+            }
+            (Ok((seen, pdb)), None) => {
+                Ok(format!("{seen} ({pdb}); the profile does not tell its GUID, and its layout fits"))
+            }
+            (Err(why), _) if chosen => Ok(format!("its build is not known ({why}); the layout of the profile fits")),
+            (Err(why), _) => Err(format!("the kernel's build is not known: {why}; --profile takes it all the same")),
         }
     }
 }
 
-/// What the image at `base` says that it is. Layout: the PE format's headers, debug directory and RSDS record.
+/// The kernel's image at `base`. Its header must be there; its debug directory and RSDS record need not be.
 fn image_at(space: &AddressSpace<'_>, base: Va) -> Result<Place, String> {
-    let fault = |what: &str| {
-        let what = what.to_owned();
-        move |fault: PageFault| format!("{what} of the kernel at {base} cannot be read: {fault}")
-    };
-    let at = |rva: u32| base.wrapping_add(u64::from(rva));
-    if space.read_array(base).map_err(fault("the header"))? != *b"MZ" {
+    let fault = |fault: PageFault| format!("the header of the kernel at {base} cannot be read: {fault}");
+    if space.read_array(base).map_err(fault)? != *b"MZ" {
         return Err(format!("there is no MZ header at {base}"));
     }
-    let pe = space.read_u32(at(0x3c)).map_err(fault("the header"))?;
-    if pe > 0x1000 || space.read_array(at(pe)).map_err(fault("the header"))? != *b"PE\0\0" {
+    let pe = space.read_u32(base.wrapping_add(0x3c)).map_err(fault)?;
+    let pe_at = base.wrapping_add(pe.into());
+    if pe > 0x1000 || space.read_array(pe_at).map_err(fault)? != *b"PE\0\0" {
         return Err(format!("there is no PE header at {base}"));
     }
+    Ok(Place { base, record: record_of(space, base, pe_at) })
+}
+
+/// The RSDS record of the image at `base` whose PE header is at `pe`. Layout: the PE format's optional header, debug
+/// directory and `IMAGE_DEBUG_DIRECTORY`.
+fn record_of(space: &AddressSpace<'_>, base: Va, pe: Va) -> Result<(GuidAge, String), String> {
+    let word = |at: Va| space.read_u32(at).map_err(|fault| format!("its debug directory cannot be read: {fault}"));
     // The optional header follows 24 bytes on; the data directories come behind 96 bytes of it, or 112 when its magic
     // says 64 bits; the debug directory is the seventh.
-    let magic = space.read_u16(at(pe + 24)).map_err(fault("the header"))?;
-    let directories = pe + 24 + if magic == 0x20b { 112 } else { 96 };
-    let entry = |offset| space.read_u32(at(directories + 6 * 8 + offset)).map_err(fault("the debug directory"));
-    let (debug, bytes) = (entry(0)?, entry(4)?);
-    // Entries of 28 bytes; type 2 is CodeView, and its RVA is at 20.
-    for index in 0..(bytes / 28).min(64) {
-        let field = |offset: u32| {
-            let rva = debug.checked_add(index * 28 + offset).ok_or("the debug directory lies nowhere")?;
-            space.read_u32(at(rva)).map_err(fault("the debug directory"))
-        };
-        if field(12)? != 2 {
+    let magic = word(pe.wrapping_add(24))? & 0xffff;
+    let directory = pe.wrapping_add(24 + if magic == 0x20b { 112 } else { 96 } + 6 * 8);
+    let entries = base.wrapping_add(word(directory)?.into());
+    let bytes = word(directory.wrapping_add(4))?;
+    // Entries of 28 bytes: Type at 12 (2 is CodeView), AddressOfRawData at 20.
+    for index in 0..u64::from(bytes / 28).min(64) {
+        let entry = entries.wrapping_add(index * 28);
+        if word(entry.wrapping_add(12))? != 2 {
             continue;
         }
         let mut record = [0; 24 + 260];
-        let record_at = at(field(20)?);
-        let good = space.read_padded(record_at, &mut record);
-        if let Some((id, pdb)) = rsds::parse(record.get(..good).unwrap_or_default()) {
-            return Ok(Place { base, id, pdb });
+        let good = space.read_padded(base.wrapping_add(word(entry.wrapping_add(20))?.into()), &mut record);
+        if let Some(found) = rsds::parse(record.get(..good).unwrap_or_default()) {
+            return Ok(found);
         }
     }
-    Err(format!("the kernel at {base} has no RSDS record"))
+    Err("it has no RSDS record that can be read".to_owned())
 }
 
 /// Physical memory, read as if it were mapped one to one.

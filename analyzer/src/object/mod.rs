@@ -5,19 +5,21 @@
 //! never repeated here: offsets, widths and lengths come from it, the declaration adds the meaning (a text, a list, a
 //! time) and the alternatives for kernels that call the member something else.
 
+mod integer;
 mod layout;
 mod list;
 mod memory;
 mod types;
 mod value;
 
+pub(crate) use integer::Integer;
 pub use layout::LayoutError;
 pub(crate) use layout::{KernelStruct, Layout, Resolver, kernel_struct};
 pub(crate) use list::List;
 pub use list::ListFault;
 pub(crate) use memory::Memory;
 pub(crate) use types::Types;
-pub(crate) use value::{CStr, Elements, Integer, ListEntry, Member, Nanoseconds, UnicodeString, text_of_bytes};
+pub(crate) use value::{CStr, Elements, ListEntry, Member, Nanoseconds, UnicodeString, text_of_bytes};
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,10 @@
 //! `dt`: the members of a struct, and their values where there is one.
 //!
 //! ```text
-//! Offset Field                          Content
-//! ------ ------------------------------ ----------------------------------------
-//! 0x0000 Pcb                            _KPROCESS
-//! 0x0180 UniqueProcessId                pointer to void
+//! Offset   Field                          Content
+//! -------- ------------------------------ ----------------------------------------
+//! 0x0      Pcb                            _KPROCESS
+//! 0x180    UniqueProcessId                pointer to void
 //! ```
 
 use crate::addr::Va;
@@ -27,7 +27,7 @@ pub(crate) const PLUGIN: Plugin = Plugin {
     name: "dt",
     os: None,
     about: "Show the members of a struct, or their values at an address",
-    columns: &[Column::int("offset", "Offset", 8), Column::text("field", "Field", 30), Column::text("content", "Content", 40)],
+    columns: &[Column::text("offset", "Offset", 8), Column::text("field", "Field", 30), Column::text("content", "Content", 40)],
     options: &[
         Opt::positional("type", Value::Text, "The struct, union or class, by the kernel's name"),
         Opt::one("offset", Value::Address, "The address of one, whose values are shown"),
@@ -52,7 +52,7 @@ fn run(s: &Session<'_>, args: &Args, out: &mut dyn RowSink) -> Result<(), Error>
             None => Cell::Text(declaration(&ty, MAX_DEPTH)),
             Some(at) => reader.content(&ty, at.wrapping_add(offset))?.into(),
         };
-        out.row(row![offset, label, content])?;
+        out.row(row![format!("{offset:#x}"), label, content])?;
     }
     Ok(())
 }

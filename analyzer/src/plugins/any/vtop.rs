@@ -1,10 +1,12 @@
 //! `vtop`: how a virtual address becomes a physical one, level by level.
 //!
 //! ```text
-//! Level              Entry (P)        Value        Meaning
-//! ---------------- -------------- ---------------- ----------------------------------------
-//! PML4E            0x000000187f80           199063 table at 0x199000
-//! Physical Address 0x00000281a000 -
+//! Level              Entry (P)    Value              Meaning
+//! ---------------- -------------- ------------------ ----------------------------------------
+//! PML4E            0x000000187f80 0x0000000000199063 table at 0x199000
+//! PDPTE            0x000000199050 0x000000000019a063 table at 0x19a000
+//! PDE              0x00000019a0a0 0x00000000028009e3 large page at 0x2800000, 2 MiB
+//! Physical Address 0x00000281a000 -                  -
 //! ```
 
 use crate::addr::Va;
