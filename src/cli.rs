@@ -295,32 +295,22 @@ fn misplaced(cli: &Command, error: &clap::Error) -> Option<String> {
         names
     };
     // clap tells the command by its usage line, "Usage: quaid pslist ...".
-    let command = match error.get(ContextKind::Usage) {
-        Some(ContextValue::StyledStr(usage)) => {
-            let usage = usage.to_string();
-            let word = usage.split_whitespace().nth(2).unwrap_or_default().to_owned();
-            cli.find_subcommand(&word)
-        }
-        _ => None,
-    };
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
+    let command = usage.split_whitespace().nth(2).and_then(|word| cli.find_subcommand(word));
     let here = command.unwrap_or(cli);
     let candidates = of(here);
     if candidates.len() > 1 {
         return Some(format!("`{given}` may mean {}: give more of the name", candidates.join(" or ")));
     }
-    match command {
-        Some(command) => of(cli).first().map(|global| {
-            let name = command.get_name();
+    if let Some(command) = command {
+        let name = command.get_name();
+        return of(cli).first().map(|global| {
             format!("`{global}` is a global option: it goes before the command, `quaid {global} ... {name}`")
-        }),
-        None => {
-            let owners: Vec<&str> =
-                cli.get_subcommands().filter(|command| !of(command).is_empty()).map(Command::get_name).collect();
-            let owner = owners.first()?;
-            Some(format!(
-                "`{given}` is an option of {}: it goes after the command, `quaid {owner} {given} ...`",
-                owners.join(", ")
-            ))
-        }
+        });
     }
+    let owners: Vec<&str> =
+        cli.get_subcommands().filter(|command| !of(command).is_empty()).map(Command::get_name).collect();
+    let owner = owners.first()?;
+    let owners = owners.join(", ");
+    Some(format!("`{given}` is an option of {owners}: it goes after the command, `quaid {owner} {given} ...`"))
 }
