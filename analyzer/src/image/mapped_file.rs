@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+/// What pages are released in, in bytes; a multiple of the page size of every host.
+const PAGE_BYTES: usize = 1 << 16;
+
 /// A file that is only read.
 pub(super) struct MappedFile {
     file: File,
@@ -34,6 +37,16 @@ impl MappedFile {
         self.map.as_ref()?.get(start..start.checked_add(bytes)?)
     }
 
+    /// Lets the pages that lie wholly in the range leave this process's memory; they stay in the system's cache.
+    pub(super) fn release(&self, offset: u64, bytes: usize) {
+        let (Some(map), Ok(start)) = (&self.map, usize::try_from(offset)) else { return };
+        let end = start.saturating_add(bytes).min(map.len()) / PAGE_BYTES * PAGE_BYTES;
+        let start = start.next_multiple_of(PAGE_BYTES);
+        if start < end {
+            release_pages(map, start, end - start);
+        }
+    }
+
     /// Fills `buffer` from `offset` on.
     pub(super) fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         match self.slice(offset, buffer.len()) {
@@ -54,6 +67,17 @@ fn try_map(file: &File) -> Option<memmap2::Mmap> {
     // checked after it was copied out; `Options::no_map` reads without a mapping for images on failing or shared media.
     unsafe { memmap2::Mmap::map(file) }.ok()
 }
+
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "advice to the kernel that drops pages is unsafe for mappings that are written to")]
+fn release_pages(map: &memmap2::Mmap, start: usize, bytes: usize) {
+    // SAFETY: the mapping is of a file and is never written to, so that a page that is dropped comes back from the file
+    // with the same bytes, also under a slice that someone still holds. It is only advice: a refusal changes nothing.
+    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, bytes) };
+}
+
+#[cfg(not(unix))]
+fn release_pages(_: &memmap2::Mmap, _: usize, _: usize) {}
 
 #[cfg(unix)]
 fn pread_exact(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {

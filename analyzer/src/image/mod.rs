@@ -45,6 +45,10 @@ pub trait PhysicalMemory: Send + Sync {
     /// The bytes themselves where they lie in one piece in a mapped file; `None` says "use `read`", not "missing".
     fn slice(&self, at: Pa, bytes: usize) -> Option<&[u8]>;
 
+    /// Says that the range was gone through and is not needed soon: a mapped file's pages may leave the memory of this
+    /// process, so that a scan of 64 GB does not hold 64 GB. A later read brings them back.
+    fn release(&self, at: Pa, bytes: usize);
+
     /// The format, for `-v` ("LiME", "ELF core").
     fn describe(&self) -> String;
 }

@@ -53,6 +53,10 @@ impl PhysicalMemory for Raw {
         self.file.slice(at.0, bytes)
     }
 
+    fn release(&self, at: Pa, bytes: usize) {
+        self.file.release(at.0, bytes);
+    }
+
     fn describe(&self) -> String {
         "raw".into()
     }

@@ -130,6 +130,14 @@ impl PhysicalMemory for RunLayer {
         self.base.slice(Pa(run.file_offset + inside), bytes)
     }
 
+    fn release(&self, at: Pa, bytes: usize) {
+        if let Some(run) = self.run_at(at) {
+            let inside = at.0 - run.start.0;
+            let bytes = bytes.min(usize::try_from(run.bytes - inside).unwrap_or(bytes));
+            self.base.release(Pa(run.file_offset + inside), bytes);
+        }
+    }
+
     fn describe(&self) -> String {
         self.format.into()
     }

@@ -66,6 +66,8 @@ impl PhysicalMemory for TestMemory {
         piece.get(offset..offset + bytes)
     }
 
+    fn release(&self, _: Pa, _: usize) {}
+
     fn describe(&self) -> String {
         "test".into()
     }

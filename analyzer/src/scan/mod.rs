@@ -14,6 +14,8 @@ use std::collections::VecDeque;
 
 /// What is read at once where no mapping is at hand, in bytes.
 const BLOCK_BYTES: usize = 1 << 20;
+/// What is searched at once of a mapping, in bytes, before its pages are released.
+const MAPPED_BYTES: usize = 1 << 25;
 /// Faults that are kept; the bytes of all are counted.
 const KEPT_FAULTS: usize = 16;
 
@@ -88,6 +90,9 @@ impl<'m> Hits<'m> {
     /// Leaves the piece: hits that begin in it and end behind it are put into `crossing`.
     fn leave_piece(&mut self) {
         let Some(piece) = self.piece.take() else { return };
+        if piece.mapped.is_some() {
+            self.memory.release(piece.start, piece.bytes);
+        }
         let overlap = self.finder.needle().len() - 1;
         let before = overlap.min(piece.bytes);
         let start = piece.start.wrapping_add((piece.bytes - before) as u64);
@@ -116,12 +121,13 @@ impl<'m> Hits<'m> {
                 continue;
             }
             let start = run.start.wrapping_add(taken);
-            let all = usize::try_from(left).ok();
-            if let Some(mapped) = all.and_then(|all| self.memory.slice(start, all)) {
+            let at_most = |bytes: usize| usize::try_from(left).map_or(bytes, |left| left.min(bytes));
+            if let Some(mapped) = self.memory.slice(start, at_most(MAPPED_BYTES)) {
+                self.run = Some((run, taken + mapped.len() as u64));
                 self.piece = Some(Piece { start, mapped: Some(mapped), bytes: mapped.len(), from: 0 });
                 return true;
             }
-            let wanted = all.map_or(self.block_bytes, |all| all.min(self.block_bytes));
+            let wanted = at_most(self.block_bytes);
             let (bytes, skipped) = self.read_block(start, wanted);
             self.run = Some((run, taken + bytes as u64 + skipped));
             if bytes > 0 {
