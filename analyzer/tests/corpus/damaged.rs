@@ -35,6 +35,8 @@ impl PhysicalMemory for Bytes {
     fn slice(&self, at: Pa, bytes: usize) -> Option<&[u8]> {
         self.bytes.get(usize::try_from(at.0).ok()?..)?.get(..bytes)
     }
+    fn release(&self, _: Pa, _: usize) {}
+
     fn describe(&self) -> String {
         "bytes".into()
     }
