@@ -26,7 +26,8 @@ impl<'b> Container<'b> {
     pub(super) fn open(bytes: &'b [u8]) -> Result<Self, PdbError> {
         if bytes.starts_with(PDB2) {
             return Err(PdbError::Unsupported(
-                "a PDB of format 2.00 (\"JG\", of Visual C++ 6 and older) is not supported: its type records are of another form".into(),
+                "PDB 2.00 (\"JG\", of Visual C++ 6 and older) is not supported: its type records are of another form"
+                    .into(),
             ));
         }
         if bytes.starts_with(MSFZ) {
