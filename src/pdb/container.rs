@@ -26,7 +26,8 @@ impl<'b> Container<'b> {
     pub(super) fn open(bytes: &'b [u8]) -> Result<Self, PdbError> {
         if bytes.starts_with(PDB2) {
             return Err(PdbError::Unsupported(
-                "a PDB of format 2.00 (\"JG\", of Visual C++ 6 and older) is not supported: its type records are of another form".into(),
+                "PDB 2.00 (\"JG\", of Visual C++ 6 and older) is not supported: its type records are of another form"
+                    .into(),
             ));
         }
         if bytes.starts_with(MSFZ) {
@@ -43,7 +44,7 @@ impl<'b> Container<'b> {
         let (Some(page_bytes), Some(_free_map), Some(pages), Some(directory_bytes), Some(_)) = fields else {
             return Err(PdbError::damaged("header", format!("the file ends after {} bytes", bytes.len())));
         };
-        // 512 is the least that Microsoft's writer makes, 32 KiB the most.
+        // Writers make pages of 512 bytes to 32 KiB.
         if !page_bytes.is_power_of_two() || !(256..=1 << 16).contains(&page_bytes) {
             return Err(PdbError::damaged("header", format!("a page size of {page_bytes} bytes")));
         }

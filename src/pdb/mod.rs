@@ -130,8 +130,9 @@ pub fn parse(bytes: &[u8], options: &ParseOptions, progress: Progress<'_>) -> Re
 
     let mut symbol_report = ParseReport::default();
     if let Some(dbi) = dbi.filter(|_| !options.concise) {
-        let symbols = read_symbols(&container, &dbi, &mut symbol_report, progress)?;
-        symbols.fill(&mut profile, Some(&mut types))?;
+        let stream = container.stream(dbi.symbols, "symbol records")?;
+        let symbols = read_symbols(&container, &dbi, &stream, &mut symbol_report, progress)?;
+        symbols.fill(&mut profile, &mut types)?;
     }
     types.base_types(&mut profile);
     for (what, count) in symbol_report.skipped {
@@ -165,12 +166,13 @@ fn guid_age(info: &Info, dbi: Option<Dbi>) -> GuidAge {
     GuidAge { age: dbi.map_or(info.guid_age.age, |dbi| dbi.age), ..info.guid_age }
 }
 
-fn read_symbols(
+fn read_symbols<'s>(
     container: &Container<'_>,
     dbi: &Dbi,
+    stream: &'s [u8],
     report: &mut ParseReport,
     progress: Progress<'_>,
-) -> Result<Symbols, PdbError> {
+) -> Result<Symbols<'s>, PdbError> {
     progress("Extracting OMAP Information", 0);
     let sections = if dbi.original_sections == NO_STREAM { dbi.sections } else { dbi.original_sections };
     let sections = container.stream(sections, "section headers")?;
@@ -179,18 +181,16 @@ fn read_symbols(
     if omap.len() % 8 != 0 {
         report.skip("end of the OMAP stream, which is cut short");
     }
-    let stream = container.stream(dbi.symbols, "symbol records")?;
     if !map.has_sections() && !stream.is_empty() {
         report.skip("every symbol: the PDB has no section headers");
         return Ok(Symbols::default());
     }
     let mut shown = 0;
-    let symbols = Symbols::read(&stream, &map, report, |left| {
+    Ok(Symbols::read(stream, &map, report, |left| {
         let percent = 100 - left * 100 / stream.len().max(1);
         if percent > shown {
             shown = percent;
             progress("Extracting OMAP Information", percent as u64);
         }
-    });
-    Ok(symbols)
+    }))
 }

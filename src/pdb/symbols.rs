@@ -8,24 +8,31 @@ use super::decoration::clean_name;
 use super::error::PdbError;
 use quaid_profile::{Profile, Type};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashSet;
 
-/// What the symbol records say.
+/// What the symbol records say; names are those of the stream.
 #[derive(Debug, Default)]
-pub(super) struct Symbols {
-    publics: Vec<Public>,
-    /// Data symbols by section and offset: name and type index.
-    data: HashMap<(u16, u32), Vec<(String, u32)>>,
+pub(super) struct Symbols<'s> {
+    publics: Vec<Public<'s>>,
+    data: Vec<Data<'s>>,
 }
 
 #[derive(Debug)]
-struct Public {
+struct Public<'s> {
     address: u64,
     function: bool,
-    section: u16,
-    offset: u32,
+    /// Section and offset.
+    place: (u16, u32),
     /// As the file has it.
-    linkage_name: String,
+    linkage_name: Cow<'s, str>,
+}
+
+/// A data symbol, and the index of its type.
+#[derive(Debug)]
+struct Data<'s> {
+    place: (u16, u32),
+    name: Cow<'s, str>,
+    ty: u32,
 }
 
 const S_LDATA32_ST: u16 = 0x1007;
@@ -36,11 +43,13 @@ const S_GDATA32: u16 = 0x110d;
 const S_PUB32: u16 = 0x110e;
 /// Flag of a public symbol: it is a function.
 const FUNCTION: u32 = 2;
+/// How many data symbols of one place are looked at; real PDBs have one, or a few where the linker folded them.
+const MAX_IN_ONE_PLACE: usize = 64;
 
-impl Symbols {
+impl<'s> Symbols<'s> {
     /// Reads the records of the stream. What cannot be placed is counted. `progress` is told the bytes that are left.
     pub(super) fn read(
-        stream: &[u8],
+        stream: &'s [u8],
         map: &AddressMap,
         report: &mut ParseReport,
         mut progress: impl FnMut(usize),
@@ -66,7 +75,7 @@ impl Symbols {
     /// One record, after its kind; `None` when it is cut short. Kinds that a profile has no use for are passed over.
     ///
     /// Layouts: microsoft-pdb, include/cvinfo.h, `PUBSYM32` and `DATASYM32`. The older forms have counted names.
-    fn record(&mut self, kind: u16, mut fields: Reader<'_>, map: &AddressMap, report: &mut ParseReport) -> Option<()> {
+    fn record(&mut self, kind: u16, mut fields: Reader<'s>, map: &AddressMap, report: &mut ParseReport) -> Option<()> {
         let (is_public, counted) = match kind {
             S_PUB32 => (true, false),
             S_PUB32_ST => (true, true),
@@ -77,9 +86,10 @@ impl Symbols {
         let flags_or_type = fields.u32()?;
         let offset = fields.u32()?;
         let section = fields.u16()?;
-        let linkage_name = String::from_utf8_lossy(fields.text(counted)?).into_owned();
+        let linkage_name = String::from_utf8_lossy(fields.text(counted)?);
+        let place = (section, offset);
         if !is_public {
-            self.data.entry((section, offset)).or_default().push((linkage_name, flags_or_type));
+            self.data.push(Data { place, name: linkage_name, ty: flags_or_type });
             return Some(());
         }
         let address = match map.place(section, offset) {
@@ -93,82 +103,86 @@ impl Symbols {
                 return Some(());
             }
         };
-        self.publics.push(Public { address, function: flags_or_type & FUNCTION != 0, section, offset, linkage_name });
+        self.publics.push(Public { address, function: flags_or_type & FUNCTION != 0, place, linkage_name });
         Some(())
     }
 
     /// Fills constants, functions, the names they had, and the types of data.
-    pub(super) fn fill(
-        mut self,
-        profile: &mut Profile,
-        mut types: Option<&mut Converter<'_, '_>>,
-    ) -> Result<(), PdbError> {
+    pub(super) fn fill(mut self, profile: &mut Profile, types: &mut Converter<'_, '_>) -> Result<(), PdbError> {
         // Names that become the same are numbered in the order of addresses; the rest of the key makes that definite.
-        self.publics.sort_unstable_by(|a, b| {
+        let order = |a: &Public<'_>, b: &Public<'_>| {
             (a.address, &a.linkage_name, a.function).cmp(&(b.address, &b.linkage_name, b.function))
-        });
-        self.publics
-            .dedup_by(|a, b| (a.address, &a.linkage_name, a.function) == (b.address, &b.linkage_name, b.function));
-        let mut constants = Vec::new();
-        let mut functions = Vec::new();
-        for (name, at) in unique_names(&self.publics) {
-            let Some(public) = self.publics.get(at) else { continue };
-            if let (Some(types), false) = (types.as_deref_mut(), public.function) {
-                let here = self.data.get(&(public.section, public.offset)).map_or(&[][..], Vec::as_slice);
-                if let Some(ty) = data_type(here, &name, types)? {
-                    profile.constant_types.insert(name.clone(), ty);
-                }
+        };
+        self.publics.sort_unstable_by(order);
+        self.publics.dedup_by(|a, b| order(a, b).is_eq());
+        self.data.sort_by_key(|data| data.place);
+        let (mut constants, mut functions, mut linkage_names) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, public) in unique_names(&self.publics) {
+            let ty = if public.function { None } else { self.data_type(public.place, &name, types)? };
+            if let Some(ty) = ty {
+                profile.constant_types.insert(name.clone().into_owned(), ty);
             }
             if name != public.linkage_name {
-                profile.isf.linkage_names.insert(name.clone(), public.linkage_name.clone());
+                linkage_names.push((name.clone().into_owned(), public.linkage_name.clone().into_owned()));
             }
-            if public.function { &mut functions } else { &mut constants }.push((name, public.address));
+            if public.function { &mut functions } else { &mut constants }.push((name.into_owned(), public.address));
         }
         profile.constants = constants.into_iter().collect();
         profile.functions = functions.into_iter().collect();
+        profile.isf.linkage_names = linkage_names.into_iter().collect();
         Ok(())
     }
-}
 
-/// The type of the data symbol that is at the same place: the one of the same name, or the only one.
-fn data_type(here: &[(String, u32)], name: &str, types: &mut Converter<'_, '_>) -> Result<Option<Type>, PdbError> {
-    let same_name = here.iter().find(|(data, _)| data == name);
-    let only = || here.first().filter(|(_, first)| here.iter().all(|(_, index)| index == first));
-    match same_name.or_else(only) {
-        // Without a type (index 0, or `void`) there is nothing to tell.
-        Some(&(_, index)) if !matches!(index, 0 | 3) => types.data_type(index).map(Some),
-        _ => Ok(None),
+    /// The type of the data symbol that is at this place: the one of this name, or the only one.
+    fn data_type(
+        &self,
+        place: (u16, u32),
+        name: &str,
+        types: &mut Converter<'_, '_>,
+    ) -> Result<Option<Type>, PdbError> {
+        let start = self.data.partition_point(|data| data.place < place);
+        let here = || self.data.iter().skip(start).take(MAX_IN_ONE_PLACE).take_while(|data| data.place == place);
+        let same_name = here().find(|data| data.name == name);
+        let only = || here().next().filter(|first| here().all(|data| data.ty == first.ty));
+        match same_name.or_else(only) {
+            // Without a type (index 0, or `void`) there is nothing to tell.
+            Some(data) if !matches!(data.ty, 0 | 3) => types.data_type(data.ty).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
 /// A name of its own for each symbol, which are in order of address: without decoration, and where others have the
-/// same, the first as it is and the next with `_1`, `_2`, ... after it. Gives names and indices.
-fn unique_names(publics: &[Public]) -> Vec<(String, usize)> {
-    let mut groups: BTreeMap<Cow<'_, str>, Vec<usize>> = BTreeMap::new();
-    for (at, public) in publics.iter().enumerate() {
-        groups.entry(clean_name(&public.linkage_name)).or_default().push(at);
-    }
-    let mut names = Vec::with_capacity(publics.len());
-    let mut made: BTreeMap<String, usize> = BTreeMap::new();
-    for (name, group) in &groups {
-        let mut number = 0;
-        for (nth, &at) in group.iter().enumerate() {
-            if nth == 0 {
-                names.push((name.clone().into_owned(), at));
-                continue;
+/// same, the first as it is and the next with `_1`, `_2`, ... after it.
+fn unique_names<'p>(publics: &'p [Public<'_>]) -> Vec<(Cow<'p, str>, &'p Public<'p>)> {
+    let mut names: Vec<_> = publics.iter().map(|public| (clean_name(&public.linkage_name), public)).collect();
+    // Stable: of equal names the one with the lower address stays first.
+    names.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut made = HashSet::new();
+    let mut renamed = Vec::new();
+    let (mut first, mut number) = (0, 0);
+    for at in 1..names.len() {
+        let (Some((name, _)), Some((base, _))) = (names.get(at), names.get(first)) else { break };
+        if name != base {
+            (first, number) = (at, 0);
+            continue;
+        }
+        // A made-up name takes none that exists.
+        let free = loop {
+            number += 1;
+            let free = format!("{base}_{number}");
+            let exists = names.binary_search_by(|(known, _)| (**known).cmp(&*free)).is_ok();
+            if !exists && made.insert(free.clone()) {
+                break free;
             }
-            // A made-up name takes none that exists.
-            let free = loop {
-                number += 1;
-                let free = format!("{name}_{number}");
-                if !groups.contains_key(&*free) && !made.contains_key(&free) {
-                    break free;
-                }
-            };
-            made.insert(free, at);
+        };
+        renamed.push((at, free));
+    }
+    for (at, free) in renamed {
+        if let Some((name, _)) = names.get_mut(at) {
+            *name = Cow::Owned(free);
         }
     }
-    names.extend(made);
     names
 }
 
@@ -179,12 +193,12 @@ mod tests {
     #[test]
     fn names_that_collapse_are_numbered_by_address_and_take_no_name_that_exists() {
         let public =
-            |address, name: &str| Public { address, function: false, section: 1, offset: 0, linkage_name: name.into() };
+            |address, name: &'static str| Public { address, function: false, place: (1, 0), linkage_name: name.into() };
         let publics =
             [public(1, "_a"), public(2, "_a@4"), public(3, "@a@8"), public(4, "_a_1"), public(5, "?a@@YAXXZ")];
         let mut names = unique_names(&publics);
-        names.sort_by_key(|(_, at)| *at);
-        let names: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_by_key(|(_, public)| public.address);
+        let names: Vec<&str> = names.iter().map(|(name, _)| name.as_ref()).collect();
         assert_eq!(names, ["a", "a_2", "a_3", "a_1", "?a@@YAXXZ"]);
     }
 }

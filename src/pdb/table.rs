@@ -9,7 +9,7 @@ use super::primitive::{self, Indirection, Simple};
 use super::records::{self, EnumRecord, Field, Fields, Record, Udt};
 use std::collections::HashMap;
 
-/// Types are followed this deep; C++ of real PDBs stays below ten.
+/// Types are followed this deep, which no PDB of the tests reaches.
 pub(super) const MAX_DEPTH: u32 = 32;
 
 /// The records of the type stream.
