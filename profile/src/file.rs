@@ -3,9 +3,10 @@
 use crate::compress::decompress;
 use crate::error::Error;
 use crate::isf;
+use crate::isf_section::{self, IsfSection};
 use crate::json::Node;
 use crate::model::{Arch, BaseKind, BaseType, Enum, Metadata, Os, Profile, Struct, Symbol, Type};
-use crate::rekall::{self, IsfSection};
+use crate::rekall;
 use crate::span::Spans;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -234,9 +235,9 @@ impl ProfileFile {
         let told = match self.format {
             Format::Rekall => self.extra()?.base_types.get(name).cloned(),
             Format::Isf => match self.node("base_types")?.as_ref().and_then(|table| table.get(name)) {
-                Some(node) => {
-                    Some(rekall::base_type_from_node(node).map_err(|e| e.within("base_types").within(&self.place))?)
-                }
+                Some(node) => Some(
+                    isf_section::base_type_from_node(node).map_err(|e| e.within("base_types").within(&self.place))?,
+                ),
                 None => None,
             },
         };
@@ -388,7 +389,7 @@ impl ProfileFile {
             profile.isf.constant_data.extend(symbol.constant_data.map(|data| (name.to_owned(), data)));
         }
         for (name, node) in self.node("base_types")?.as_ref().and_then(Node::as_dict).unwrap_or_default() {
-            let base = rekall::base_type_from_node(node).map_err(|e| e.within(name).within("base_types"))?;
+            let base = isf_section::base_type_from_node(node).map_err(|e| e.within(name).within("base_types"))?;
             profile.base_types.insert(name.clone(), base);
         }
         profile.isf.metadata = self.node("metadata")?.map(|node| node.to_value());

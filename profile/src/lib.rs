@@ -15,9 +15,11 @@ mod file;
 mod ids;
 mod index;
 mod isf;
+mod isf_section;
 mod json;
 mod model;
 mod rekall;
+mod search;
 mod source;
 mod span;
 
@@ -30,7 +32,5 @@ pub use model::{
     Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type,
 };
 pub use rekall::canonical_json;
-pub use source::{
-    DirectorySource, Found, LAYOUT, MAX_SYMLINKS, NotFound, ProfilePath, ProfileSource, Step, normalised_name,
-    stored_names, without_ending,
-};
+pub use search::{Found, MAX_SYMLINKS, NotFound, ProfilePath, Step, normalised_name};
+pub use source::{DirectorySource, LAYOUT, ProfileSource, stored_names, without_ending};

@@ -4,12 +4,13 @@
 //! `[class, {arguments}]`; the old public macOS profiles have `["pointer", [type]]` and `["array", n, [type]]` as well.
 
 use crate::error::Error;
+use crate::isf_section::{self, IsfSection};
 use crate::json::{Node, Style, print};
-use crate::model::{Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Type};
-use serde_json::Value;
+use crate::model::{Arch, Enum, Member, Metadata, Os, Profile, Struct, StructKind, Type};
 use std::collections::{BTreeMap, BTreeSet};
 
-type Dict = Vec<(String, Node)>;
+/// The items of a JSON object.
+pub(crate) type Dict = Vec<(String, Node)>;
 
 /// The text of a profile file laid out anew as Rekall's writers do it, in the spelling that the text itself shows. A
 /// file of theirs comes back byte for byte.
@@ -46,7 +47,7 @@ impl Profile {
 
     fn to_node(&self) -> Node {
         let masked = is_masked(&self.metadata);
-        let mut isf = self.isf_node();
+        let mut isf = isf_section::to_items(self);
         let mut full = Dict::new();
         let mut symbols = |table: &BTreeMap<String, u64>| {
             let mut items = Dict::new();
@@ -80,36 +81,6 @@ impl Profile {
             sections.into_iter().filter(|(_, node)| !is_empty(node)).map(|(k, v)| (k.to_owned(), v)).collect();
         root.extend(self.other.iter().map(|(key, value)| (key.clone(), value.into())));
         Node::Dict(root)
-    }
-
-    /// What only `$ISF` can say.
-    fn isf_node(&self) -> Dict {
-        let of_kind = |kind| {
-            let names = self.structs.iter().filter(move |(_, s)| s.kind == kind);
-            Node::List(names.map(|(name, _)| Node::text(name)).collect())
-        };
-        let anonymous = self.structs.iter().filter_map(|(name, s)| {
-            let members: Vec<Node> =
-                s.members.iter().filter(|(_, m)| m.anonymous).map(|(name, _)| Node::text(name)).collect();
-            (!members.is_empty()).then(|| (name.clone(), Node::List(members)))
-        });
-        let enums = self.enums.iter().filter_map(|(name, e)| {
-            let base = e.base.as_ref().map(|base| ("base".to_owned(), Node::text(base)));
-            let size = e.size.map(|size| ("size".to_owned(), size.into()));
-            let items: Dict = base.into_iter().chain(size).collect();
-            (!items.is_empty()).then(|| (name.clone(), Node::Dict(items)))
-        });
-        let items = [
-            ("base_types", dict(&self.base_types, base_type_to_node)),
-            ("unions", of_kind(StructKind::Union)),
-            ("classes", of_kind(StructKind::Class)),
-            ("anonymous", Node::Dict(anonymous.collect())),
-            ("enums", Node::Dict(enums.collect())),
-            ("linkage_names", dict(&self.isf.linkage_names, |text| Node::text(text))),
-            ("constant_data", dict(&self.isf.constant_data, |text| Node::text(text))),
-            ("metadata", self.isf.metadata.as_ref().map_or(Node::Null, Node::from)),
-        ];
-        items.into_iter().filter(|(_, node)| !is_empty(node)).map(|(key, node)| (key.to_owned(), node)).collect()
     }
 
     /// The complete model of a parsed Rekall JSON file.
@@ -179,7 +150,7 @@ pub(crate) fn is_masked(metadata: &Metadata) -> bool {
     metadata.os() == Some(Os::Linux) && metadata.arch() == Some(Arch::Amd64)
 }
 
-fn is_empty(node: &Node) -> bool {
+pub(crate) fn is_empty(node: &Node) -> bool {
     match node {
         Node::Null => true,
         Node::List(items) => items.is_empty(),
@@ -188,11 +159,14 @@ fn is_empty(node: &Node) -> bool {
     }
 }
 
-fn dict<T>(table: &BTreeMap<String, T>, to_node: impl Fn(&T) -> Node) -> Node {
+pub(crate) fn dict<T>(table: &BTreeMap<String, T>, to_node: impl Fn(&T) -> Node) -> Node {
     Node::Dict(table.iter().map(|(key, value)| (key.clone(), to_node(value))).collect())
 }
 
-fn map<T>(node: &Node, mut read: impl FnMut(&str, &Node) -> Result<T, Error>) -> Result<BTreeMap<String, T>, Error> {
+pub(crate) fn map<T>(
+    node: &Node,
+    mut read: impl FnMut(&str, &Node) -> Result<T, Error>,
+) -> Result<BTreeMap<String, T>, Error> {
     let items = node.as_dict().ok_or_else(|| Error::corrupt("", "not an object"))?;
     items
         .iter()
@@ -202,7 +176,7 @@ fn map<T>(node: &Node, mut read: impl FnMut(&str, &Node) -> Result<T, Error>) ->
         .collect()
 }
 
-fn texts(node: &Node) -> Result<Vec<String>, Error> {
+pub(crate) fn texts(node: &Node) -> Result<Vec<String>, Error> {
     let items = node.as_list().ok_or_else(|| Error::corrupt("", "not a list"))?;
     items
         .iter()
@@ -426,124 +400,4 @@ fn integer_to_node(value: i128) -> Node {
         (_, Ok(value)) => Node::Number(value.into()),
         _ => Node::text(value.to_string()),
     }
-}
-
-// ---- $ISF.
-
-/// `$ISF`, read.
-#[derive(Debug, Default)]
-pub(crate) struct IsfSection {
-    pub(crate) base_types: BTreeMap<String, BaseType>,
-    pub(crate) unions: BTreeSet<String>,
-    pub(crate) classes: BTreeSet<String>,
-    pub(crate) anonymous: BTreeMap<String, BTreeSet<String>>,
-    pub(crate) enums: BTreeMap<String, (Option<String>, Option<u64>)>,
-    pub(crate) addresses: BTreeMap<String, u64>,
-    extra: IsfExtra,
-}
-
-impl IsfSection {
-    pub(crate) fn read(node: &Node) -> Result<Self, Error> {
-        let mut section = Self::default();
-        let text = |name: &str, value: &Node| {
-            value.as_text().map(str::to_owned).ok_or_else(|| Error::corrupt(name, "not a text"))
-        };
-        for (key, node) in node.as_dict().ok_or_else(|| Error::corrupt("", "not an object"))? {
-            let place = |error: Error| error.within(key);
-            match key.as_str() {
-                "base_types" => section.base_types = map(node, |_, value| base_type_from_node(value)).map_err(place)?,
-                "unions" => section.unions = texts(node).map_err(place)?.into_iter().collect(),
-                "classes" => section.classes = texts(node).map_err(place)?.into_iter().collect(),
-                "anonymous" => {
-                    section.anonymous = map(node, |_, names| Ok(texts(names)?.into_iter().collect())).map_err(place)?;
-                }
-                "enums" => {
-                    let read = |_: &str, value: &Node| {
-                        let base = value.get("base").and_then(Node::as_text).map(str::to_owned);
-                        Ok((base, value.get("size").and_then(Node::as_u64)))
-                    };
-                    section.enums = map(node, read).map_err(place)?;
-                }
-                "addresses" => {
-                    let read =
-                        |name: &str, value: &Node| value.as_u64().ok_or_else(|| Error::corrupt(name, "not an address"));
-                    section.addresses = map(node, read).map_err(place)?;
-                }
-                "linkage_names" => section.extra.linkage_names = map(node, text).map_err(place)?,
-                "constant_data" => section.extra.constant_data = map(node, text).map_err(place)?,
-                "metadata" => section.extra.metadata = Some(node.to_value()),
-                // A later version's key: the reader goes on, as with an unknown section.
-                _ => {}
-            }
-        }
-        Ok(section)
-    }
-
-    /// What the section says of one struct.
-    pub(crate) fn complete_struct(&self, name: &str, s: &mut Struct) {
-        if self.unions.contains(name) {
-            s.kind = StructKind::Union;
-        } else if self.classes.contains(name) {
-            s.kind = StructKind::Class;
-        }
-        for member in self.anonymous.get(name).into_iter().flatten() {
-            if let Some(member) = s.members.get_mut(member) {
-                member.anonymous = true;
-            }
-        }
-    }
-
-    /// What the section says of one enum.
-    pub(crate) fn complete_enum(&self, name: &str, e: &mut Enum) {
-        if let Some((base, size)) = self.enums.get(name) {
-            e.base.clone_from(base);
-            e.size = *size;
-        }
-    }
-
-    fn apply(self, profile: &mut Profile) {
-        for (name, s) in &mut profile.structs {
-            self.complete_struct(name, s);
-        }
-        for (name, e) in &mut profile.enums {
-            self.complete_enum(name, e);
-        }
-        profile.base_types = self.base_types;
-        profile.isf = self.extra;
-    }
-}
-
-const KINDS: [(BaseKind, &str); 5] = [
-    (BaseKind::Void, "void"),
-    (BaseKind::Int, "int"),
-    (BaseKind::Float, "float"),
-    (BaseKind::Char, "char"),
-    (BaseKind::Bool, "bool"),
-];
-
-/// As in ISF: `{"size", "signed", "kind", "endian"}`.
-pub(crate) fn base_type_from_node(node: &Node) -> Result<BaseType, Error> {
-    let size =
-        node.get("size").and_then(Node::as_u64).ok_or_else(|| Error::corrupt("", "a base type without a size"))?;
-    let kind = node.get("kind").and_then(Node::as_text).unwrap_or("int");
-    let kind = KINDS
-        .iter()
-        .find(|(_, name)| *name == kind)
-        .ok_or_else(|| Error::unsupported("", format!("a base type of kind `{kind}`")))?;
-    Ok(BaseType {
-        size,
-        signed: node.get("signed") == Some(&Node::Bool(true)),
-        kind: kind.0,
-        big_endian: node.get("endian").and_then(Node::as_text) == Some("big"),
-    })
-}
-
-fn base_type_to_node(base: &BaseType) -> Node {
-    let kind = KINDS.iter().find(|(kind, _)| *kind == base.kind).map_or("int", |(_, name)| name);
-    Node::from(&Value::from_iter([
-        ("size", Value::from(base.size)),
-        ("signed", Value::from(base.signed)),
-        ("kind", Value::from(kind)),
-        ("endian", Value::from(if base.big_endian { "big" } else { "little" })),
-    ]))
 }

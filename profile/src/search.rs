@@ -1,0 +1,452 @@
+//! The search for a profile by name, through several places and over Symlinks.
+
+use crate::error::Error;
+use crate::file::ProfileFile;
+use crate::ids::GuidAge;
+use crate::index::{self, LinuxIndex};
+use crate::source::{ProfileSource, without_ending};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+
+/// How many Symlinks are followed for one name.
+pub const MAX_SYMLINKS: usize = 8;
+
+/// Modules whose profile is that of the Windows kernel: each is `nt` in a repository.
+const KERNEL_MODULES: [&str; 5] = ["nt", "ntoskrnl.exe", "ntkrnlmp", "ntkrnlpa", "ntkrpamp"];
+
+/// A step of a search, in the order it happens; what `-v` shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A file was opened.
+    Opened {
+        /// The source and the name, or the path.
+        place: String,
+    },
+    /// A source does not have the name.
+    Missing {
+        /// The name.
+        name: String,
+        /// The source.
+        place: String,
+    },
+    /// A source could not be asked, or the file could not be read; the next one is.
+    Failed {
+        /// The name.
+        name: String,
+        /// What the source said.
+        why: Error,
+    },
+    /// A name was loaded. Of a Symlink it is told after its target.
+    Loaded {
+        /// The name.
+        name: String,
+        /// The source.
+        place: String,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened { place } => write!(f, "Opened {place}"),
+            Self::Missing { name, place } => write!(f, "Could not find profile {name} in {place}"),
+            Self::Failed { name, why } => write!(f, "Could not read profile {name}: {why}"),
+            Self::Loaded { name, place } => write!(f, "Loaded profile {name} from {place}"),
+        }
+    }
+}
+
+/// A profile that was found.
+#[derive(Debug)]
+pub struct Found {
+    /// The profile.
+    pub profile: ProfileFile,
+    /// The name under which it is stored: the last target of Symlinks, or the path.
+    pub name: String,
+}
+
+/// Why a name gives no profile.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFound {
+    /// No source has it.
+    #[error("there is no profile {name} in {}", places(.searched))]
+    Nowhere {
+        /// The name.
+        name: String,
+        /// Every place that was searched, in order.
+        searched: Vec<String>,
+    },
+    /// The name lacks the age, and there are several.
+    #[error("{name} lacks the age, and there are several: {}", .candidates.join(", "))]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// The names that it may mean.
+        candidates: Vec<String>,
+    },
+    /// Symlinks lead in a circle, or on and on.
+    #[error("Symlinks lead nowhere: {}", .chain.join(" -> "))]
+    Loop {
+        /// The names, in the order they were followed.
+        chain: Vec<String>,
+    },
+    /// The name is no name of a profile.
+    #[error("`{name}` is not a profile name: {why}")]
+    BadName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// It was found, and could not be read.
+    #[error(transparent)]
+    Unreadable(#[from] Error),
+}
+
+fn places(searched: &[String]) -> String {
+    if searched.is_empty() { "any place, because the profile path is empty".to_owned() } else { searched.join(", ") }
+}
+
+/// Sources that are searched in order.
+#[derive(Default)]
+pub struct ProfilePath {
+    sources: Vec<Box<dyn ProfileSource>>,
+}
+
+impl fmt::Debug for ProfilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.places()).finish()
+    }
+}
+
+impl ProfilePath {
+    /// Searches `sources` in order.
+    pub fn new(sources: Vec<Box<dyn ProfileSource>>) -> Self {
+        Self { sources }
+    }
+
+    /// What is searched, for messages.
+    pub fn places(&self) -> Vec<String> {
+        self.sources.iter().map(|source| source.place()).collect()
+    }
+
+    /// The profile of this name. A name that exists as a path of a file is that file; else each source is asked, in
+    /// order. GUIDs are taken in any case, and without their age when there is only one. Symlinks are followed, each
+    /// through all sources, at most [`MAX_SYMLINKS`] of them. `observe` is told each step as it happens.
+    pub fn load(&self, name: &str, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
+        if let Some(path) = existing_path(name) {
+            let profile = ProfileFile::open(&path)?;
+            let place = path.display().to_string();
+            observe(Step::Opened { place: place.clone() });
+            let target = profile.metadata().symlink_target().map(str::to_owned);
+            let found = match target {
+                Some(target) => self.follow(&target, &mut vec![name.to_owned()], observe)?,
+                None => Found { profile, name: name.to_owned() },
+            };
+            observe(Step::Loaded { name: name.to_owned(), place });
+            return Ok(found);
+        }
+        self.load_stored(name, observe)
+    }
+
+    /// As [`ProfilePath::load`], from the sources alone: a file that happens to be at the path `name` is not looked at.
+    pub fn load_stored(&self, name: &str, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
+        self.follow(name, &mut Vec::new(), observe)
+    }
+
+    /// The names of profiles that may fit the Linux kernel with this banner: those recorded with the very banner first,
+    /// then those of its release, which the caller has to check against memory. No profile is opened for it.
+    ///
+    /// # Errors
+    /// No source has a candidate, and at least one could not be read.
+    pub fn linux_candidates(&self, banner: &str) -> Result<Vec<String>, Error> {
+        let release = index::release_of(banner);
+        let (mut exact, mut by_release, mut failure) = (Vec::new(), Vec::new(), None);
+        for source in &self.sources {
+            let asked = LinuxIndex::of_source(source.as_ref()).and_then(|index| match (index, release) {
+                (Some(index), _) => {
+                    exact.extend(index.by_banner(banner).map(str::to_owned));
+                    by_release
+                        .extend(release.into_iter().flat_map(|release| index.by_release(release)).map(str::to_owned));
+                    Ok(())
+                }
+                (None, Some(release)) => {
+                    index::by_file_name(source.as_ref(), release).map(|names| by_release.extend(names))
+                }
+                (None, None) => Ok(()),
+            });
+            failure = failure.or(asked.err());
+        }
+        exact.extend(by_release);
+        let mut known = BTreeSet::new();
+        exact.retain(|name| known.insert(name.clone()));
+        match failure {
+            Some(error) if exact.is_empty() => Err(error),
+            _ => Ok(exact),
+        }
+    }
+
+    fn follow(&self, name: &str, chain: &mut Vec<String>, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
+        let name = normalised_name(name)?;
+        let looped = chain.contains(&name) || chain.len() > MAX_SYMLINKS;
+        chain.push(name.clone());
+        if looped {
+            return Err(NotFound::Loop { chain: chain.clone() });
+        }
+        let mut failure = None;
+        for source in &self.sources {
+            let place = source.place();
+            let (stored, bytes) = match find(source.as_ref(), &name) {
+                Ok(Some(found)) => found,
+                Ok(None) => {
+                    observe(Step::Missing { name: name.clone(), place });
+                    continue;
+                }
+                // A server that is down must not hide what the next place has.
+                Err(NotFound::Unreadable(why)) => {
+                    observe(Step::Failed { name: name.clone(), why: why.clone() });
+                    failure.get_or_insert(why);
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
+            observe(Step::Opened { place: format!("{place}/{stored}") });
+            let profile = ProfileFile::parse(&format!("{place}/{stored}"), &bytes)?;
+            let found = match profile.metadata().symlink_target().map(str::to_owned) {
+                Some(target) => self.follow(&target, chain, observe)?,
+                None => Found { profile, name: stored.clone() },
+            };
+            observe(Step::Loaded { name: stored, place });
+            return Ok(found);
+        }
+        if let Some(why) = failure {
+            return Err(why.into());
+        }
+        Err(NotFound::Nowhere { name, searched: self.places() })
+    }
+}
+
+/// The file that `name` is a path of, also when the file's name has a compression's ending more.
+fn existing_path(name: &str) -> Option<PathBuf> {
+    let endings = ["", ".gz", ".xz", ".zst"];
+    endings.iter().map(|ending| PathBuf::from(format!("{name}{ending}"))).find(|path| path.is_file())
+}
+
+/// A name in the form that sources are asked for: `/` between parts, no layout folder, no ending, GUIDs in upper case.
+///
+/// # Errors
+/// [`NotFound::BadName`].
+pub fn normalised_name(name: &str) -> Result<String, NotFound> {
+    let bad = |why| NotFound::BadName { name: name.to_owned(), why };
+    let slashed = name.replace('\\', "/");
+    let plain = slashed.strip_prefix("v1.0/").unwrap_or(&slashed);
+    if plain.is_empty() {
+        return Err(bad("it is empty"));
+    }
+    if plain.contains('\0') {
+        return Err(bad("it has a NUL in it"));
+    }
+    if plain.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(bad("a name is a relative path without `.` and `..`"));
+    }
+    let mut parts: Vec<String> = plain.split('/').map(str::to_owned).collect();
+    if let Some(last) = parts.last_mut() {
+        let stem = without_ending(last).to_owned();
+        *last = if GuidAge::parse_guid(&stem).is_some() { stem.to_uppercase() } else { stem };
+    }
+    Ok(parts.join("/"))
+}
+
+/// The name under which a source has `name`, and the bytes. The spellings of all layouts that there were are tried:
+/// the name as it is, `nt/GUID/...` (since 2015), `GUID/...` (2014).
+fn find(source: &dyn ProfileSource, name: &str) -> Result<Option<(String, Vec<u8>)>, NotFound> {
+    let (folder, last) = name.rsplit_once('/').unwrap_or(("", name));
+    let Some((_, age)) = GuidAge::parse_guid(last) else {
+        return Ok(source.read(name)?.map(|bytes| (name.to_owned(), bytes)));
+    };
+    let module = folder.split('/').next().unwrap_or_default();
+    let mut folders = vec![folder];
+    if matches!(module, "" | "GUID") || KERNEL_MODULES.contains(&module) {
+        folders.extend(["nt/GUID", "GUID"].iter().filter(|&&other| other != folder));
+    }
+    let join = |folder: &str, last: &str| if folder.is_empty() { last.to_owned() } else { format!("{folder}/{last}") };
+    for folder in &folders {
+        if age.is_some() {
+            let name = join(folder, last);
+            if let Some(bytes) = source.read(&name)? {
+                return Ok(Some((name, bytes)));
+            }
+            continue;
+        }
+        let candidates: Vec<String> =
+            source.list(folder)?.into_iter().filter(|known| known.starts_with(last)).collect();
+        match &candidates[..] {
+            [] => {}
+            [only] => {
+                let name = join(folder, only);
+                return Ok(source.read(&name)?.map(|bytes| (name, bytes)));
+            }
+            _ => {
+                return Err(NotFound::Ambiguous {
+                    name: name.to_owned(),
+                    candidates: candidates.iter().map(|c| join(folder, c)).collect(),
+                });
+            }
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Profile;
+    use crate::source::DirectorySource;
+    use std::path::Path;
+
+    const GUID: &str = "3844DBB920174967BE7AA4A2C20430FA2";
+
+    fn store(root: &Path, name: &str, profile: &Profile) {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("created");
+        std::fs::write(path, profile.to_rekall()).expect("written");
+    }
+
+    fn search(root: &Path) -> ProfilePath {
+        ProfilePath::new(vec![Box::new(DirectorySource::new(root))])
+    }
+
+    fn kernel() -> Profile {
+        let mut profile = Profile::default();
+        profile.metadata.set("GUID_AGE", GUID);
+        profile
+    }
+
+    #[test]
+    fn the_old_hierarchy_s_symlink_is_told_after_its_target() {
+        let tree = tempfile::tempdir().expect("a folder");
+        let target = format!("ntoskrnl.exe/AMD64/6.1.7601.17514/{GUID}");
+        store(tree.path(), &format!("v1.0/{target}"), &kernel());
+        store(tree.path(), "v1.0/Win7SP1x64", &Profile::symlink(&target));
+        let mut steps = Vec::new();
+        let found = search(tree.path()).load("Win7SP1x64", &mut |step| steps.push(step)).expect("found");
+        assert_eq!(found.name, target);
+        let loaded: Vec<String> = steps
+            .into_iter()
+            .filter_map(|step| if let Step::Loaded { name, .. } = step { Some(name) } else { None })
+            .collect();
+        assert_eq!(loaded, [target, "Win7SP1x64".to_owned()]);
+    }
+
+    #[test]
+    fn a_guid_is_found_in_any_case_and_without_its_only_age() {
+        let tree = tempfile::tempdir().expect("a folder");
+        store(tree.path(), &format!("nt/GUID/{GUID}"), &kernel());
+        let path = search(tree.path());
+        for name in [
+            format!("GUID/{}", GUID.to_lowercase()),
+            format!("nt/GUID/{}", &GUID[..32]),
+            GUID.to_owned(),
+            format!("v1.0/nt/GUID/{GUID}.gz"),
+        ] {
+            assert_eq!(path.load(&name, &mut |_| ()).expect("found").name, format!("nt/GUID/{GUID}"), "{name}");
+        }
+        store(tree.path(), &format!("nt/GUID/{}3", &GUID[..32]), &kernel());
+        let error = path.load(&GUID[..32], &mut |_| ()).expect_err("two ages");
+        assert!(matches!(error, NotFound::Ambiguous { ref candidates, .. } if candidates.len() == 2), "{error}");
+    }
+
+    #[test]
+    fn symlinks_that_lead_nowhere_name_the_chain() {
+        let tree = tempfile::tempdir().expect("a folder");
+        store(tree.path(), "A", &Profile::symlink("B"));
+        store(tree.path(), "B", &Profile::symlink("A"));
+        let error = search(tree.path()).load("A", &mut |_| ()).expect_err("a circle");
+        assert_eq!(error.to_string(), "Symlinks lead nowhere: A -> B -> A");
+        for i in 0..20 {
+            store(tree.path(), &format!("long{i}"), &Profile::symlink(&format!("long{}", i + 1)));
+        }
+        assert!(matches!(search(tree.path()).load("long0", &mut |_| ()), Err(NotFound::Loop { .. })));
+    }
+
+    #[test]
+    fn names_and_links_that_leave_the_tree_are_refused() {
+        let tree = tempfile::tempdir().expect("a folder");
+        let outside = tempfile::tempdir().expect("a folder");
+        store(outside.path(), "secret", &kernel());
+        for name in ["../secret", "/no/such/file", "a//b", "a/./b", "a/", ""] {
+            let error = search(tree.path()).load(name, &mut |_| ()).expect_err(name);
+            assert!(matches!(error, NotFound::BadName { .. }), "{name}: {error}");
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(outside.path().join("secret"), tree.path().join("escape")).expect("a link");
+            let error = search(tree.path()).load("escape", &mut |_| ()).expect_err("it leads out");
+            assert!(error.to_string().contains("leads out of the repository"), "{error}");
+        }
+    }
+
+    #[test]
+    fn linux_kernels_are_found_by_banner_then_release_then_file_name() {
+        let banner = "Linux version 6.1.0-56 (builder) #1 SMP\n";
+        let (indexed, plain) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let mut index = LinuxIndex::default();
+        for (name, key, text) in [
+            ("Linux/z", "Banner", banner.trim_end()),
+            ("Linux/a", "Release", "6.1.0-56"),
+            ("Linux/b", "Release", "6.1.0-5"),
+        ] {
+            let mut profile = Profile::default();
+            profile.metadata.set(key, text);
+            index.insert(name, &profile.metadata);
+        }
+        std::fs::create_dir_all(indexed.path().join("v1.0/Linux")).expect("created");
+        std::fs::write(indexed.path().join("v1.0/Linux/banners"), index.to_json()).expect("written");
+        store(plain.path(), "v1.0/Linux/Debian/12/amd64/6.1.0-56.gz", &kernel());
+        store(plain.path(), "v1.0/Linux/Debian/12/amd64/6.1.0-57.gz", &kernel());
+        store(plain.path(), "v1.0/my-6.1.0-56.json", &kernel());
+        let path = ProfilePath::new(vec![
+            Box::new(DirectorySource::new(indexed.path())),
+            Box::new(DirectorySource::new(plain.path())),
+        ]);
+        let found = path.linux_candidates(banner).expect("read");
+        assert_eq!(found, ["Linux/z", "Linux/a", "my-6.1.0-56", "Linux/Debian/12/amd64/6.1.0-56"]);
+        assert_eq!(path.linux_candidates("Linux version 7.0 x").expect("read"), [""; 0]);
+        std::fs::write(indexed.path().join("v1.0/Linux/banners"), "{").expect("written");
+        assert_eq!(path.linux_candidates(banner).expect("the second source has it").len(), 2);
+        assert!(search(indexed.path()).linux_candidates(banner).is_err());
+    }
+
+    #[test]
+    fn a_source_that_fails_hides_no_other_and_is_told() {
+        struct Down;
+        impl ProfileSource for Down {
+            fn place(&self) -> String {
+                "down".to_owned()
+            }
+            fn read(&self, _: &str) -> Result<Option<Vec<u8>>, Error> {
+                Err(Error::unsupported("down", "no answer"))
+            }
+            fn list(&self, _: &str) -> Result<Vec<String>, Error> {
+                Err(Error::unsupported("down", "no answer"))
+            }
+        }
+        let tree = tempfile::tempdir().expect("a folder");
+        store(tree.path(), "kernel", &kernel());
+        let path = ProfilePath::new(vec![Box::new(Down), Box::new(DirectorySource::new(tree.path()))]);
+        let mut failed = 0;
+        path.load("kernel", &mut |step| failed += usize::from(matches!(step, Step::Failed { .. })))
+            .expect("in the second");
+        assert_eq!(failed, 1);
+        let error = path.load("other", &mut |_| ()).expect_err("nowhere");
+        assert_eq!(error.to_string(), "down: no answer");
+    }
+
+    #[test]
+    fn a_missing_name_tells_every_place() {
+        let tree = tempfile::tempdir().expect("a folder");
+        let error = search(tree.path()).load("Win99", &mut |_| ()).expect_err("not there");
+        assert!(error.to_string().contains(&tree.path().display().to_string()), "{error}");
+    }
+}
