@@ -1,6 +1,5 @@
 //! The toolchain behind the `quaid` binary: symbol servers, profile generators, the repository manager and the commands.
 
-mod calendar;
 pub mod cli;
 mod commands;
 mod config;

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use anyhow::{Context as _, Result, bail};
 use quaid_profile::{Metadata, Profile, ProfileFile};
+use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -123,6 +124,13 @@ pub(crate) fn write_profile(context: &Context, path: &Path, profile: &Profile) -
     let same = || ProfileFile::open(path).is_ok_and(|old| same_identity(old.metadata(), &profile.metadata));
     let replace = context.globals.overwrite || (path.exists() && same());
     write_atomically(path, profile.to_rekall().as_bytes(), replace)
+}
+
+/// Writes a generator's report where `--report` says.
+pub(crate) fn write_report(context: &Context, report: &impl Serialize) -> Result<()> {
+    let Some(path) = &context.globals.report else { return Ok(()) };
+    let text = serde_json::to_string_pretty(report).context("cannot print the report")?;
+    write_atomically(path, (text + "\n").as_bytes(), true)
 }
 
 /// Whether two profiles are of one build, by the strongest identity that the new one has.

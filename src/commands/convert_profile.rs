@@ -2,8 +2,8 @@
 
 use crate::context::{Context, Outcome};
 use crate::dwarf;
-use crate::output::{Output, write_atomically, write_profile};
-use anyhow::{Context as _, Result, bail};
+use crate::output::{Output, write_profile, write_report};
+use anyhow::{Result, bail};
 use clap::{Arg, ArgMatches};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -48,10 +48,7 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         out.write_all(profile.to_rekall().as_bytes())?;
         out.finish()?;
     }
-    if let Some(path) = &context.globals.report {
-        let text = serde_json::to_string_pretty(&report).context("cannot print the report")?;
-        write_atomically(path, (text + "\n").as_bytes(), true)?;
-    }
+    write_report(context, &report)?;
     context.note(&format!(
         "{}: {} structs, {} enums, {} constants, {} functions from {} compilation units",
         profile.metadata.release().unwrap_or("release unknown"),

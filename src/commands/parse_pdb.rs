@@ -1,7 +1,7 @@
 //! `parse_pdb`: a PDB to a profile.
 
 use crate::context::{Context, Outcome};
-use crate::output::{Output, write_atomically, write_profile};
+use crate::output::{Output, write_profile, write_report};
 use crate::pdb::{self, ParseOptions, ParseReport};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
@@ -91,7 +91,5 @@ fn tell(context: &Context, input: &Path, report: &ParseReport) -> Result<()> {
     for loss in report.losses() {
         context.note(&format!("  {loss}"));
     }
-    let Some(path) = &context.globals.report else { return Ok(()) };
-    let text = serde_json::to_string_pretty(report).context("cannot print the report")?;
-    write_atomically(path, (text + "\n").as_bytes(), true)
+    write_report(context, report)
 }

@@ -1,11 +1,11 @@
 //! `peinfo`: what a PE file tells about itself.
 
-use crate::calendar::date_time;
 use crate::context::{Context, Outcome};
 use crate::output::Output;
 use crate::pe::{self, DebugRecord, PeInfo};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgMatches, value_parser};
+use quaid_analyzer::Time;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -48,10 +48,10 @@ fn write_pairs(out: &mut impl Write, heading: (&str, &str), pairs: &[(String, St
 }
 
 fn write_text(out: &mut impl Write, info: &PeInfo, names: bool) -> io::Result<()> {
-    let (date, time) = date_time(info.time_date_stamp);
+    let stamp = Time { unix_seconds: info.time_date_stamp.into() };
     let mut pairs = vec![
         ("Machine".to_owned(), pe::machine_name(info.machine)),
-        ("TimeDateStamp".to_owned(), format!("{date} {time}+0000")),
+        ("TimeDateStamp".to_owned(), format!("{stamp}+0000")),
         ("Characteristics".to_owned(), pe::characteristics(info.characteristics).join(", ")),
     ];
     for record in &info.debug {
@@ -122,7 +122,7 @@ fn printable(text: &str) -> String {
 
 /// One object. Addresses are strings in hex, counts and sizes numbers.
 fn to_json(info: &PeInfo, names: bool) -> Value {
-    let (date, time) = date_time(info.time_date_stamp);
+    let stamp = Time { unix_seconds: info.time_date_stamp.into() };
     let address = |value: u64| format!("{value:#x}");
     let version = |(major, minor): (u16, u16)| format!("{major}.{minor}");
     let debug = info.debug.iter().map(|record| match record {
@@ -154,7 +154,7 @@ fn to_json(info: &PeInfo, names: bool) -> Value {
         info.version.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
     json!({
         "machine": pe::machine_name(info.machine),
-        "time_date_stamp": format!("{date}T{time}Z"),
+        "time_date_stamp": stamp.rfc3339(),
         "characteristics": pe::characteristics(info.characteristics),
         "guid_age": info.codeview().map(|codeview| codeview.guid_age.to_string()),
         "pdb": info.codeview().map(|codeview| codeview.pdb_name.clone()),

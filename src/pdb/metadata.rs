@@ -3,6 +3,7 @@
 use super::ParseOptions;
 use super::dbi::Info;
 use crate::hex::hex;
+use quaid_analyzer::Time;
 use quaid_profile::{Arch, GuidAge, Metadata};
 use sha2::{Digest, Sha256};
 
@@ -43,8 +44,7 @@ pub(super) fn metadata(bytes: &[u8], info: &Info, identity: GuidAge, arch: Arch,
 
 /// Seconds since 1970 as `2010-11-20 08:44:05Z`.
 fn timestamp(seconds: u32) -> String {
-    let (date, time) = crate::calendar::date_time(seconds);
-    format!("{date} {time}Z")
+    format!("{}Z", Time { unix_seconds: seconds.into() })
 }
 
 #[cfg(test)]
