@@ -3,9 +3,10 @@
 
 use crate::commands::{self, Run};
 use crate::config;
-use crate::context::{Context, Globals, Outcome};
+use crate::context::{Context, Globals, Outcome, say};
 use anyhow::{Result, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::ffi::OsString;
 use std::io;
@@ -15,14 +16,13 @@ use std::process::ExitCode;
 /// Runs the program: `args[0]` is its own name. Data goes to stdout, all else to stderr.
 ///
 /// Exit code: 0 done, 1 failed or nothing found, 2 usage, 3 done with some errors.
-#[expect(clippy::print_stderr, reason = "errors of every command end here")]
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let args = normalised(args);
     let table = commands::all();
     let cli = table.iter().fold(globals(), |cli, command| cli.subcommand(command.cli.clone()));
     let matches = match cli.clone().try_get_matches_from(&args) {
         Ok(matches) => matches,
-        Err(error) => return usage(&cli, &error),
+        Err(error) => return usage(&cli, &error, &args),
     };
     let mut debug = matches.get_flag("debug");
     let outcome = context(&matches).and_then(|context| {
@@ -41,14 +41,14 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Ok(Outcome::NothingFound) => ExitCode::from(1),
         Ok(Outcome::SomeErrors) => ExitCode::from(3),
         Ok(Outcome::Usage) => {
-            eprintln!("{}", cli.clone().render_help());
+            say(&cli.clone().render_help().to_string());
             ExitCode::from(2)
         }
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say(&format!("error: {}", chain_text(&error)));
             if debug {
-                eprintln!("{}", error.backtrace());
+                say(&error.backtrace().to_string());
             }
             ExitCode::from(1)
         }
@@ -60,6 +60,15 @@ fn run(run: Run, context: &Context, args: &ArgMatches) -> Result<Outcome> {
         Run::Command(run) => run(context, args),
         Run::Plugin(name) => commands::plugin::run(name, context, args),
     }
+}
+
+/// An error and its causes on one line; a cause that the text before it tells already is not told twice.
+fn chain_text(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        told if told.ends_with(&cause) => text,
+        _ => format!("{text}: {cause}"),
+    })
 }
 
 /// A reader that had enough (`quaid ... | head`) is no error.
@@ -95,6 +104,9 @@ pub(crate) fn with_alias(cli: Command) -> Command {
     let cli = cli.infer_long_args(true);
     if name.contains('_') { cli.alias(name.replace('_', "-")) } else { cli }
 }
+
+/// What `--logging` takes.
+pub(crate) const LOGGING: [&str; 5] = ["debug", "info", "warning", "error", "critical"];
 
 /// The renderers by the names that `--format` takes.
 const FORMATS: [(&str, Option<&str>); 8] = [
@@ -155,7 +167,7 @@ fn globals() -> Command {
         .arg(flag("debug", "Tell all steps, and where an error came from"))
         .arg(
             value("logging", "LEVEL", "What is told on stderr: debug, info, warning, error, critical")
-                .value_parser(["debug", "info", "warning", "error", "critical"]),
+                .value_parser(LOGGING),
         )
         .arg(value("format", "RENDERER", "How tables are printed: text, json").alias("renderer").env("QUAID_FORMAT"))
         .arg(value("output", "FILE", "Write to this file instead of stdout").value_parser(path.clone()))
@@ -163,7 +175,11 @@ fn globals() -> Command {
         .arg(value("pager", "PROGRAM", "Show output on a terminal through this program").env("QUAID_PAGER"))
         .arg(value("layer", "FORMAT", "Take the image for this format: raw, LiME, ELF core"))
         .arg(value("dtb", "ADDRESS", "Physical address of the kernel's top page table").value_parser(number))
-        .arg(value("kernel_slide", "BYTES", "How far the kernel runs from where it was linked").value_parser(number))
+        .arg(
+            value("kernel_slide", "BYTES", "How far the kernel runs from where it was linked")
+                .value_parser(number)
+                .allow_hyphen_values(true),
+        )
         .arg(value("report", "FILE", "Write a generator's JSON report to this file").value_parser(path.clone()))
         .arg(flag("offline", "Use no network"))
         .arg(value("config", "FILE", "Read this configuration file only").value_parser(path))
@@ -211,14 +227,14 @@ fn context(args: &ArgMatches) -> Result<Context> {
         && let Some(list) = std::env::var_os("QUAID_PROFILE_PATH")
     {
         profile_path_from = "from $QUAID_PROFILE_PATH";
-        profile_path = std::env::split_paths(&list).map(|path| path.display().to_string()).collect();
+        profile_path = split_places(&list.to_string_lossy());
     }
     if profile_path.is_empty() {
         profile_path_from = "from the configuration file";
         profile_path.clone_from(&file.profile_path);
     }
 
-    let debug = args.get_flag("debug");
+    let debug = args.get_flag("debug") || file.debug;
     let level = |logging: &str| match logging {
         "debug" => 2,
         "info" => 1,
@@ -226,7 +242,7 @@ fn context(args: &ArgMatches) -> Result<Context> {
     };
     let verbose = match (args.get_count("verbose"), text("logging").or(file.logging)) {
         (0, Some(logging)) => level(&logging),
-        (0, None) if debug => 2,
+        (0, None) if debug || file.verbose => 2,
         (0, None) => 0,
         (count, _) => count.saturating_add(1),
     };
@@ -238,9 +254,10 @@ fn context(args: &ArgMatches) -> Result<Context> {
         None => bail!("--format {format}: there is no such renderer; there are text and json"),
     };
 
-    Ok(Context {
+    let context = Context {
         globals: Globals {
             filename: path("filename").or(file.filename),
+            filename_typed: args.value_source("filename") == Some(ValueSource::CommandLine),
             profile: text("profile").or(file.profile),
             profile_path,
             profile_path_from,
@@ -249,30 +266,50 @@ fn context(args: &ArgMatches) -> Result<Context> {
             quiet: args.get_flag("quiet") || file.quiet,
             format,
             output: path("output"),
-            overwrite: args.get_flag("overwrite"),
+            overwrite: args.get_flag("overwrite") || file.overwrite,
             pager: text("pager").or(file.pager),
-            dtb: args.get_one::<u64>("dtb").copied(),
-            kernel_slide: args.get_one::<u64>("kernel_slide").copied(),
-            layer: text("layer"),
+            dtb: args.get_one::<u64>("dtb").copied().or(file.dtb),
+            kernel_slide: args.get_one::<u64>("kernel_slide").copied().or(file.kernel_slide),
+            layer: text("layer").or(file.layer),
             offline: args.get_flag("offline")
                 || std::env::var_os("QUAID_OFFLINE").is_some_and(|v| !v.is_empty())
                 || file.offline,
             report: path("report"),
             symbol_servers: file.symbol_servers,
         },
-    })
+    };
+    for key in file.unknown {
+        context.warn(&format!("{}: `{key}` is not a known option", file.path.display()));
+    }
+    Ok(context)
+}
+
+/// The places of `$QUAID_PROFILE_PATH`, separated by `:`, which URLs have in them as well.
+fn split_places(list: &str) -> Vec<String> {
+    let mut places: Vec<String> = Vec::new();
+    for part in list.split(':').filter(|part| !part.is_empty()) {
+        match places.last_mut() {
+            Some(scheme) if part.starts_with("//") && matches!(scheme.as_str(), "http" | "https") => {
+                *scheme = format!("{scheme}:{part}");
+            }
+            Some(url) if url.contains("://") && part.starts_with(|c: char| c.is_ascii_digit()) => {
+                *url = format!("{url}:{part}");
+            }
+            _ => places.push(part.to_owned()),
+        }
+    }
+    places
 }
 
 /// Prints help, version, or what is wrong with the command line.
-#[expect(clippy::print_stderr, reason = "usage errors end here")]
-fn usage(cli: &Command, error: &clap::Error) -> ExitCode {
+fn usage(cli: &Command, error: &clap::Error, args: &[OsString]) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A closed pipe here is the reader's own choice.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    if let Some(line) = misplaced(cli, error) {
-        eprintln!("error: {line}");
+    if let Some(line) = misplaced(cli, error, args) {
+        say(&format!("error: {line}"));
     } else {
         let _ = error.print();
     }
@@ -280,7 +317,7 @@ fn usage(cli: &Command, error: &clap::Error) -> ExitCode {
 }
 
 /// The line for an option on the wrong side of the command, and for a prefix that means several.
-fn misplaced(cli: &Command, error: &clap::Error) -> Option<String> {
+fn misplaced(cli: &Command, error: &clap::Error, args: &[OsString]) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
@@ -310,7 +347,31 @@ fn misplaced(cli: &Command, error: &clap::Error) -> Option<String> {
     }
     let owners: Vec<&str> =
         cli.get_subcommands().filter(|command| !of(command).is_empty()).map(Command::get_name).collect();
-    let owner = owners.first()?;
+    let typed = args.iter().filter_map(|arg| arg.to_str()).find(|arg| owners.contains(arg));
+    let owner = typed.or(owners.first().copied())?;
     let owners = owners.join(", ");
     Some(format!("`{given}` is an option of {owners}: it goes after the command, `quaid {owner} {given} ...`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_the_environment_may_be_urls() {
+        assert_eq!(split_places("/a:https://x.org:8080/p:b"), ["/a", "https://x.org:8080/p", "b"]);
+    }
+
+    #[test]
+    fn numbers_are_decimal_hex_or_negative() {
+        assert_eq!(number("-0x10"), Ok(0_u64.wrapping_sub(16)));
+        assert_eq!((number("0X1f"), number("31")), (Ok(31), Ok(31)));
+        assert!(number("0x+1").is_err() && number("x").is_err() && number("18446744073709551616").is_err());
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::Error::new(io::Error::other("gone")).context("cannot open x: gone").context("outer");
+        assert_eq!(chain_text(&error), "outer: cannot open x: gone");
+    }
 }

@@ -1,5 +1,6 @@
 //! The configuration file: YAML whose keys are names of options.
 
+use crate::cli::LOGGING;
 use anyhow::{Context as _, Result, bail};
 use etcetera::BaseStrategy;
 use serde_json::Value;
@@ -15,10 +16,23 @@ pub(crate) struct Config {
     pub(crate) format: Option<String>,
     pub(crate) logging: Option<String>,
     pub(crate) pager: Option<String>,
+    pub(crate) layer: Option<String>,
+    pub(crate) dtb: Option<u64>,
+    pub(crate) kernel_slide: Option<u64>,
+    pub(crate) verbose: bool,
+    pub(crate) debug: bool,
+    pub(crate) overwrite: bool,
     pub(crate) quiet: bool,
     pub(crate) offline: bool,
     pub(crate) symbol_servers: Vec<String>,
+    /// Keys that mean nothing, for a warning each.
+    pub(crate) unknown: Vec<String>,
+    /// The file.
+    pub(crate) path: PathBuf,
 }
+
+/// Keys that Rekall's own files have and that need no warning.
+const REKALL_KEYS: [&str; 4] = ["cache_dir", "notebook_dir", "home", "environment"];
 
 /// The file given by `--config`, else the first found of `$QUAID_CONFIG`, `quaid/config.yaml` in the XDG configuration
 /// folder, `~/.quaidrc`, `~/.rekallrc`. A file that was named must exist.
@@ -31,8 +45,10 @@ pub(crate) fn load(named: Option<&Path>) -> Result<Config> {
     };
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
-    parse(&text, path.parent().unwrap_or(Path::new("")))
-        .with_context(|| format!("configuration file {}", path.display()))
+    let mut config = parse(&text, path.parent().unwrap_or(Path::new("")))
+        .with_context(|| format!("configuration file {}", path.display()))?;
+    config.path = path;
+    Ok(config)
 }
 
 fn default_places() -> Vec<PathBuf> {
@@ -51,7 +67,14 @@ fn parse(text: &str, folder: &Path) -> Result<Config> {
     let mut config = Config::default();
     for (key, value) in values {
         let text = || value.as_str().map(str::to_owned).with_context(|| format!("`{key}` is not a text"));
+        let number = || match &value {
+            Value::Number(number) => number.as_u64().with_context(|| format!("`{key}` is not a number of 64 bits")),
+            _ => crate::cli::number(&text()?).map_err(|why| anyhow::anyhow!("`{key}`: {why}")),
+        };
         let flag = || value.as_bool().with_context(|| format!("`{key}` is neither true nor false"));
+        if value.is_null() {
+            continue;
+        }
         match key.replace('-', "_").as_str() {
             "filename" => config.filename = Some(place(folder, &text()?).into()),
             "profile" => config.profile = Some(text()?),
@@ -59,13 +82,25 @@ fn parse(text: &str, folder: &Path) -> Result<Config> {
                 config.profile_path = list(&key, &value)?.iter().map(|item| place(folder, item)).collect();
             }
             "format" | "renderer" => config.format = Some(text()?),
-            "logging" | "logging_level" => config.logging = Some(text()?.to_lowercase()),
+            "logging" => {
+                let level = text()?.to_lowercase();
+                if !LOGGING.contains(&level.as_str()) {
+                    bail!("`{key}` is none of {}", LOGGING.join(", "));
+                }
+                config.logging = Some(level);
+            }
+            "layer" => config.layer = Some(text()?),
+            "dtb" => config.dtb = Some(number()?),
+            "kernel_slide" => config.kernel_slide = Some(number()?),
+            "verbose" => config.verbose = flag()?,
+            "debug" => config.debug = flag()?,
+            "overwrite" => config.overwrite = flag()?,
             "pager" => config.pager = Some(text()?),
             "quiet" => config.quiet = flag()?,
             "offline" => config.offline = flag()?,
             "symbol_server" | "server" => config.symbol_servers = list(&key, &value)?,
-            // Rekall's own file has keys of its version that mean nothing here: they must not stop the program.
-            _ => {}
+            known if REKALL_KEYS.contains(&known) => {}
+            _ => config.unknown.push(key),
         }
     }
     Ok(config)
@@ -103,6 +138,15 @@ mod tests {
         )
         .expect("a configuration");
         assert_eq!(config.profile_path, ["/home/me/rekall.profiles", "/etc/local", "https://example.org/profiles"]);
+    }
+
+    #[test]
+    fn unknown_keys_are_kept_for_a_warning_and_null_is_absent() {
+        let config =
+            parse("profle_path: /x\nfilename: null\ndtb: 0x1000\nverbose: true\n", Path::new("")).expect("read");
+        assert_eq!((config.unknown, config.filename), (vec!["profle_path".to_owned()], None));
+        assert_eq!((config.dtb, config.verbose), (Some(0x1000), true));
+        assert!(parse("logging: banana\n", Path::new("")).is_err());
     }
 
     #[test]

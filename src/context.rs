@@ -1,7 +1,7 @@
 //! What every command is given: the global options and the ways to talk to the person at the terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 
 /// How a command ended, where it did not fail outright.
@@ -22,6 +22,8 @@ pub enum Outcome {
 pub struct Globals {
     /// `-f`: the image, or the file that a command works on.
     pub filename: Option<PathBuf>,
+    /// `-f` stands on the command line; a file of the environment or configuration gives way to a command's own argument.
+    pub filename_typed: bool,
     /// `-p`: name or path of the profile.
     pub profile: Option<String>,
     /// `--profile_path`: where profiles are searched, in order.
@@ -56,6 +58,11 @@ pub struct Globals {
     pub symbol_servers: Vec<String>,
 }
 
+/// A line on stderr. Where nobody reads it any more, the work goes on.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// The global options, and messages.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
@@ -65,25 +72,22 @@ pub struct Context {
 
 impl Context {
     /// A line on stderr that `-q` silences: progress in words, hints.
-    #[expect(clippy::print_stderr, reason = "this is the one place that talks to the terminal")]
     pub fn note(&self, text: &str) {
         if !self.globals.quiet {
-            eprintln!("{text}");
+            say(text);
         }
     }
 
     /// A line on stderr that tells a step: level 1 what was done, level 2 what was tried. `-v` shows both.
-    #[expect(clippy::print_stderr, reason = "this is the one place that talks to the terminal")]
     pub fn detail(&self, level: u8, text: &str) {
         if self.globals.verbose >= level {
-            eprintln!("{}: {text}", if level < 2 { "INFO" } else { "DEBUG" });
+            say(&format!("{}: {text}", if level < 2 { "INFO" } else { "DEBUG" }));
         }
     }
 
     /// A line on stderr that nothing silences: what went wrong and was survived.
-    #[expect(clippy::print_stderr, reason = "this is the one place that talks to the terminal")]
     pub fn warn(&self, text: &str) {
-        eprintln!("warning: {text}");
+        say(&format!("warning: {text}"));
     }
 
     /// A progress bar over `total` units (bytes, when `bytes`); it shows on a terminal only, and never with `-q`.

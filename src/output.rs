@@ -4,6 +4,7 @@ use crate::context::Context;
 use anyhow::{Context as _, Result, bail};
 use quaid_profile::{Metadata, Profile, ProfileFile};
 use serde::Serialize;
+use std::fs::OpenOptions;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -26,7 +27,8 @@ impl Output {
     pub(crate) fn open(context: &Context) -> Result<Self> {
         let globals = &context.globals;
         if let Some(path) = &globals.output {
-            if path.exists() && !globals.overwrite {
+            refuse_folder(path)?;
+            if path.is_file() && !globals.overwrite {
                 bail!("{} exists; --overwrite before the command replaces it", path.display());
             }
             return Ok(Self::File { path: path.clone(), bytes: Vec::new(), overwrite: globals.overwrite });
@@ -74,20 +76,26 @@ impl Write for Output {
 }
 
 /// Writes `bytes` to `path`: a temporary file beside it, fsync, rename. An existing file is replaced only when
-/// `overwrite` says so.
+/// `overwrite` says so; of a symbolic link it is the file that it leads to. What is no file (a device, a pipe) is written
+/// into, and stays what it is.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8], overwrite: bool) -> Result<()> {
-    if path.is_dir() {
-        bail!("cannot write {}: it is a folder", path.display());
+    refuse_folder(path)?;
+    if path.exists() && !path.is_file() {
+        let write = || OpenOptions::new().write(true).open(path)?.write_all(bytes);
+        return write().with_context(|| format!("cannot write {}", path.display()));
     }
     if !overwrite && path.exists() {
         bail!("{} exists; --overwrite before the command replaces it", path.display());
     }
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = folder_of(path);
+    if !folder.is_dir() {
+        bail!("cannot write {}: there is no folder {}", path.display(), folder.display());
+    }
     let write = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&folder)?;
+        let mut file = temporary().tempfile_in(&folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
-        set_plain_mode(file.path())?;
         if overwrite {
             file.persist(path)?;
         } else {
@@ -98,6 +106,13 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8], overwrite: bool) -> Re
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
+fn refuse_folder(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        bail!("cannot write {}: it is a folder", path.display());
+    }
+    Ok(())
+}
+
 /// The folder that holds `path`; the current one for a bare name.
 fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
@@ -106,23 +121,27 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Temporary files are private to their owner; what a command writes is as readable as any file of the user.
+/// Temporary files are private to their owner by default; what a command writes is as readable as the user's umask says.
 #[cfg(unix)]
-fn set_plain_mode(path: &Path) -> io::Result<()> {
+fn temporary() -> tempfile::Builder<'static, 'static> {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".quaid-").permissions(std::fs::Permissions::from_mode(0o666));
+    builder
 }
 
 #[cfg(not(unix))]
-fn set_plain_mode(_: &Path) -> io::Result<()> {
-    Ok(())
+fn temporary() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".quaid-");
+    builder
 }
 
 /// Writes a generated profile to `path`. A profile of the same identity that is there is replaced; any other file only
 /// with `--overwrite`.
 pub(crate) fn write_profile(context: &Context, path: &Path, profile: &Profile) -> Result<()> {
     let same = || ProfileFile::open(path).is_ok_and(|old| same_identity(old.metadata(), &profile.metadata));
-    let replace = context.globals.overwrite || (path.exists() && same());
+    let replace = context.globals.overwrite || (path.is_file() && same());
     write_atomically(path, profile.to_rekall().as_bytes(), replace)
 }
 
@@ -130,11 +149,13 @@ pub(crate) fn write_profile(context: &Context, path: &Path, profile: &Profile) -
 pub(crate) fn write_report(context: &Context, report: &impl Serialize) -> Result<()> {
     let Some(path) = &context.globals.report else { return Ok(()) };
     let text = serde_json::to_string_pretty(report).context("cannot print the report")?;
-    write_atomically(path, (text + "\n").as_bytes(), true)
+    write_atomically(path, (text + "\n").as_bytes(), context.globals.overwrite)
 }
 
-/// Whether two profiles are of one build, by the strongest identity that the new one has.
+/// Whether two profiles are of one build: all that identifies the old one is the same in the new one, which may know
+/// more. A profile that knows less does not take its place unasked.
 fn same_identity(old: &Metadata, new: &Metadata) -> bool {
-    let key = ["GUID_AGE", "BuildID", "Banner", "Release"].into_iter().find(|key| new.text(key).is_some());
-    key.is_some_and(|key| old.text(key) == new.text(key))
+    let mut known =
+        ["GUID_AGE", "BuildID", "Banner", "Release"].into_iter().filter(|key| old.text(key).is_some()).peekable();
+    known.peek().is_some() && known.all(|key| old.text(key) == new.text(key))
 }

@@ -30,7 +30,10 @@ pub(crate) fn cli() -> clap::Command {
 
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let positional = |name| args.get_one::<PathBuf>(name).map(PathBuf::as_path);
-    let (source, target) = match (context.globals.filename.as_deref(), positional("source"), positional("target")) {
+    // A file of the environment or the configuration is the source only when the command line names none.
+    let named = context.globals.filename.as_deref();
+    let named = named.filter(|_| context.globals.filename_typed || positional("source").is_none());
+    let (source, target) = match (named, positional("source"), positional("target")) {
         (Some(source), target, None) | (None, Some(source), target) => (source, target),
         (Some(source), _, Some(_)) => bail!("the source is given twice: -f {} and an argument", source.display()),
         (None, None, _) => bail!(

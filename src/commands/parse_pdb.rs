@@ -8,6 +8,9 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// What is read whole at the most. The largest PDB that Microsoft publishes of a kernel is under 20 MB.
+const MAX_PDB_BYTES: u64 = 1 << 30;
+
 pub(crate) fn cli() -> clap::Command {
     let path = |name| Arg::new(name).value_parser(value_parser!(PathBuf));
     clap::Command::new("parse_pdb")
@@ -46,10 +49,16 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let path = |name| args.get_one::<PathBuf>(name);
     let text = |name| args.get_one::<String>(name).cloned();
     let input = match (path("pdb").or_else(|| path("filename")), &context.globals.filename) {
-        (Some(input), None) | (None, Some(input)) => input,
-        (Some(_), Some(other)) => bail!("the PDB is given twice: -f {} and after the command", other.display()),
+        (Some(_), Some(other)) if context.globals.filename_typed => {
+            bail!("the PDB is given twice: -f {} and after the command", other.display())
+        }
+        (Some(input), _) | (None, Some(input)) => input,
         (None, None) => bail!("which PDB? quaid parse_pdb NTKRNLMP.PDB --output PROFILE"),
     };
+    let size = std::fs::metadata(input).with_context(|| format!("cannot read {}", input.display()))?.len();
+    if size > MAX_PDB_BYTES {
+        bail!("cannot read {}: {size} bytes; no PDB of a kernel has more than {MAX_PDB_BYTES}", input.display());
+    }
     let bytes = std::fs::read(input).with_context(|| format!("cannot read {}", input.display()))?;
     let options = ParseOptions {
         file_name: input.file_name().unwrap_or_default().to_string_lossy().into_owned(),

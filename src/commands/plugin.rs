@@ -60,19 +60,22 @@ fn arg(option: &'static Opt) -> Arg {
         Value::Regex => "REGEX",
         Value::Text => "TEXT",
     };
-    let arg = Arg::new(option.name).help(option.help).action(ArgAction::Append);
+    let arg = Arg::new(option.name).help(option.help);
     let arg = if option.positional {
         arg.required(true).value_name(option.name.to_uppercase())
     } else {
         arg.long(option.name).value_name(shown)
     };
-    if option.many { arg.num_args(1..) } else { arg.num_args(1) }
+    if option.many { arg.num_args(1..).action(ArgAction::Append) } else { arg.num_args(1).action(ArgAction::Set) }
 }
 
 /// Runs the plugin `name` on the image.
 pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result<Outcome> {
     let globals = &context.globals;
     let Some(path) = &globals.filename else { bail!("{name} needs an image: quaid -f IMAGE {name}") };
+    if globals.report.is_some() {
+        bail!("--report is of parse_pdb and convert_profile: {name} makes none");
+    }
     let image = open_image(context, path)?;
     let profiles = sources::open(context);
     let options = Options { profile: globals.profile.clone(), dtb: globals.dtb, kernel_slide: globals.kernel_slide };
@@ -80,8 +83,7 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
     let session = match Session::open(image.memory(), &profiles, &options, &mut observe) {
         Ok(session) => session,
         Err(error) => {
-            let steps = next_steps(&error, path, globals.profile_path.first().map_or("REPOSITORY", String::as_str));
-            bail!("{}: {error}{steps}", path.display());
+            bail!("{}: {error}{}", path.display(), next_steps(&error, path, &globals.profile_path));
         }
     };
 
@@ -103,6 +105,9 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
     }
     if let Some(why) = &summary.first_unreadable {
         context.warn(&format!("{} cells could not be read; the first: {why}", summary.unreadable));
+    }
+    if summary.rows == 0 {
+        context.note(&format!("{name}: nothing in {} fits what was asked for", path.display()));
     }
     Ok(match (summary.rows, summary.problems.is_empty() && summary.unreadable == 0) {
         (_, false) => Outcome::SomeErrors,
@@ -141,8 +146,13 @@ pub(crate) fn open_image(context: &Context, path: &Path) -> Result<Image> {
 }
 
 /// What to type next when the profile is missing, a line each; nothing for other errors.
-fn next_steps(error: &OpenError, image: &Path, repository: &str) -> String {
+fn next_steps(error: &OpenError, image: &Path, profile_path: &[String]) -> String {
     let image = image.display().to_string();
+    // New profiles go into the first repository on this machine; where there is none, one is made.
+    let own = profile_path
+        .iter()
+        .find(|place| Path::new(place).join(".git").exists() || Path::new(place).join("HEAD").is_file());
+    let repository = own.map_or("profiles", String::as_str);
     let mut steps = error.next_steps(&image, repository);
     if let OpenError::Profile(NotFound::Nowhere { name, .. }) = error {
         steps = match name.rsplit('/').next().and_then(|last| last.parse::<GuidAge>().ok()) {
@@ -155,5 +165,13 @@ fn next_steps(error: &OpenError, image: &Path, repository: &str) -> String {
             None => vec![format!("quaid repo -C {repository} list          # tells the names that there are")],
         };
     }
-    if steps.is_empty() { String::new() } else { format!("\nWhat to do next:\n  {}", steps.join("\n  ")) }
+    if steps.is_empty() {
+        return String::new();
+    }
+    if own.is_none() {
+        let add = steps.iter().position(|step| step.starts_with("quaid repo ")).unwrap_or(steps.len());
+        steps.insert(add, format!("quaid repo init {repository}"));
+        steps.push(format!("quaid --profile_path {repository} -f {image} ..."));
+    }
+    format!("\nWhat to do next:\n  {}", steps.join("\n  "))
 }
