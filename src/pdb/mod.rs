@@ -6,11 +6,11 @@
 //!
 //! | stream | read by | to |
 //! |---|---|---|
-//! | container (MSF) | [`container`] | streams |
-//! | 1 info, 3 DBI | [`dbi`] | identity, architecture, numbers of the others |
-//! | 2 types | [`records`] one by one, [`table`] by index, [`naming`] (with [`sameness`]), [`convert`] | structs, enums |
-//! | section headers, OMAP | [`address`] | RVAs |
-//! | symbol records | [`symbols`], [`decoration`] | constants, functions, types of data |
+//! | container (MSF) | `container` | streams |
+//! | 1 info, 3 DBI | `dbi` | identity, architecture, numbers of the others |
+//! | 2 types | `records` one by one, `table` by index, `naming` (with `sameness`), `convert` | structs, enums |
+//! | section headers, OMAP | `address` | RVAs |
+//! | symbol records | `symbols`, `decoration` | constants, functions, types of data |
 
 mod address;
 mod budget;
