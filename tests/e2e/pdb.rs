@@ -217,7 +217,7 @@ fn the_command_writes_the_same_bytes_and_replaces_only_the_same_build() {
 fn installed(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
-        println!("skipped: {program} is not installed");
+        crate::support::skipped(&format!("{program} is not installed"));
     }
     found
 }

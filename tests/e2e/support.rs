@@ -1,8 +1,13 @@
 //! What every end-to-end test needs: the binary, a temporary folder, the corpus.
 
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+/// Says that a test, or a part of one, was skipped: to stderr itself, because the harness hides what passing tests print.
+pub(crate) fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
 
 /// The binary under test, with nothing of the user's own configuration in its environment.
 pub(crate) fn quaid() -> Command {
@@ -59,7 +64,7 @@ pub(crate) fn corpus(name: &str) -> Option<PathBuf> {
         assert!(path.exists(), "the corpus has no {name}");
         return Some(path);
     }
-    println!("skipped: no corpus at {}", folder.display());
+    skipped(&format!("no corpus at {}", folder.display()));
     None
 }
 
@@ -116,7 +121,7 @@ pub(crate) fn formats() -> Option<PathBuf> {
     let zstd =
         Command::new("zstd").args(["-dcq", "--long=31"]).arg(archive).stdout(std::process::Stdio::piped()).spawn();
     let Ok(mut zstd) = zstd else {
-        println!("skipped: there is no zstd program");
+        skipped("there is no zstd program");
         return None;
     };
     let temporary = tempfile::tempdir_in(cache()).expect("a folder");
@@ -142,7 +147,7 @@ pub(crate) fn nt_isf(guid_age: &str) -> Option<PathBuf> {
     let zstd =
         Command::new("zstd").args(["-dcq", "--long=31"]).arg(archive).stdout(std::process::Stdio::piped()).spawn();
     let Ok(mut zstd) = zstd else {
-        println!("skipped: there is no zstd program");
+        skipped("there is no zstd program");
         return None;
     };
     let temporary = tempfile::tempdir_in(folder).expect("a folder");

@@ -3,12 +3,17 @@
 use quaid_analyzer::{Args, OpenError, Options, Session, image, plugins, render};
 use quaid_profile::{DirectorySource, ProfilePath};
 use serde_json::Value;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Says that a test, or a part of one, was skipped: to stderr itself, because the harness hides what passing tests print.
+pub(crate) fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 /// A file or folder of the corpus; `None`, with a printed line, when the corpus is absent. `$QUAID_CORPUS` names it, else it
@@ -20,7 +25,7 @@ pub(crate) fn corpus(name: &str) -> Option<PathBuf> {
         assert!(path.exists(), "the corpus has no {name}");
         return Some(path);
     }
-    println!("skipped: no corpus at {}", folder.display());
+    skipped(&format!("no corpus at {}", folder.display()));
     None
 }
 
@@ -72,7 +77,7 @@ pub(crate) fn nt_isf(ids: &[&str]) -> Option<PathBuf> {
         });
         if std::fs::metadata(&path).expect("it is there").len() == 0 {
             std::fs::remove_file(&path).expect("removed");
-            println!("skipped: no zstd program");
+            skipped("no zstd program");
             return None;
         }
         folder = path.ancestors().nth(3).map(Path::to_owned);

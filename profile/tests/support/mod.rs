@@ -1,7 +1,12 @@
 //! The corpus of real inputs.
 
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
+
+/// Says that a test, or a part of one, was skipped: to stderr itself, because the harness hides what passing tests print.
+pub(crate) fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
 
 /// A file or folder of the corpus; `None`, with a printed line, when the corpus is absent. `$QUAID_CORPUS` names it,
 /// else it is beside the project.
@@ -11,7 +16,7 @@ pub(crate) fn corpus(name: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder.join(name));
     }
-    println!("skipped: no corpus at {}", folder.display());
+    skipped(&format!("no corpus at {}", folder.display()));
     None
 }
 

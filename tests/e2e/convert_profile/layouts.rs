@@ -19,7 +19,7 @@ fn module(folder: &Path, options: &[&str]) -> Option<PathBuf> {
         .output()
         .expect("gcc");
     if !output.status.success() {
-        println!("skipped: gcc {options:?}: {}", String::from_utf8_lossy(&output.stderr));
+        crate::support::skipped(&format!("gcc {options:?}: {}", String::from_utf8_lossy(&output.stderr)));
         return None;
     }
     let symbols =

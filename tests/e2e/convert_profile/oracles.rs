@@ -172,7 +172,7 @@ pub(crate) fn system_map(zip: &Path) -> BTreeMap<String, Vec<(char, u64)>> {
 /// The structs that pahole reads from a file's BTF or DWARF; `None`, with a printed line, where there is no pahole.
 pub(crate) fn pahole_layouts(format: &str, file: &Path) -> Option<BTreeMap<String, Vec<Layout>>> {
     let Ok(output) = Command::new("pahole").args(["-F", format]).arg(file).output() else {
-        println!("skipped: no pahole (Debian: dwarves)");
+        crate::support::skipped("no pahole (Debian: dwarves)");
         return None;
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
