@@ -7,6 +7,7 @@ mod context;
 pub mod dwarf;
 mod hex;
 pub mod http_source;
+mod input;
 mod output;
 pub mod pdb;
 pub mod pe;

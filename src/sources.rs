@@ -13,7 +13,7 @@ pub fn open(context: &Context) -> ProfilePath {
     let globals = &context.globals;
     let mut sources = Vec::new();
     for place in &globals.profile_path {
-        match source(place, globals.offline) {
+        match source(context, place) {
             Ok(source) => sources.push(source),
             Err(why) => {
                 context.warn(&format!("{} is not searched for profiles ({}): {why}", place, globals.profile_path_from));
@@ -23,9 +23,9 @@ pub fn open(context: &Context) -> ProfilePath {
     ProfilePath::new(sources)
 }
 
-fn source(place: &str, offline: bool) -> Result<Box<dyn ProfileSource>, String> {
+fn source(context: &Context, place: &str) -> Result<Box<dyn ProfileSource>, String> {
     if place.contains("://") {
-        let source = HttpSource::new(place, (!offline).then(HttpSettings::default));
+        let source = HttpSource::new(place, (!context.globals.offline).then(HttpSettings::default));
         return source.map(|source| Box::new(source) as _).map_err(|error| error.to_string());
     }
     let root = Path::new(place);
@@ -34,15 +34,51 @@ fn source(place: &str, offline: bool) -> Result<Box<dyn ProfileSource>, String> 
         Ok(_) => return Err("it is a file, and no folder".to_owned()),
         Err(why) => return Err(why.to_string()),
     }
-    // Of a repository with a work tree the files are read: they may be newer than the commit, and a clone that is
-    // nobody's own has them too.
-    if root.join(".git").exists() || !root.join("objects").is_dir() || !root.join("HEAD").is_file() {
+    if root.join(".git").exists() {
+        return Ok(match GitSource::open(root) {
+            Ok(head) => Box::new(WorkTree { files: DirectorySource::new(root), head }),
+            // A clone that is nobody's own has its files too.
+            Err(why) => {
+                context.detail(1, &format!("of {place} only the files are searched, not what git has: {why}"));
+                Box::new(DirectorySource::new(root))
+            }
+        });
+    }
+    if !root.join("objects").is_dir() || !root.join("HEAD").is_file() {
         return Ok(Box::new(DirectorySource::new(root)));
     }
     match GitSource::open(root) {
         Ok(source) => Ok(Box::new(source)),
         Err(Error::NotARepository { .. }) => Ok(Box::new(DirectorySource::new(root))),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A repository with a work tree. Its files come first, for they may be newer than the commit; what is not checked out
+/// is read from HEAD.
+struct WorkTree {
+    files: DirectorySource,
+    head: GitSource,
+}
+
+impl ProfileSource for WorkTree {
+    fn place(&self) -> String {
+        self.files.place()
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, quaid_profile::Error> {
+        match self.files.read(name)? {
+            Some(bytes) => Ok(Some(bytes)),
+            None => self.head.read(name),
+        }
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, quaid_profile::Error> {
+        let mut names = self.files.list(folder)?;
+        names.extend(self.head.list(folder)?);
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
     }
 }
 
@@ -86,5 +122,19 @@ mod tests {
         assert_eq!(path.linux_candidates("Linux version 6.1.0-9-amd64 x").expect("indexed"), [kernel]);
         std::fs::remove_dir_all(&bare).expect("removed");
         open(&context).load_stored(kernel, &mut |_| ()).expect("in the work tree's folder");
+        // What the work tree lost is in HEAD, and so is the index of kernels.
+        std::fs::remove_dir_all(tree.join("v1.0")).expect("removed");
+        let path = open(&context);
+        path.load_stored(kernel, &mut |_| ()).expect("in HEAD");
+        assert_eq!(path.linux_candidates("Linux version 6.1.0-9-amd64 x").expect("indexed"), [kernel]);
+        // A file that is there is read, whatever HEAD has.
+        let file = tree.join("v1.0").join(kernel);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("created");
+        std::fs::write(&file, "<html>").expect("written");
+        assert!(open(&context).load_stored(kernel, &mut |_| ()).is_err());
+        // Without its git folder it is a folder like any other.
+        std::fs::remove_dir_all(tree.join(".git")).expect("removed");
+        std::fs::create_dir(tree.join(".git")).expect("created");
+        assert_eq!(open(&context).places().len(), 3);
     }
 }

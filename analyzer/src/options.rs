@@ -63,7 +63,8 @@ impl Args {
         self.0.keys().map(String::as_str)
     }
 
-    fn values(&self, name: &str) -> &[String] {
+    /// The values that were given under a name.
+    pub(crate) fn values(&self, name: &str) -> &[String] {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 

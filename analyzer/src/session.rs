@@ -43,6 +43,14 @@ pub enum Error {
         /// What is wrong with its value.
         why: String,
     },
+    /// The value of an argument without a name is of no use.
+    #[error("{name}: {why}")]
+    Argument {
+        /// What the usage line calls it: the name in upper case.
+        name: String,
+        /// What is wrong with its value.
+        why: String,
+    },
     /// A row could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),

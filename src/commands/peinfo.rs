@@ -1,8 +1,9 @@
 //! `peinfo`: what a PE file tells about itself.
 
 use crate::context::{Context, Outcome};
+use crate::input;
 use crate::output::Output;
-use crate::pe::{self, DebugRecord, PeInfo};
+use crate::pe::{self, DebugRecord, Export, PeInfo, Target};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgMatches, value_parser};
 use quaid_analyzer::Time;
@@ -23,15 +24,16 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let Some(input) = path("pe").or_else(|| path("filename")).or(context.globals.filename.as_ref()) else {
         bail!("which PE file? quaid peinfo NTOSKRNL.EXE");
     };
-    let bytes = std::fs::read(input).with_context(|| format!("cannot read {}", input.display()))?;
+    let bytes = input::read(input, pe::MAX_FILE_BYTES);
+    let bytes = bytes.with_context(|| format!("cannot read {}", input.display()))?;
     let info = pe::parse(&bytes).with_context(|| format!("cannot read {}", input.display()))?;
-    let names = context.globals.verbose > 0;
     let mut out = Output::open(context)?;
     if context.globals.format == "json" {
-        serde_json::to_writer_pretty(&mut out, &to_json(&info, names)).context("cannot write")?;
+        // As an io::Error, which tells a closed pipe from a failure.
+        serde_json::to_writer_pretty(&mut out, &to_json(&info)).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
-        write_text(&mut out, &info, names)?;
+        write_text(&mut out, &info)?;
     }
     out.finish()?;
     for problem in &info.problems {
@@ -47,7 +49,7 @@ fn write_pairs(out: &mut impl Write, heading: (&str, &str), pairs: &[(String, St
     pairs.iter().try_for_each(|(key, value)| writeln!(out, "{key:<20} {value}"))
 }
 
-fn write_text(out: &mut impl Write, info: &PeInfo, names: bool) -> io::Result<()> {
+fn write_text(out: &mut impl Write, info: &PeInfo) -> io::Result<()> {
     let stamp = Time { unix_seconds: info.time_date_stamp.into() };
     let mut pairs = vec![
         ("Machine".to_owned(), pe::machine_name(info.machine)),
@@ -57,10 +59,13 @@ fn write_text(out: &mut impl Write, info: &PeInfo, names: bool) -> io::Result<()
     for record in &info.debug {
         match record {
             DebugRecord::Rsds(codeview) => {
+                // The seed's row, then what profiles and symbol servers go by.
+                pairs.push(("GUID".to_owned(), codeview.guid_age.guid_text().to_lowercase()));
                 pairs.push(("GUID/Age".to_owned(), codeview.guid_age.to_string()));
-                pairs.push(("PDB".to_owned(), codeview.pdb_name.clone()));
+                pairs.push(("PDB".to_owned(), printable(&codeview.pdb_name)));
             }
             DebugRecord::Nb10 { pdb_name, signature, age } => {
+                let pdb_name = printable(pdb_name);
                 pairs.push((
                     "PDB".to_owned(),
                     format!("{pdb_name} (NB10: time stamp {signature:08X}, age {age}; no GUID)"),
@@ -97,13 +102,11 @@ fn write_text(out: &mut impl Write, info: &PeInfo, names: bool) -> io::Result<()
     }
 
     if let Some(exports) = &info.exports {
-        writeln!(out, "\nExports: {} from {}", exports.count, printable(&exports.module))?;
-        if names {
-            writeln!(out, "{:<10} {:>5} Name", "Entry", "Ord")?;
-            writeln!(out, "---------- ----- ----")?;
-            for (name, ordinal, rva) in &exports.names {
-                writeln!(out, "{rva:<#10x} {ordinal:>5} {}", printable(name))?;
-            }
+        writeln!(out, "\nExports: {} from {}", exports.list.len(), printable(&exports.module))?;
+        writeln!(out, "{:<10} {:>7} Name", "Entry", "Ordinal")?;
+        writeln!(out, "---------- ------- ----")?;
+        for export in &exports.list {
+            writeln!(out, "{}", export_line(export).trim_end())?;
         }
     }
 
@@ -115,13 +118,22 @@ fn write_text(out: &mut impl Write, info: &PeInfo, names: bool) -> io::Result<()
     Ok(())
 }
 
+/// RVA, ordinal and name; an export without a name ends there, and a forwarder has no RVA but where it leads.
+fn export_line(Export { ordinal, name, target }: &Export) -> String {
+    let name = printable(name.as_deref().unwrap_or_default());
+    match target {
+        Target::Rva(rva) => format!("{rva:<#10x} {ordinal:>7} {name}"),
+        Target::Forwarder(forwarder) => format!("{:<10} {ordinal:>7} {name} -> {}", "-", printable(forwarder)),
+    }
+}
+
 /// Text of the file for a terminal: nothing in it can move the cursor.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// One object. Addresses are strings in hex, counts and sizes numbers.
-fn to_json(info: &PeInfo, names: bool) -> Value {
+fn to_json(info: &PeInfo) -> Value {
     let stamp = Time { unix_seconds: info.time_date_stamp.into() };
     let address = |value: u64| format!("{value:#x}");
     let version = |(major, minor): (u16, u16)| format!("{major}.{minor}");
@@ -139,16 +151,11 @@ fn to_json(info: &PeInfo, names: bool) -> Value {
     });
     let directories =
         info.directories.iter().map(|d| json!({ "name": d.name, "rva": address(d.rva.into()), "size": d.size }));
-    let exports = info.exports.as_ref().map(|exports| {
-        let mut object = json!({ "module": exports.module, "count": exports.count });
-        if names {
-            let list = exports
-                .names
-                .iter()
-                .map(|(name, ordinal, rva)| json!({ "name": name, "ordinal": ordinal, "rva": address((*rva).into()) }));
-            object["names"] = Value::Array(list.collect());
+    let exports = info.exports.iter().flat_map(|exports| &exports.list).map(|export| match &export.target {
+        Target::Rva(rva) => {
+            json!({ "ordinal": export.ordinal, "name": export.name, "rva": address((*rva).into()) })
         }
-        object
+        Target::Forwarder(to) => json!({ "ordinal": export.ordinal, "name": export.name, "forwarder": to }),
     });
     let strings: Map<String, Value> =
         info.version.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
@@ -166,7 +173,8 @@ fn to_json(info: &PeInfo, names: bool) -> Value {
         "size_of_image": info.size_of_image,
         "sections": sections.collect::<Vec<_>>(),
         "directories": directories.collect::<Vec<_>>(),
-        "exports": exports,
+        "export_module": info.exports.as_ref().map(|exports| exports.module.as_str()),
+        "exports": exports.collect::<Vec<_>>(),
         "version": strings,
         "problems": info.problems,
     })

@@ -1,13 +1,14 @@
 //! `repo`: the manager of a git repository of profiles.
 
 use crate::context::{Context, Outcome};
+use crate::input;
 use crate::output::Output;
 use crate::repo::{self, AddOptions, GitSource, GitStore, Listed};
 use anyhow::{Result, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use quaid_profile::{Format, ProfilePath};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The options of `repo` and its subcommands.
@@ -36,7 +37,11 @@ pub(crate) fn cli() -> Command {
         .subcommand(
             Command::new("init")
                 .about("Make a new repository")
-                .arg(Arg::new("DIR").value_parser(path.clone()).help("Where; the folder of -C when it is not given"))
+                .arg(
+                    Arg::new("DIR")
+                        .value_parser(path.clone())
+                        .help("Where, seen from the folder of -C; that folder when it is not given"),
+                )
                 .arg(flag("bare", "Without a work tree, as servers have them")),
         )
         .subcommand(
@@ -86,8 +91,12 @@ fn text<'a>(args: &'a ArgMatches, name: &str) -> &'a str {
 }
 
 fn init(context: &Context, root: &Path, args: &ArgMatches) -> Result<Outcome> {
-    let root = args.get_one::<PathBuf>("DIR").map_or(root, PathBuf::as_path);
-    let store = repo::init(root, args.get_flag("bare"))?;
+    let root = match args.get_one::<PathBuf>("DIR") {
+        Some(folder) if root == Path::new(".") => folder.clone(),
+        Some(folder) => root.join(folder),
+        None => root.to_owned(),
+    };
+    let store = repo::init(&root, args.get_flag("bare"))?;
     note_author(context, &store);
     let kind = if store.is_bare() { "bare profile repository" } else { "profile repository" };
     context.note(&format!("made a {kind} in {}; `quaid repo -C {0} add FILE` stores profiles", store.place()));
@@ -115,13 +124,7 @@ fn add(context: &Context, store: &GitStore, args: &ArgMatches) -> Result<Outcome
     let mut failed = Vec::new();
     for addition in additions {
         match addition.outcome {
-            Ok(added) if added.changed => {
-                context.note(&format!("added {} from {}", added.name, addition.file.display()));
-                for link in added.links {
-                    context.detail(1, &format!("{link} -> {}", added.name));
-                }
-            }
-            Ok(added) => context.note(&format!("{}: nothing to do, {} has it", addition.file.display(), added.name)),
+            Ok(added) => tell_added(context, &input::shown(&addition.file), &added),
             Err(error) => failed.push(error),
         }
     }
@@ -139,6 +142,26 @@ fn add(context: &Context, store: &GitStore, args: &ArgMatches) -> Result<Outcome
         0 => Ok(Outcome::Done),
         _ if all_failed => bail!("none of the {} files was added", files.len()),
         _ => Ok(Outcome::SomeErrors),
+    }
+}
+
+/// What was done for one file.
+fn tell_added(context: &Context, file: &str, added: &repo::Added) {
+    let name = &added.name;
+    if added.stored {
+        context.note(&format!("added {name} from {file}"));
+        for link in &added.links {
+            context.detail(1, &format!("{link} -> {name}"));
+        }
+    } else {
+        for link in &added.links {
+            context.note(&format!("{file}: {name} has it; linked {link} -> {name}"));
+        }
+    }
+    if added.restored {
+        context.note(&format!("{file}: {name} was committed, and missing in the work tree; it is there again"));
+    } else if !added.stored && added.links.is_empty() {
+        context.note(&format!("{file}: nothing to do, {name} has it"));
     }
 }
 
@@ -175,7 +198,8 @@ fn list(context: &Context, store: &GitStore, prefix: &str) -> Result<Outcome> {
             Listed::Index => json!({"name": name, "type": "index", "target": Value::Null}),
             Listed::Symlink(target) => json!({"name": name, "type": "symlink", "target": target}),
         });
-        serde_json::to_writer_pretty(&mut out, &rows.collect::<Vec<Value>>())?;
+        // As an io::Error, which tells a closed pipe from a failure.
+        serde_json::to_writer_pretty(&mut out, &rows.collect::<Vec<Value>>()).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
         for (name, listed) in &names {

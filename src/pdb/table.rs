@@ -85,6 +85,12 @@ impl<'t> TypeTable<'t> {
             };
             table.records.push(record);
         }
+        // Indexes have 32 bits: counting from `first`, and one past the last record, must not overflow.
+        let end = u32::try_from(table.records.len()).ok().and_then(|count| first.checked_add(count)?.checked_add(1));
+        if end.is_none() {
+            let why = format!("its {} records from index 0x{first:x} have no indexes left", table.records.len());
+            return Err(PdbError::damaged("type stream", why));
+        }
         if records.len() < wanted {
             report.skip("end of the type stream, which is cut short");
         }
@@ -229,6 +235,34 @@ impl<'t> Iterator for FieldWalk<'_, 't> {
             if std::mem::take(&mut self.broken) {
                 return Some(Err("LF_FIELDLIST".into()));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A type stream whose records, two bytes of kind each, begin at the index `first`.
+    fn stream(first: u32, records: u32) -> Vec<u8> {
+        let header = [20_040_203, 56, first, first.wrapping_add(records), records * 4];
+        let mut stream: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
+        stream.resize(56, 0);
+        (0..records).for_each(|_| stream.extend([2, 0, 0x01, 0x10]));
+        stream
+    }
+
+    #[test]
+    fn indexes_beyond_32_bits_are_refused() {
+        let table = |first, records| {
+            let stream = stream(first, records);
+            TypeTable::new(&stream, 8, &mut ParseReport::default()).map(|table| table.definitions().count())
+        };
+        assert_eq!(table(0x1000, 3), Ok(0));
+        assert_eq!(table(u32::MAX - 4, 3), Ok(0));
+        for first in [u32::MAX - 3, u32::MAX] {
+            let refused = table(first, 3).expect_err("an index above u32::MAX");
+            assert!(refused.to_string().contains("3 records"), "{refused}");
         }
     }
 }

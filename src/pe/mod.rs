@@ -5,16 +5,21 @@
 //! is read. Format: Microsoft, "PE Format" (learn.microsoft.com/windows/win32/debug/pe-format).
 
 mod codeview;
+mod exports;
 mod names;
 mod version;
 
 pub use codeview::{CodeView, DebugRecord};
+pub use exports::{Export, Exports, Target};
 pub use names::{characteristics, directory_name, machine_name};
 
 use object::LittleEndian as LE;
 use object::pe::{ImageNtHeaders32, ImageNtHeaders64};
 use object::read::FileKind;
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, PeFile};
+
+/// The longest PE file that commands read, in bytes; a PE file itself has no more than 4 GiB.
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Why a PE file could not be read, or names no PDB.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,17 +69,6 @@ pub struct DataDirectory {
     pub rva: u32,
     /// Size in bytes.
     pub size: u32,
-}
-
-/// The export directory.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Exports {
-    /// The name that the file gives itself.
-    pub module: String,
-    /// Number of exported addresses, those without a name included.
-    pub count: usize,
-    /// Names, ordinals and RVAs of those that have a name, in the order of the file.
-    pub names: Vec<(String, u32, u32)>,
 }
 
 /// What [`parse`] finds. Versions are (major, minor).
@@ -173,7 +167,7 @@ fn parse_headers<Pe: ImageNtHeaders>(bytes: &[u8]) -> Result<PeInfo, PeError> {
         told("debug directory", why.to_string());
         Vec::new()
     });
-    let exports = exports(&file).unwrap_or_else(|why| {
+    let exports = exports::read(&file, |why| told("export directory", why)).unwrap_or_else(|why| {
         told("export directory", why.to_string());
         None
     });
@@ -228,30 +222,4 @@ fn directories<Pe: ImageNtHeaders>(file: &PeFile<'_, Pe>) -> Vec<DataDirectory> 
             size: directory.size.get(LE),
         })
         .collect()
-}
-
-/// Longest name of an export that is shown; longer ones, and C++ has them, are cut.
-const MAX_NAME_BYTES: usize = 4096;
-/// Most bytes of names together, which many pointers to one long name could multiply.
-const MAX_NAMES_BYTES: usize = 64 << 20;
-
-fn exports<Pe: ImageNtHeaders>(file: &PeFile<'_, Pe>) -> Result<Option<Exports>, object::Error> {
-    let Some(table) = file.export_table()? else { return Ok(None) };
-    let text = |name: &[u8]| String::from_utf8_lossy(name.get(..MAX_NAME_BYTES).unwrap_or(name)).into_owned();
-    let module = table.name_from_pointer(table.directory().name.get(LE)).map(text).unwrap_or_default();
-    let mut exports = Exports { module, count: table.addresses().len(), names: Vec::new() };
-    let mut bytes = 0;
-    for (pointer, index) in table.name_iter() {
-        let (Ok(name), Ok(address)) = (table.name_from_pointer(pointer), table.address_by_index(index)) else {
-            continue;
-        };
-        let name = text(name);
-        bytes += name.len();
-        if bytes > MAX_NAMES_BYTES {
-            break;
-        }
-        let ordinal = table.ordinal_from_index(index).map_or(0, |ordinal| u32::from(ordinal.0));
-        exports.names.push((name, ordinal, address));
-    }
-    Ok(Some(exports))
 }

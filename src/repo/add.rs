@@ -4,9 +4,11 @@ use super::change::Draft;
 use super::error::Error;
 use super::git_store::{Entry, EntryKind, GitStore};
 use super::layout::{self, Placement};
+use crate::input;
 use git2::Oid;
 use quaid_profile::{
-    Error as ProfileError, LAYOUT, LinuxIndex, Metadata, Os, Profile, ProfileFile, release_of, stored_names,
+    Error as ProfileError, LAYOUT, LinuxIndex, MAX_PROFILE_BYTES, Metadata, Os, Profile, ProfileFile, release_of,
+    stored_names,
 };
 use std::path::{Path, PathBuf};
 
@@ -35,10 +37,12 @@ pub struct Addition {
 pub struct Added {
     /// Where it is.
     pub name: String,
-    /// Symlinks to it.
+    /// Whether it was written there; else it was there.
+    pub stored: bool,
+    /// Symlinks to it that were written.
     pub links: Vec<String>,
-    /// Whether anything was written for it.
-    pub changed: bool,
+    /// Whether files of it that were committed, and missing in the work tree, are there again.
+    pub restored: bool,
 }
 
 /// A file that is read, checked, and written as a blob that no commit names yet.
@@ -67,8 +71,10 @@ pub fn add(store: &GitStore, files: &[PathBuf], options: &AddOptions) -> Result<
             let outcome = put(draft, item, options.replace);
             if let Ok(added) = &outcome {
                 index.take(draft, &added.name, &item.metadata)?;
-                if added.changed {
+                if added.stored {
                     lines.push(format!("{} from {}", added.name, item.label));
+                } else {
+                    lines.extend(added.links.iter().map(|link| format!("{link} -> {}", added.name)));
                 }
             }
             placed.push(outcome);
@@ -98,14 +104,15 @@ fn message(lines: &[String]) -> String {
     match lines {
         [] => "add: index of Linux kernels".to_owned(),
         [line] => format!("add: {line}"),
-        _ => format!("add: {} profiles\n\n{}\n", lines.len(), lines.join("\n")),
+        _ => format!("add: {} names\n\n{}\n", lines.len(), lines.join("\n")),
     }
 }
 
 fn prepare(store: &GitStore, path: &Path, options: &AddOptions) -> Result<Prepared, Error> {
-    let name = path.file_name().map(|name| name.to_string_lossy().replace(char::is_control, "?"));
-    let label = path.display().to_string();
-    let file = ProfileFile::open(path)?;
+    let name = path.file_name().map(|name| input::shown(Path::new(name)));
+    let label = input::shown(path);
+    let bytes = input::read(path, MAX_PROFILE_BYTES).map_err(|why| refused(&label, why.to_string()))?;
+    let file = ProfileFile::parse(&label, &bytes)?;
     let mut metadata = file.metadata().clone();
     match metadata.kind() {
         "Profile" => {}
@@ -189,13 +196,15 @@ fn put(draft: &mut Draft<'_>, item: &Prepared, replace: bool) -> Result<Added, E
     let Placement { name, links } = &item.placement;
     let refused = |why: String| refused(&item.label, why);
     let mut puts: Vec<(String, Oid)> = Vec::new();
+    // Files that stay as they are.
+    let mut kept: Vec<String> = Vec::new();
     check_free(draft, name).map_err(refused)?;
     match existing(draft, name)? {
         None => puts.push((format!("{LAYOUT}/{name}"), item.blob)),
         Some(old) => {
             let new = ProfileFile::parse(&item.label, &draft.blob(item.blob)?)?;
             match compare(&old.file, &new)? {
-                Difference::None => {}
+                Difference::None => kept.push(old.path),
                 Difference::Banner if old.path.ends_with(name.as_str()) => puts.push((old.path, item.blob)),
                 _ if replace && old.path.ends_with(name.as_str()) => puts.push((old.path, item.blob)),
                 _ if replace => return Err(refused(format!("{} is stored compressed; remove it first", old.path))),
@@ -206,14 +215,20 @@ fn put(draft: &mut Draft<'_>, item: &Prepared, replace: bool) -> Result<Added, E
             }
         }
     }
+    let stored = !puts.is_empty();
+    let mut written = Vec::new();
     for link in links {
         check_free(draft, link).map_err(refused)?;
         let symlink = Profile::symlink(name);
         if let Some(old) = existing(draft, link)? {
             match old.file.metadata().symlink_target() {
-                Some(target) if target == name => continue,
+                Some(target) if target == name => {
+                    kept.push(old.path);
+                    continue;
+                }
                 // The layout of 2014 has the profile itself there.
                 None if old.file.metadata().guid_age().is_some_and(|guid| Some(guid) == item.metadata.guid_age()) => {
+                    kept.push(old.path);
                     continue;
                 }
                 None => return Err(refused(format!("{link} is a profile, and cannot become a Symlink"))),
@@ -224,12 +239,16 @@ fn put(draft: &mut Draft<'_>, item: &Prepared, replace: bool) -> Result<Added, E
             }
         }
         puts.push((format!("{LAYOUT}/{link}"), draft.write(symlink.to_rekall().as_bytes())?));
+        written.push(link.clone());
     }
-    let changed = !puts.is_empty();
     for (path, blob) in puts {
         draft.put_blob(&path, blob)?;
     }
-    Ok(Added { name: name.clone(), links: links.clone(), changed })
+    let mut restored = false;
+    for path in kept {
+        restored |= draft.keep(&path)?;
+    }
+    Ok(Added { name: name.clone(), stored, links: written, restored })
 }
 
 /// How a profile differs from the one that is stored.

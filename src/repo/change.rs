@@ -23,6 +23,8 @@ pub struct Draft<'s> {
     store: &'s GitStore,
     base: Option<Snapshot<'s>>,
     puts: BTreeMap<String, Oid>,
+    /// Files that HEAD has and the work tree lacks.
+    restore: Puts,
 }
 
 impl Draft<'_> {
@@ -64,15 +66,27 @@ impl Draft<'_> {
         self.put_blob(path, id)
     }
 
-    /// Puts a blob that was written before. What HEAD has already is no change.
+    /// Puts a blob that was written before. What HEAD has already is no change, but its file is looked after.
     pub fn put_blob(&mut self, path: &str, id: Oid) -> Result<(), Error> {
         let old = self.base.as_ref().map_or(Ok(None), |base| base.entry(path))?;
         if old.is_some_and(|old| old == Entry { id, kind: EntryKind::File }) {
             self.puts.remove(path);
+            self.keep(path)?;
         } else {
             self.puts.insert(path.to_owned(), id);
         }
         Ok(())
+    }
+
+    /// Sees to it that a file of HEAD is in the work tree as well. Tells whether it is missing there.
+    pub fn keep(&mut self, path: &str) -> Result<bool, Error> {
+        let entry = self.base.as_ref().map_or(Ok(None), |base| base.unfollowed(path))?;
+        let Some(Entry { id, kind: EntryKind::File }) = entry else { return Ok(false) };
+        let missing = !self.puts.contains_key(path) && work_tree::lacks(&self.store.repo, path, id)?;
+        if missing {
+            self.restore.insert(path.to_owned(), Put { old: Some(id), new: id });
+        }
+        Ok(missing)
     }
 
     fn resolved(&self) -> Result<Puts, Error> {
@@ -101,8 +115,11 @@ impl GitStore {
         self.finish_another_s(&mut lock)?;
         let branch = self.branch()?;
         for _ in 0..ATTEMPTS {
-            let mut draft = Draft { store: self, base: self.head()?, puts: BTreeMap::new() };
+            let mut draft = Draft { store: self, base: self.head()?, puts: BTreeMap::new(), restore: Puts::new() };
             let (message, value) = make(&mut draft)?;
+            if !draft.restore.is_empty() {
+                work_tree::update(&self.repo, &draft.restore)?;
+            }
             let Some(message) = message.filter(|_| !draft.puts.is_empty()) else { return Ok((None, value)) };
             let puts = draft.resolved()?;
             work_tree::check(&self.repo, &puts)?;

@@ -196,6 +196,16 @@ impl<'r> Snapshot<'r> {
         Ok(Some(here))
     }
 
+    /// What is at `path` itself: a git link is not followed, and none leads there.
+    pub(super) fn unfollowed(&self, path: &str) -> Result<Option<Entry>, Error> {
+        let tree = self.tree(self.root, path)?;
+        match tree.get_path(Path::new(path)) {
+            Ok(entry) => Ok(Some(Entry { id: entry.id(), kind: kind_of(&entry) })),
+            Err(why) if why.code() == ErrorCode::NotFound => Ok(None),
+            Err(why) => Err(self.error(path, why)),
+        }
+    }
+
     fn link_text(&self, id: Oid, path: &str) -> Result<String, Error> {
         let blob = self.repo.find_blob(id).map_err(|why| self.error(path, why))?;
         let text = (blob.size() <= MAX_LINK_BYTES).then(|| String::from_utf8(blob.content().to_vec()));

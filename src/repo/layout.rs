@@ -22,6 +22,9 @@ pub struct Placement {
 /// A text that says what the metadata lacks, and what to do.
 pub fn place(metadata: &Metadata, given: Option<&str>) -> Result<Placement, String> {
     let given = given.map(writable_name).transpose().map_err(|error| error.to_string())?;
+    if let Some(given) = &given {
+        check_guid(given, metadata.guid_age())?;
+    }
     if let Some(guid) = metadata.guid_age() {
         return windows(metadata, guid, given);
     }
@@ -40,6 +43,22 @@ pub fn place(metadata: &Metadata, given: Option<&str>) -> Result<Placement, Stri
         "the profile tells no identity (GUID_AGE, or Release of a Linux kernel): `--name NAME` says where it goes",
     )?;
     Ok(Placement { links: links.into_iter().filter(|link| *link != name).collect(), name })
+}
+
+/// The GUID that a name ends in.
+pub(super) fn guid_of(name: &str) -> Option<GuidAge> {
+    name.rsplit('/').next()?.parse().ok()
+}
+
+/// Whether the profile whose GUID is `own` may have this name: places that go by a GUID are for the profile that has it.
+pub(super) fn check_guid(name: &str, own: Option<GuidAge>) -> Result<(), String> {
+    let named = guid_of(name);
+    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+    if named.is_none() && folder.rsplit('/').next() != Some("GUID") || named.is_some() && named == own {
+        return Ok(());
+    }
+    let own = own.map_or_else(|| "it has none".to_owned(), |own| format!("its own is {own}"));
+    Err(format!("the name {name} is for the profile of that GUID, and {own}"))
 }
 
 fn windows(metadata: &Metadata, guid: GuidAge, given: Option<String>) -> Result<Placement, String> {
@@ -250,6 +269,23 @@ mod tests {
             links(&[("GUID_AGE", GUID), ("PDBFile", "ntdll.pdb"), ("rev", "1.2")], None),
             [format!("GUID/{GUID}")]
         );
+    }
+
+    #[test]
+    fn a_guid_s_place_is_for_the_profile_that_has_it() {
+        let other = "11111111111111111111111111111111A";
+        let kernel = metadata(&[("GUID_AGE", GUID), ("PDBFile", "ntkrnlmp.pdb")]);
+        let linux = metadata(&[("ProfileClass", "Linux"), ("Release", "6.1.0")]);
+        for name in [format!("nt/GUID/{other}"), format!("GUID/{}", other.to_lowercase()), format!("mine/{other}")] {
+            for profile in [&kernel, &linux, &metadata(&[])] {
+                let error = place(profile, Some(&name)).expect_err(&name);
+                assert!(error.contains(other), "{error}");
+            }
+        }
+        assert!(place(&linux, Some(&format!("nt/GUID/{GUID}"))).is_err());
+        assert!(place(&linux, Some("nt/GUID/mine")).is_err());
+        assert!(place(&kernel, Some(&format!("mine/{GUID}"))).is_ok());
+        assert!(place(&linux, Some("Linux/mine/6.1.0")).is_ok());
     }
 
     #[test]

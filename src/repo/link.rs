@@ -4,7 +4,7 @@ use super::add::{check_free, existing};
 use super::error::Error;
 use super::git_source::GitSource;
 use super::git_store::GitStore;
-use super::layout::writable_name;
+use super::layout::{check_guid, writable_name};
 use git2::Oid;
 use quaid_profile::{LAYOUT, MAX_SYMLINKS, Profile, ProfilePath, Step, normalised_name};
 
@@ -39,7 +39,7 @@ pub fn link(store: &GitStore, name: &str, target: &str, replace: bool) -> Result
             }
         };
         let loaded = source.load_stored(&asked, &mut observe);
-        loaded.map_err(|error| refused(format!("the target gives no profile: {error}")))?;
+        let found = loaded.map_err(|error| refused(format!("the target gives no profile: {error}")))?;
         let target = chain.last().cloned().unwrap_or_else(|| asked.clone());
         if chain.contains(&name) {
             return Err(refused("that would be a circle".to_owned()));
@@ -60,6 +60,7 @@ pub fn link(store: &GitStore, name: &str, target: &str, replace: bool) -> Result
                 None => return Err(refused(format!("{name} is a profile"))),
             }
         }
+        check_guid(&name, found.profile.metadata().guid_age()).map_err(refused)?;
         let path = old.map_or_else(|| format!("{LAYOUT}/{name}"), |old| old.path);
         draft.put(&path, Profile::symlink(&target).to_rekall().as_bytes())?;
         Ok((Some(format!("link: {name} -> {target}")), Linked { name: name.clone(), target }))

@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::git_source::GitSource;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
-use super::layout::name_of;
+use super::layout::{guid_of, name_of};
 use quaid_profile::{
     GuidAge, LAYOUT, LinuxIndex, Metadata, NotFound, Os, ProfileFile, ProfilePath, decompress, normalised_name,
 };
@@ -118,10 +118,6 @@ enum Checked {
     Symlink(String),
     /// An index or another file of a repository: well formed.
     Other,
-}
-
-fn guid_of(name: &str) -> Option<GuidAge> {
-    name.rsplit('/').next()?.parse().ok()
 }
 
 /// Whether a file is well formed, canonical, and of the GUID that its name says.

@@ -62,6 +62,20 @@ fn file_is_ours(root: &Path, path: &str, put: Put) -> Result<bool, Error> {
     Ok(id == put.new)
 }
 
+/// Whether there is a work tree, without the file `id` that HEAD has at `path`, and may be given it: nothing else is
+/// there or staged.
+pub(super) fn lacks(repo: &Repository, path: &str, id: Oid) -> Result<bool, Error> {
+    let Some(root) = repo.workdir() else { return Ok(false) };
+    match file_is_ours(root, path, Put { old: Some(id), new: id }) {
+        Ok(there) if there => return Ok(false),
+        Err(Error::InTheWay { .. }) => return Ok(false),
+        Err(other) => return Err(other),
+        Ok(_) => {}
+    }
+    let index = repo.index().map_err(|why| Error::Git { place: root.display().to_string(), why })?;
+    Ok(index.get_path(Path::new(path), 0).is_none_or(|staged| staged.id == id))
+}
+
 /// Writes the files of a commit that HEAD has taken, and enters them in the index. A file that a person has changed in
 /// the meantime stays as it is: git shows it as changed.
 pub(super) fn update(repo: &Repository, puts: &Puts) -> Result<(), Error> {

@@ -234,6 +234,8 @@ fn links_that_would_break_the_tree_are_refused() {
         (vec!["link", ".git/config", "A"], "dot"),
         (vec!["link", "config.yaml", "A"], "keeps it"),
         (vec!["link", "Linux/banners", "A"], "keeps it"),
+        (vec!["link", "nt/GUID/11111111111111111111111111111111A", "A"], guid),
+        (vec!["link", "nt/GUID/mine", "A"], guid),
     ] {
         let told = fails(&root, &args, 1);
         assert!(told.contains(why), "{args:?}: {told}");
@@ -287,6 +289,98 @@ fn what_a_person_changed_is_never_overwritten() {
     std::fs::remove_file(&in_tree).expect("removed");
     let told = fails(&root, &["add", "--replace", arg(&other)], 1);
     assert!(told.contains("staged"), "{told}");
+}
+
+/// A clone of `root` whose work tree has no file.
+fn clone_without_files(root: &Path, folder: &Path) -> PathBuf {
+    let clone = folder.join("clone");
+    git(folder, &["clone", "--quiet", "--no-checkout", arg(root), arg(&clone)]);
+    clone
+}
+
+#[test]
+fn what_is_committed_and_missing_in_the_work_tree_is_restored_by_add() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    let file = kernel_file(folder.path(), "a.json", "6.1.0-9-amd64", r#", "BuildID": "00ffaa10""#);
+    let add = |root: &Path| String::from_utf8(repo(root, &["add", arg(&file)]).stderr).expect("text");
+    add(&root);
+    let files = [KERNEL, "Linux/BUILDID/00ffaa10", "Linux/banners"];
+    let clone = clone_without_files(&root, folder.path());
+    let told = add(&clone);
+    assert!(told.contains(KERNEL) && told.contains("it is there again") && !told.contains("nothing to do"), "{told}");
+    for name in files {
+        let path = Path::new("v1.0").join(name);
+        let text = std::fs::read_to_string(clone.join(&path)).expect("restored");
+        assert_eq!(text, git(&root, &["cat-file", "blob", &format!("HEAD:{}", arg(&path))]));
+        assert_eq!(git(&clone, &["status", "--porcelain", arg(&path)]), "");
+    }
+    assert_eq!(git(&clone, &["log", "--format=%H"]), git(&root, &["log", "--format=%H"]), "no commit for it");
+    assert!(add(&clone).contains("nothing to do"));
+    // What a person wrote or staged there is theirs.
+    let kernel = clone.join("v1.0").join(KERNEL);
+    std::fs::write(&kernel, "my work").expect("written");
+    assert!(add(&clone).contains("nothing to do"));
+    git(&clone, &["add", arg(&kernel)]);
+    std::fs::remove_file(&kernel).expect("removed");
+    assert!(add(&clone).contains("nothing to do"));
+    assert!(!kernel.exists());
+}
+
+#[test]
+fn what_was_made_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    ok(&["repo", "-C", arg(folder.path()), "init", "profiles"]);
+    let guid = "3844DBB920174967BE7AA4A2C20430FA2";
+    let file = module_file(folder.path(), "we\nird\x1b[31m.json", "ntkrnlmp.pdb", guid, 1);
+    let told = |args: &[&str]| String::from_utf8(repo(&root, args).stderr).expect("text");
+    let first = told(&["add", arg(&file)]);
+    assert!(first.contains(&format!("added nt/GUID/{guid} from ")), "{first}");
+    assert!(first.contains("we\\nird\\u{1b}[31m.json\n") && !first.contains('\x1b'), "{first}");
+    let message = git(&root, &["log", "-1", "--format=%B"]);
+    assert_eq!(message.trim(), format!("add: nt/GUID/{guid} from we\\nird\\u{{1b}}[31m.json"));
+    let link = told(&["add", "--name", "foo", arg(&file)]);
+    assert!(link.contains(&format!("linked foo -> nt/GUID/{guid}")) && !link.contains("added"), "{link}");
+    assert_eq!(git(&root, &["log", "-1", "--format=%s"]).trim(), format!("add: foo -> nt/GUID/{guid}"));
+    let other = "11111111111111111111111111111111A";
+    let refused = fails(&root, &["add", "--name", &format!("nt/GUID/{other}"), arg(&file)], 1);
+    assert!(refused.contains(other) && refused.contains(guid) && !refused.contains('\x1b'), "{refused}");
+    let missing = fails(&root, &["add", "no\x1bfile"], 1);
+    assert!(missing.contains("no\\u{1b}file: "), "{missing}");
+    check_whole(&root);
+}
+
+#[test]
+fn a_file_longer_than_a_profile_may_be_is_refused_unread() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    let long = folder.path().join("long.json");
+    std::fs::File::create(&long).and_then(|file| file.set_len(1 << 40)).expect("a file with a hole");
+    let told = fails(&root, &["add", arg(&long)], 1);
+    assert!(told.contains("long.json: it has 1099511627776 bytes"), "{told}");
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    // More than a block of output, so that it is written while the list is.
+    let file = |i: usize| kernel_file(folder.path(), &format!("{i}.json"), &format!("6.1.{i}-amd64"), "");
+    let files: Vec<PathBuf> = (0..120).map(file).collect();
+    assert!(quaid().args(["repo", "-C", arg(&root), "add"]).args(&files).output().expect("it runs").status.success());
+    for format in ["text", "json"] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = quaid();
+        command.args(["--format", format, "repo", "-C", arg(&root), "list"]).stdout(writer);
+        let output = command.output().expect("it runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && told.is_empty(), "{format}: {:?} {told}", output.status);
+    }
 }
 
 #[test]

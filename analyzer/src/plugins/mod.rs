@@ -53,19 +53,33 @@ impl Plugin {
     /// Refuses options that the plugin does not have: those of a plugin of the same name for another system.
     pub fn check(&self, args: &Args) -> Result<(), Error> {
         for name in args.names() {
-            if !self.options.iter().any(|option| option.name == name) {
-                let why = format!("{} has no such option for images of this operating system", self.name);
-                return Err(Error::Option { option: name.to_owned(), why });
+            let refuse = |why: String| Err(self.named(Error::Option { option: name.to_owned(), why }));
+            let Some(option) = self.options.iter().find(|option| option.name == name) else {
+                return refuse(format!("{} has no such option for images of this operating system", self.name));
+            };
+            let values = args.values(name);
+            if !option.many && values.len() > 1 {
+                return refuse(format!("takes one value, and was given {}: {}", values.len(), values.join(", ")));
             }
         }
         Ok(())
+    }
+
+    /// An error of an option, called as the person typed it: an argument without a name has no dashes.
+    fn named(&self, error: Error) -> Error {
+        match error {
+            Error::Option { option, why } if self.options.iter().any(|o| o.positional && o.name == option) => {
+                Error::Argument { name: option.to_uppercase(), why }
+            }
+            other => other,
+        }
     }
 
     /// Runs it and writes the rows.
     pub fn run(&self, session: &Session<'_>, args: &Args, renderer: &mut dyn Renderer) -> Result<Summary, Error> {
         self.check(args)?;
         let mut rows = Rows { columns: self.columns, renderer, summary: Summary::default() };
-        (self.run)(session, args, &mut rows)?;
+        (self.run)(session, args, &mut rows).map_err(|error| self.named(error))?;
         let summary = rows.summary;
         renderer.finish()?;
         Ok(summary)
@@ -125,6 +139,27 @@ mod tests {
                     "{file}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_value_too_many_is_refused_by_the_name_that_was_typed() {
+        let given = |name: &str, values: &[&str]| {
+            Args::new([(name.to_owned(), values.iter().map(|&value| value.to_owned()).collect())])
+        };
+        for (plugin, option, told) in [
+            ("dt", "type", "TYPE: takes one value, and was given 2: 1, 2"),
+            ("vtop", "address", "ADDRESS: takes one value"),
+            ("vtop", "pid", "--pid: takes one value"),
+            ("vtop", "nonsense", "--nonsense: vtop has no such option"),
+        ] {
+            let plugin = find(plugin, Os::Linux).expect("a plugin");
+            let error = plugin.check(&given(option, &["1", "2"])).expect_err(option).to_string();
+            assert!(error.starts_with(told), "{error}");
+        }
+        let pslist = find("pslist", Os::Linux).expect("a plugin");
+        for option in pslist.options.iter().filter(|option| option.many) {
+            assert!(pslist.check(&given(option.name, &["1", "2"])).is_ok(), "{}", option.name);
         }
     }
 
