@@ -7,6 +7,7 @@ use crate::isf_section::{self, IsfSection};
 use crate::json::Node;
 use crate::model::{Arch, BaseKind, BaseType, Enum, Metadata, Os, Profile, Struct, Symbol, Type};
 use crate::rekall;
+use crate::source::read_limited;
 use crate::span::Spans;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -78,8 +79,7 @@ impl ProfileFile {
     /// Opens a profile file by path.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let place = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|why| Error::io(&place, &why))?;
-        Self::parse(&place, &bytes)
+        Self::parse(&place, &read_limited(path)?)
     }
 
     /// The file that `profile` is written as.

@@ -32,5 +32,5 @@ pub use model::{
     Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type,
 };
 pub use rekall::canonical_json;
-pub use search::{Found, MAX_SYMLINKS, NotFound, ProfilePath, Step, normalised_name};
+pub use search::{Found, MAX_SYMLINKS, NotFound, ProfilePath, Step, guid_of_name, normalised_name};
 pub use source::{DirectorySource, LAYOUT, ProfileSource, stored_names, without_ending};

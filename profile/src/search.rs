@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::file::ProfileFile;
-use crate::ids::GuidAge;
+use crate::ids::{BuildId, GuidAge, MachUuid};
 use crate::index::{self, LinuxIndex};
 use crate::source::{ProfileSource, without_ending};
 use std::collections::BTreeSet;
@@ -11,6 +11,9 @@ use std::path::PathBuf;
 
 /// How many Symlinks are followed for one name.
 pub const MAX_SYMLINKS: usize = 8;
+
+/// How many names are asked for in the search for one, when sources lead through each other's Symlinks.
+const MAX_NAMES: usize = 64;
 
 /// Modules whose profile is that of the Windows kernel: each is `nt` in a repository.
 const KERNEL_MODULES: [&str; 5] = ["nt", "ntoskrnl.exe", "ntkrnlmp", "ntkrnlpa", "ntkrpamp"];
@@ -37,6 +40,13 @@ pub enum Step {
         /// What the source said.
         why: Error,
     },
+    /// No source has a Windows build with this age, and one has the same GUID with another: that one is taken.
+    OtherAge {
+        /// The name that was asked for.
+        name: String,
+        /// The name of what was found.
+        stored: String,
+    },
     /// A name was loaded. Of a Symlink it is told after its target.
     Loaded {
         /// The name.
@@ -52,6 +62,7 @@ impl fmt::Display for Step {
             Self::Opened { place } => write!(f, "Opened {place}"),
             Self::Missing { name, place } => write!(f, "Could not find profile {name} in {place}"),
             Self::Failed { name, why } => write!(f, "Could not read profile {name}: {why}"),
+            Self::OtherAge { name, stored } => write!(f, "Taking {stored} for {name}: the same GUID with another age"),
             Self::Loaded { name, place } => write!(f, "Loaded profile {name} from {place}"),
         }
     }
@@ -132,7 +143,7 @@ impl ProfilePath {
     }
 
     /// The profile of this name. A name that exists as a path of a file is that file; else each source is asked, in
-    /// order. GUIDs are taken in any case, and without their age when there is only one. Symlinks are followed, each
+    /// order. GUIDs are taken in any case, and without their age, or with another, when there is only one. Symlinks are followed, each
     /// through all sources, at most [`MAX_SYMLINKS`] of them. `observe` is told each step as it happens.
     pub fn load(&self, name: &str, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
         if let Some(path) = existing_path(name) {
@@ -141,7 +152,11 @@ impl ProfilePath {
             observe(Step::Opened { place: place.clone() });
             let target = profile.metadata().symlink_target().map(str::to_owned);
             let found = match target {
-                Some(target) => self.follow(&target, &mut vec![name.to_owned()], observe)?,
+                Some(target) => {
+                    let mut trail = Trail::new();
+                    trail.enter(name)?;
+                    self.follow(&target, &mut trail, observe)?
+                }
                 None => Found { profile, name: name.to_owned() },
             };
             observe(Step::Loaded { name: name.to_owned(), place });
@@ -152,7 +167,7 @@ impl ProfilePath {
 
     /// As [`ProfilePath::load`], from the sources alone: a file that happens to be at the path `name` is not looked at.
     pub fn load_stored(&self, name: &str, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
-        self.follow(name, &mut Vec::new(), observe)
+        self.follow(name, &mut Trail::new(), observe)
     }
 
     /// The names of profiles that may fit the Linux kernel with this banner: those recorded with the very banner first,
@@ -187,43 +202,95 @@ impl ProfilePath {
         }
     }
 
-    fn follow(&self, name: &str, chain: &mut Vec<String>, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
+    fn follow(&self, name: &str, trail: &mut Trail, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
         let name = normalised_name(name)?;
-        let looped = chain.contains(&name) || chain.len() > MAX_SYMLINKS;
-        chain.push(name.clone());
-        if looped {
-            return Err(NotFound::Loop { chain: chain.clone() });
-        }
+        trail.enter(&name)?;
+        let found = match self.find_in_turn(&name, trail, observe) {
+            Err(why) => self.with_other_age(&name, trail, observe).ok_or(why),
+            found => found,
+        };
+        trail.names.pop();
+        found
+    }
+
+    /// The first source in which `name` leads to a profile. What one source has damaged, or leading nowhere, must not
+    /// hide what the next one has; it is the error only when none has it.
+    fn find_in_turn(&self, name: &str, trail: &mut Trail, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {
         let mut failure = None;
         for source in &self.sources {
-            let place = source.place();
-            let (stored, bytes) = match find(source.as_ref(), &name) {
-                Ok(Some(found)) => found,
-                Ok(None) => {
-                    observe(Step::Missing { name: name.clone(), place });
-                    continue;
-                }
-                // A server that is down must not hide what the next place has.
-                Err(NotFound::Unreadable(why)) => {
-                    observe(Step::Failed { name: name.clone(), why: why.clone() });
+            match self.find_in(source.as_ref(), name, trail, observe) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => observe(Step::Missing { name: name.to_owned(), place: source.place() }),
+                Err(ambiguous @ NotFound::Ambiguous { .. }) => return Err(ambiguous),
+                Err(why) => {
+                    if let NotFound::Unreadable(why) = &why {
+                        observe(Step::Failed { name: name.to_owned(), why: why.clone() });
+                    } else {
+                        observe(Step::Missing { name: name.to_owned(), place: source.place() });
+                    }
                     failure.get_or_insert(why);
-                    continue;
                 }
-                Err(other) => return Err(other),
-            };
-            observe(Step::Opened { place: format!("{place}/{stored}") });
-            let profile = ProfileFile::parse(&format!("{place}/{stored}"), &bytes)?;
-            let found = match profile.metadata().symlink_target().map(str::to_owned) {
-                Some(target) => self.follow(&target, chain, observe)?,
-                None => Found { profile, name: stored.clone() },
-            };
-            observe(Step::Loaded { name: stored, place });
-            return Ok(found);
+            }
         }
-        if let Some(why) = failure {
-            return Err(why.into());
+        Err(failure.unwrap_or_else(|| NotFound::Nowhere { name: name.to_owned(), searched: self.places() }))
+    }
+
+    fn find_in(
+        &self,
+        source: &dyn ProfileSource,
+        name: &str,
+        trail: &mut Trail,
+        observe: &mut dyn FnMut(Step),
+    ) -> Result<Option<Found>, NotFound> {
+        let place = source.place();
+        let Some((stored, bytes)) = find(source, name)? else { return Ok(None) };
+        observe(Step::Opened { place: format!("{place}/{stored}") });
+        let profile = ProfileFile::parse(&format!("{place}/{stored}"), &bytes)?;
+        let found = match profile.metadata().symlink_target() {
+            // The link from the old name to this very one, which this source does not have.
+            Some(target) if stored != name && normalised_name(target).is_ok_and(|target| target == name) => {
+                return Ok(None);
+            }
+            Some(target) => self.follow(target, trail, observe)?,
+            None => Found { profile, name: stored.clone() },
+        };
+        observe(Step::Loaded { name: stored, place });
+        Ok(Some(found))
+    }
+
+    /// The profile of the same GUID when there is one of another age only: Rekall's profiles carry the age of the PDB's
+    /// info stream, and images that of its DBI stream.
+    fn with_other_age(&self, name: &str, trail: &mut Trail, observe: &mut dyn FnMut(Step)) -> Option<Found> {
+        let (_, Some(_)) = guid_of_name(name)? else { return None };
+        // The GUID is the first 32 digits of a normalised name's last part.
+        let digits = name.rfind('/').map_or(0, |at| at + 1) + 32;
+        let found = self.find_in_turn(name.get(..digits)?, trail, observe).ok()?;
+        observe(Step::OtherAge { name: name.to_owned(), stored: found.name.clone() });
+        Some(found)
+    }
+}
+
+/// The Symlinks that led to a name.
+struct Trail {
+    names: Vec<String>,
+    /// How many names may still be asked for: links of several sources can lead through each other in many ways.
+    left: usize,
+}
+
+impl Trail {
+    fn new() -> Self {
+        Self { names: Vec::new(), left: MAX_NAMES }
+    }
+
+    fn enter(&mut self, name: &str) -> Result<(), NotFound> {
+        let looped = self.names.iter().any(|known| known == name) || self.names.len() > MAX_SYMLINKS || self.left == 0;
+        if looped {
+            let chain = self.names.iter().map(String::as_str).chain([name]).map(str::to_owned).collect();
+            return Err(NotFound::Loop { chain });
         }
-        Err(NotFound::Nowhere { name, searched: self.places() })
+        self.left -= 1;
+        self.names.push(name.to_owned());
+        Ok(())
     }
 }
 
@@ -233,7 +300,8 @@ fn existing_path(name: &str) -> Option<PathBuf> {
     endings.iter().map(|ending| PathBuf::from(format!("{name}{ending}"))).find(|path| path.is_file())
 }
 
-/// A name in the form that sources are asked for: `/` between parts, no layout folder, no ending, GUIDs in upper case.
+/// A name in the form that sources are asked for: `/` between parts, no layout folder, no ending, GUIDs in upper case and
+/// plain, build-ids in lower case.
 ///
 /// # Errors
 /// [`NotFound::BadName`].
@@ -250,19 +318,31 @@ pub fn normalised_name(name: &str) -> Result<String, NotFound> {
     if plain.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(bad("a name is a relative path without `.` and `..`"));
     }
-    let mut parts: Vec<String> = plain.split('/').map(str::to_owned).collect();
-    if let Some(last) = parts.last_mut() {
-        let stem = without_ending(last).to_owned();
-        *last = if GuidAge::parse_guid(&stem).is_some() { stem.to_uppercase() } else { stem };
+    let stem = without_ending(plain);
+    let (folder, last) = stem.rsplit_once('/').unwrap_or(("", stem));
+    let last = match folder {
+        "Linux/BUILDID" => last.parse().map(|id: BuildId| id.to_string()).ok(),
+        "OSX/UUID" => last.parse().map(|id: MachUuid| id.to_string()).ok(),
+        _ => guid_of_name(stem).map(|_| last.replace(['{', '}', '-'], "").to_uppercase()),
     }
-    Ok(parts.join("/"))
+    .unwrap_or_else(|| last.to_owned());
+    Ok(if folder.is_empty() { last } else { format!("{folder}/{last}") })
+}
+
+/// The GUID that the last part of a name is, and its age when it has one: in any case, with or without dashes and braces.
+/// Names of other systems (`Linux/...`, `OSX/...`) have none, and 40 plain hex digits are a build-id.
+pub fn guid_of_name(name: &str) -> Option<([u8; 16], Option<u32>)> {
+    let last = name.rsplit('/').next()?;
+    let other_system = matches!(name.split('/').next(), Some("Linux" | "OSX")) && name.contains('/');
+    let build_id = last.len() == 40 && last.bytes().all(|b| b.is_ascii_hexdigit());
+    if other_system || build_id { None } else { GuidAge::parse_guid(last) }
 }
 
 /// The name under which a source has `name`, and the bytes. The spellings of all layouts that there were are tried:
 /// the name as it is, `nt/GUID/...` (since 2015), `GUID/...` (2014).
 fn find(source: &dyn ProfileSource, name: &str) -> Result<Option<(String, Vec<u8>)>, NotFound> {
     let (folder, last) = name.rsplit_once('/').unwrap_or(("", name));
-    let Some((_, age)) = GuidAge::parse_guid(last) else {
+    let Some((_, age)) = guid_of_name(name) else {
         return Ok(source.read(name)?.map(|bytes| (name.to_owned(), bytes)));
     };
     let module = folder.split('/').next().unwrap_or_default();
@@ -448,5 +528,110 @@ mod tests {
         let tree = tempfile::tempdir().expect("a folder");
         let error = search(tree.path()).load("Win99", &mut |_| ()).expect_err("not there");
         assert!(error.to_string().contains(&tree.path().display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_build_id_is_no_guid_and_is_found_in_any_case() {
+        let tree = tempfile::tempdir().expect("a folder");
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        for id in [id, &id[..32]] {
+            store(tree.path(), &format!("Linux/BUILDID/{id}"), &Profile::symlink("Linux/mine"));
+            store(tree.path(), "Linux/mine", &kernel());
+            for asked in [id.to_owned(), id.to_uppercase()] {
+                let found = search(tree.path()).load(&format!("Linux/BUILDID/{asked}"), &mut |_| ()).expect("found");
+                assert_eq!(found.name, "Linux/mine");
+            }
+        }
+        assert_eq!(normalised_name(id).expect("a name"), id);
+        assert!(guid_of_name(&format!("nt/GUID/{GUID}")).is_some());
+    }
+
+    #[test]
+    fn a_guid_is_taken_with_dashes_and_braces() {
+        for text in ["3844dbb9-2017-4967-be7a-a4a2c20430fa2", "{3844dbb9-2017-4967-be7a-a4a2c20430fa}2"] {
+            assert_eq!(normalised_name(&format!("nt/GUID/{text}")).expect("a name"), format!("nt/GUID/{GUID}"));
+        }
+        let uuid = "4c4c44d0-5555-3144-a1cd-2bd5a8e7dbb2";
+        assert_eq!(
+            normalised_name(&format!("OSX/UUID/{uuid}")).expect("a name"),
+            format!("OSX/UUID/{}", uuid.to_uppercase())
+        );
+    }
+
+    #[test]
+    fn every_stored_spelling_is_found() {
+        for ending in ["", ".gz", ".xz", ".zst", ".json", ".json.gz", ".json.xz", ".json.zst"] {
+            let tree = tempfile::tempdir().expect("a folder");
+            store(tree.path(), &format!("nt/GUID/{GUID}{ending}"), &kernel());
+            assert!(search(tree.path()).load(GUID, &mut |_| ()).is_ok(), "{ending}");
+            assert!(search(tree.path()).load(&GUID[..32], &mut |_| ()).is_ok(), "{ending}");
+        }
+    }
+
+    #[test]
+    fn what_one_place_has_damaged_or_leading_nowhere_hides_no_other() {
+        let (first, second) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let name = format!("nt/GUID/{GUID}");
+        store(first.path(), &format!("GUID/{GUID}"), &Profile::symlink(&name));
+        store(first.path(), "nowhere", &Profile::symlink("gone"));
+        store(first.path(), "circle", &Profile::symlink("back"));
+        store(first.path(), "back", &Profile::symlink("circle"));
+        std::fs::write(first.path().join("damaged"), "{").expect("written");
+        let both = ProfilePath::new(vec![
+            Box::new(DirectorySource::new(first.path())),
+            Box::new(DirectorySource::new(second.path())),
+        ]);
+        assert!(matches!(both.load(&name, &mut |_| ()), Err(NotFound::Nowhere { .. })));
+        assert!(matches!(both.load("nowhere", &mut |_| ()), Err(NotFound::Nowhere { .. })));
+        assert!(matches!(both.load("circle", &mut |_| ()), Err(NotFound::Loop { .. })));
+        assert!(matches!(both.load("damaged", &mut |_| ()), Err(NotFound::Unreadable(_))));
+        for name in [&name, "nowhere", "circle", "damaged"] {
+            store(second.path(), name, &kernel());
+            let mut failed = 0;
+            let found = both.load(name, &mut |step| failed += usize::from(matches!(step, Step::Failed { .. })));
+            assert_eq!(found.expect("the second has it").name, name);
+            assert_eq!(failed, usize::from(name == "damaged"));
+        }
+        assert_eq!(both.load(&format!("GUID/{GUID}"), &mut |_| ()).expect("over the link").name, name);
+    }
+
+    #[test]
+    fn links_that_lead_through_several_places_end() {
+        let trees: Vec<_> = (0..6).map(|_| tempfile::tempdir().expect("a folder")).collect();
+        for (i, tree) in trees.iter().enumerate() {
+            for level in 0..MAX_SYMLINKS {
+                for j in 0..trees.len() {
+                    store(tree.path(), &format!("l{level}-{j}"), &Profile::symlink(&format!("l{}-{i}", level + 1)));
+                }
+            }
+        }
+        let path = ProfilePath::new(
+            trees.iter().map(|tree| Box::new(DirectorySource::new(tree.path())) as Box<dyn ProfileSource>).collect(),
+        );
+        let mut opened = 0;
+        let error = path.load("l0-0", &mut |step| opened += usize::from(matches!(step, Step::Opened { .. })));
+        assert!(error.is_err() && opened <= MAX_NAMES * trees.len(), "{opened}");
+    }
+
+    #[test]
+    fn a_guid_with_another_age_is_taken_when_it_is_the_only_one() {
+        let (first, second) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let other = format!("nt/GUID/{}3", &GUID[..32]);
+        store(first.path(), &other, &kernel());
+        let both = ProfilePath::new(vec![
+            Box::new(DirectorySource::new(first.path())),
+            Box::new(DirectorySource::new(second.path())),
+        ]);
+        let name = format!("nt/GUID/{GUID}");
+        let mut told = Vec::new();
+        assert_eq!(both.load(&name, &mut |step| told.push(step)).expect("the other age").name, other);
+        assert!(told.contains(&Step::OtherAge { name: name.clone(), stored: other }), "{told:?}");
+        store(second.path(), &name, &kernel());
+        assert_eq!(both.load(&name, &mut |_| ()).expect("the very one").name, name);
+        store(second.path(), &format!("nt/GUID/{}4", &GUID[..32]), &kernel());
+        let error = ProfilePath::new(vec![Box::new(DirectorySource::new(second.path()))])
+            .load(&format!("nt/GUID/{}5", &GUID[..32]), &mut |_| ())
+            .expect_err("two other ages");
+        assert!(matches!(error, NotFound::Nowhere { .. }), "{error}");
     }
 }

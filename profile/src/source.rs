@@ -1,14 +1,16 @@
 //! Places that keep profiles by name.
 
+use crate::compress::MAX_PROFILE_BYTES;
 use crate::error::Error;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The folder of a repository that holds its profiles: the version of the data's layout.
 pub const LAYOUT: &str = "v1.0";
 
-/// The endings under which a profile may be stored; the bytes tell the compression.
-const ENDINGS: [&str; 6] = ["", ".gz", ".xz", ".zst", ".json", ".json.xz"];
+/// The endings under which a profile may be stored, those of two parts last; the bytes tell the compression.
+const ENDINGS: [&str; 8] = ["", ".gz", ".xz", ".zst", ".json", ".json.gz", ".json.xz", ".json.zst"];
 
 /// A place that keeps profiles by name: a folder, a git repository, a server.
 ///
@@ -62,7 +64,7 @@ impl DirectorySource {
                 format!("leads out of the repository, to {}", real.display()),
             ));
         }
-        std::fs::read(&real).map(Some).map_err(|why| Self::error(path, &why))
+        read_limited(path).map(Some)
     }
 }
 
@@ -102,6 +104,24 @@ impl ProfileSource for DirectorySource {
     }
 }
 
+/// The bytes of a file, which must not have more than [`MAX_PROFILE_BYTES`].
+pub(crate) fn read_limited(path: &Path) -> Result<Vec<u8>, Error> {
+    let place = path.display().to_string();
+    let file = File::open(path).map_err(|why| Error::io(&place, &why))?;
+    let length = file.metadata().map_err(|why| Error::io(&place, &why))?.len();
+    if length > MAX_PROFILE_BYTES {
+        let most = MAX_PROFILE_BYTES >> 20;
+        return Err(Error::unsupported(
+            place,
+            format!("not a profile: it has {length} bytes, and a profile at most {most} MiB"),
+        ));
+    }
+    let mut bytes = Vec::new();
+    // A file may grow while it is read, and a device has no length.
+    file.take(MAX_PROFILE_BYTES).read_to_end(&mut bytes).map_err(|why| Error::io(&place, &why))?;
+    Ok(bytes)
+}
+
 /// The spellings under which a source may store `name`, the plain one first.
 pub fn stored_names(name: &str) -> impl Iterator<Item = String> {
     ENDINGS.iter().map(move |ending| format!("{name}{ending}"))
@@ -115,4 +135,20 @@ pub fn without_ending(name: &str) -> &str {
         .filter(|ending| !ending.is_empty())
         .find_map(|ending| name.strip_suffix(ending))
         .unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_long_for_a_profile_is_not_read() {
+        let tree = tempfile::tempdir().expect("a folder");
+        let path = tree.path().join("memory.raw");
+        File::create(&path).and_then(|file| file.set_len(MAX_PROFILE_BYTES + 1)).expect("a sparse file");
+        let by_path = crate::ProfileFile::open(&path).expect_err("too long").to_string();
+        let by_name = DirectorySource::new(tree.path()).read("memory.raw").expect_err("too long").to_string();
+        assert_eq!(by_path, by_name);
+        assert!(by_path.contains("536870913 bytes, and a profile at most 512 MiB"), "{by_path}");
+    }
 }

@@ -4,7 +4,9 @@
 //! `ntoskrnl.exe/AMD64/<version>/<GUIDAGE>`); quaid adds `GUID/`, `Linux/BUILDID/` and `OSX/UUID/`, all Symlinks.
 
 use super::error::Error;
-use quaid_profile::{GuidAge, LinuxIndex, MachUuid, Metadata, Os, normalised_name, release_of, without_ending};
+use quaid_profile::{
+    GuidAge, LinuxIndex, MachUuid, Metadata, Os, guid_of_name, normalised_name, release_of, without_ending,
+};
 
 /// The names of one profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,16 +47,18 @@ pub fn place(metadata: &Metadata, given: Option<&str>) -> Result<Placement, Stri
     Ok(Placement { links: links.into_iter().filter(|link| *link != name).collect(), name })
 }
 
-/// The GUID that a name ends in.
-pub(super) fn guid_of(name: &str) -> Option<GuidAge> {
-    name.rsplit('/').next()?.parse().ok()
+/// The GUID that a name ends in. Its age is not compared: Rekall's profiles carry that of another stream of the PDB.
+pub(super) fn guid_of(name: &str) -> Option<[u8; 16]> {
+    guid_of_name(name).map(|(guid, _)| guid)
 }
 
 /// Whether the profile whose GUID is `own` may have this name: places that go by a GUID are for the profile that has it.
 pub(super) fn check_guid(name: &str, own: Option<GuidAge>) -> Result<(), String> {
     let named = guid_of(name);
     let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-    if named.is_none() && folder.rsplit('/').next() != Some("GUID") || named.is_some() && named == own {
+    if named.is_none() && folder.rsplit('/').next() != Some("GUID")
+        || named.is_some() && named == own.map(|own| own.guid)
+    {
         return Ok(());
     }
     let own = own.map_or_else(|| "it has none".to_owned(), |own| format!("its own is {own}"));

@@ -5,7 +5,7 @@ use super::git_source::GitSource;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
 use super::layout::{guid_of, name_of};
 use quaid_profile::{
-    GuidAge, LAYOUT, LinuxIndex, Metadata, NotFound, Os, ProfileFile, ProfilePath, decompress, normalised_name,
+    LAYOUT, LinuxIndex, Metadata, NotFound, Os, ProfileFile, ProfilePath, decompress, normalised_name,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -47,8 +47,8 @@ pub fn verify(store: &GitStore) -> Result<Verified, Error> {
     git2::opts::strict_hash_verification(true);
     let head = store.profiles()?;
     let mut found = Verified::default();
-    let mut links: Vec<(String, Option<GuidAge>, String)> = Vec::new();
-    let mut guids: BTreeMap<String, Option<GuidAge>> = BTreeMap::new();
+    let mut links: Vec<(String, Option<[u8; 16]>, String)> = Vec::new();
+    let mut guids: BTreeMap<String, Option<[u8; 16]>> = BTreeMap::new();
     let mut kernels: Vec<(String, Metadata)> = Vec::new();
     head.walk(LAYOUT, &mut |path, entry| {
         let full = format!("{LAYOUT}/{path}");
@@ -69,7 +69,7 @@ pub fn verify(store: &GitStore) -> Result<Verified, Error> {
             }
             Ok(Checked::Profile(metadata)) => {
                 found.profiles += 1;
-                guids.insert(name.to_owned(), metadata.guid_age());
+                guids.insert(name.to_owned(), metadata.guid_age().map(|id| id.guid));
                 if metadata.os() == Some(Os::Linux) {
                     kernels.push((name.to_owned(), metadata));
                 }
@@ -140,7 +140,7 @@ fn check_file(path: &str, name: &str, bytes: &[u8]) -> Result<Checked, String> {
     file.decode().map_err(text)?;
     let metadata = file.metadata().clone();
     match (guid_of(name), metadata.guid_age()) {
-        (Some(named), inside) if Some(named) != inside => {
+        (Some(named), inside) if Some(named) != inside.map(|inside| inside.guid) => {
             let inside = inside.map_or_else(|| "no GUID".to_owned(), |guid| guid.to_string());
             Err(format!("has {inside} inside"))
         }
@@ -151,9 +151,9 @@ fn check_file(path: &str, name: &str, bytes: &[u8]) -> Result<Checked, String> {
 fn check_link(
     found: &mut Verified,
     source: &ProfilePath,
-    guids: &BTreeMap<String, Option<GuidAge>>,
+    guids: &BTreeMap<String, Option<[u8; 16]>>,
     name: &str,
-    guid: Option<GuidAge>,
+    guid: Option<[u8; 16]>,
     target: &str,
 ) {
     let path = format!("{LAYOUT}/{name}");

@@ -137,7 +137,9 @@ fn a_banner_can_be_recorded_later_and_stays() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("profiles");
     new_repository(&root);
-    let file = kernel_file(folder.path(), "a.json", "6.1.0-9-amd64", r#", "BuildID": "00ffaa10""#);
+    // As long as a GUID with an age of eight digits.
+    let build_id = "00ffaa10b1c2d3e4f5061728394a5b6c7d8e9f00";
+    let file = kernel_file(folder.path(), "a.json", "6.1.0-9-amd64", &format!(r#", "BuildID": "{build_id}""#));
     let add = |more: &[&str]| repo(&root, &[&["add", arg(&file)], more].concat());
     let commits = || git(&root, &["log", "--format=%s"]).lines().count();
     assert!(add(&[]).status.success());
@@ -150,8 +152,10 @@ fn a_banner_can_be_recorded_later_and_stays() {
     assert!(add(&[]).status.success());
     assert_eq!(commits(), 3);
     let stored: serde_json::Value =
-        serde_json::from_str(&ok(&["repo", "-C", arg(&root), "get", "Linux/BUILDID/00ffaa10"])).expect("JSON");
+        serde_json::from_str(&ok(&["repo", "-C", arg(&root), "get", &format!("Linux/BUILDID/{build_id}")]))
+            .expect("JSON");
     assert_eq!(stored["$METADATA"]["Banner"], banner);
+    assert!(repo(&root, &["get", &format!("Linux/BUILDID/{}", build_id.to_uppercase())]).status.success());
     let index = git(&root, &["show", "HEAD:v1.0/Linux/banners"]);
     let index: serde_json::Value = serde_json::from_str(&index).expect("JSON");
     assert_eq!(index["$BANNERS"][banner], serde_json::json!([KERNEL]));
@@ -425,6 +429,9 @@ fn verify_tells_what_is_wrong() {
     let at = |name: &str| root.join("v1.0").join(name);
     let wrong = "nt/GUID/0000DBB920174967BE7AA4A2C20430FA2";
     std::fs::copy(at(&format!("nt/GUID/{guid}")), at(wrong)).expect("copied");
+    // As in the public repository: the name has the age of the image, the file that of the PDB's other stream.
+    let other_age = "nt/GUID/3844DBB920174967BE7AA4A2C20430FA1";
+    std::fs::copy(at(&format!("nt/GUID/{guid}")), at(other_age)).expect("copied");
     std::fs::write(at("garbage"), "not a profile").expect("written");
     std::fs::write(at("loose"), r#"{"$METADATA": {"Target": "nowhere", "Type": "Symlink"}}"#).expect("written");
     let text = std::fs::read_to_string(at(&format!("GUID/{guid}"))).expect("readable");
@@ -449,6 +456,7 @@ fn verify_tells_what_is_wrong() {
     ] {
         assert!(told.lines().any(|line| line.starts_with(&path) && line.contains(why)), "{path}{why}: {told}");
     }
+    assert!(!told.contains(other_age), "{told}");
     let told = fails(&root, &["get", "escape"], 1);
     assert!(told.contains("out of the repository"), "{told}");
 }

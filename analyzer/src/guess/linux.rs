@@ -3,7 +3,7 @@
 //! The kernel is moved twice (KASLR), independently: its physical address tells the page tables, which lie in its data;
 //! its virtual address is the one at which these page tables show the banner again.
 
-use super::{Identity, Search};
+use super::{Identity, MAX_LOOKUPS, Search};
 use crate::addr::{Pa, Va};
 use crate::image::PhysicalMemory;
 use crate::object::Types;
@@ -24,6 +24,12 @@ const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 const ALIGN: u64 = 0x20_0000;
 /// `KERNEL_IMAGE_SIZE` with KASLR: how far the image can be moved.
 const IMAGE_BYTES: u64 = 0x4000_0000;
+
+/// At how many places one profile's page tables are looked into. Where an idle task lies at the right distance from the
+/// banner, there mostly is the kernel.
+const MAX_TRIES: usize = 64;
+/// How often it is told that one profile does not fit.
+const MAX_TOLD: usize = 16;
 
 /// A banner in memory.
 struct Hit {
@@ -47,45 +53,110 @@ fn banners(memory: &dyn PhysicalMemory) -> impl Iterator<Item = Hit> {
     })
 }
 
+/// A profile that is tried at each place of its banner.
+struct Candidate {
+    profile: Found,
+    /// Where it has what is looked at, or what it lacks.
+    layout: Result<Layout, String>,
+    /// At how many places the page tables were looked into.
+    tries: usize,
+    /// How often it was told that it does not fit.
+    told: usize,
+}
+
+impl Candidate {
+    fn new(profile: Found) -> Self {
+        Self { layout: Layout::of(&profile.profile), profile, tries: 0, told: 0 }
+    }
+}
+
+/// The profiles that were loaded in a search, each once.
+#[derive(Default)]
+struct Candidates {
+    all: Vec<Candidate>,
+    by_name: HashMap<String, Option<usize>>,
+    /// Those that may fit a banner.
+    by_banner: HashMap<String, Vec<usize>>,
+}
+
 impl<'m> Search<'m, '_, '_> {
     /// Each banner in turn, until a profile fits at its place.
-    pub(super) fn linux(&mut self) -> Result<Option<Session<'m>>, super::OpenError> {
-        let mut candidates: HashMap<String, Vec<Found>> = HashMap::new();
+    pub(super) fn linux(&mut self) -> Option<Session<'m>> {
+        let mut candidates = Candidates::default();
+        let mut full = false;
         for hit in banners(self.memory) {
-            if self.is_new(Identity::Linux { banner: hit.banner.clone() }) {
-                self.tell(&format!("Found banner @ {}: {}", hit.at, hit.banner));
-                let names = self.profiles.linux_candidates(&hit.banner)?;
-                let loaded = names.iter().filter_map(|name| self.load_if_any(name)).collect();
-                candidates.insert(hit.banner.clone(), loaded);
-            }
-            let Some(profiles) = candidates.get_mut(&hit.banner) else { continue };
-            for index in 0..profiles.len() {
-                let Some(Found { profile, name }) = profiles.get(index) else { continue };
-                self.tell(&format!("Verifying profile {name}"));
-                match self.kernel_at_banner(profile, &hit) {
-                    Ok((space, slide)) => {
-                        let Found { profile, name } = profiles.swap_remove(index);
-                        return Ok(Some(Session::new(profile, name, Os::Linux, space, slide)));
+            if !candidates.by_banner.contains_key(&hit.banner) {
+                if candidates.by_banner.len() == MAX_LOOKUPS {
+                    if !full {
+                        self.limit_lookups();
                     }
-                    Err(why) => self.refuse(&name.clone(), why),
+                    full = true;
+                    continue;
+                }
+                self.look_up(&hit, &mut candidates);
+            }
+            let Candidates { all, by_banner, .. } = &mut candidates;
+            for &index in by_banner.get(&hit.banner).into_iter().flatten() {
+                let Some(candidate) = all.get_mut(index) else { continue };
+                match self.try_at(candidate, &hit) {
+                    Ok((space, slide)) => {
+                        let Found { profile, name } = all.swap_remove(index).profile;
+                        return Some(Session::new(profile, name, Os::Linux, space, slide));
+                    }
+                    Err(why) => {
+                        if self.is_told(candidate) {
+                            self.refuse(&candidate.profile.name, why);
+                        }
+                    }
                 }
             }
         }
-        Ok(None)
+        None
+    }
+
+    /// Loads the profiles that may fit a new banner.
+    fn look_up(&mut self, hit: &Hit, candidates: &mut Candidates) {
+        self.note(Identity::Linux { banner: hit.banner.clone() });
+        self.tell(&format!("Found banner @ {}: {}", hit.at, hit.banner));
+        let names = self.profiles.linux_candidates(&hit.banner).unwrap_or_else(|why| {
+            self.tell(&format!("Could not look for the banner: {why}"));
+            self.fail("the index of Linux kernels", why.to_string());
+            Vec::new()
+        });
+        let Candidates { all, by_name, by_banner } = candidates;
+        let mut fitting = Vec::new();
+        for name in names {
+            let index = *by_name.entry(name).or_insert_with_key(|name| {
+                let found = self.load_if_any(name)?;
+                if !self.may_try() {
+                    return None;
+                }
+                self.tell(&format!("Verifying profile {}", found.name));
+                all.push(Candidate::new(found));
+                Some(all.len() - 1)
+            });
+            fitting.extend(index);
+        }
+        by_banner.insert(hit.banner.clone(), fitting);
     }
 
     /// With the profile that was asked for.
     pub(super) fn linux_with(&mut self, found: Found) -> Option<Session<'m>> {
-        let Found { profile, name } = found;
+        let mut candidate = Candidate::new(found);
+        let name = candidate.profile.name.clone();
         self.tell(&format!("Verifying profile {name}"));
         let mut failure = None;
         for hit in banners(self.memory) {
-            match self.kernel_at_banner(&profile, &hit) {
-                Ok((space, slide)) => return Some(Session::new(profile, name, Os::Linux, space, slide)),
+            match self.try_at(&mut candidate, &hit) {
+                Ok((space, slide)) => {
+                    return Some(Session::new(candidate.profile.profile, name, Os::Linux, space, slide));
+                }
                 Err(why) => {
-                    self.tell(&format!("No kernel of {name} @ {}: {why}", hit.at));
+                    if self.is_told(&mut candidate) {
+                        self.tell(&format!("No kernel of {name} @ {}: {why}", hit.at));
+                    }
                     // Why the right banner is not it says more than that another one is another.
-                    if failure.is_none() || check_identity(&profile, &hit.banner).is_ok() {
+                    if failure.is_none() || check_identity(&candidate.profile.profile, &hit.banner).is_ok() {
                         failure = Some(why);
                     }
                 }
@@ -96,18 +167,42 @@ impl<'m> Search<'m, '_, '_> {
         None
     }
 
-    /// The kernel's address space and how far it was moved, when the banner `hit` is the one of the profile's kernel.
-    fn kernel_at_banner(&mut self, profile: &ProfileFile, hit: &Hit) -> Result<(AddressSpace<'m>, u64), String> {
-        check_identity(profile, &hit.banner)?;
-        let kernel = Kernel { profile, memory: self.memory, shift: 0 };
-        let banner = kernel.linked("linux_banner")?;
-        let kernel = Kernel { shift: hit.at.0.wrapping_sub(banner.wrapping_sub(START_KERNEL_MAP)), ..kernel };
+    /// Whether it is to be told once more that this profile does not fit.
+    fn is_told(&mut self, candidate: &mut Candidate) -> bool {
+        candidate.told += 1;
+        if candidate.told == MAX_TOLD + 1 {
+            self.tell(&format!("Profile {} does not fit at other places, which are not told", candidate.profile.name));
+        }
+        candidate.told <= MAX_TOLD
+    }
+
+    /// The kernel's address space and how far it was moved, when the banner `hit` is the one of the profile's kernel. Where
+    /// no idle task is, that is all that is looked at: an image can have any number of copies of a banner.
+    fn try_at(&mut self, candidate: &mut Candidate, hit: &Hit) -> Result<(AddressSpace<'m>, u64), String> {
+        check_identity(&candidate.profile.profile, &hit.banner)?;
+        let layout = candidate.layout.as_ref().map_err(Clone::clone)?;
+        let shift = hit.at.0.wrapping_sub(layout.banner.wrapping_sub(START_KERNEL_MAP));
+        let kernel = Kernel { layout, memory: self.memory, shift };
         kernel.check_idle_task()?;
-        let root = match self.options.dtb {
-            Some(dtb) => dtb,
-            None => kernel.physical(kernel.first_of(&["init_top_pgt", "init_level4_pgt", "swapper_pg_dir"])?).0,
+        if candidate.tries == MAX_TRIES {
+            return Err(format!("only the first {MAX_TRIES} places with its banner and an idle task are looked into"));
+        }
+        candidate.tries += 1;
+        if candidate.tries == MAX_TRIES {
+            let why = format!("only {MAX_TRIES} with its banner and an idle task are looked into");
+            self.limit(&format!("other places of {}", candidate.profile.name), why);
+        }
+        self.kernel_at_banner(&kernel, hit)
+    }
+
+    fn kernel_at_banner(&mut self, kernel: &Kernel<'_, 'm>, hit: &Hit) -> Result<(AddressSpace<'m>, u64), String> {
+        let banner = kernel.layout.banner;
+        let root = match (self.options.dtb, kernel.layout.page_tables) {
+            (Some(dtb), _) => dtb,
+            (None, Some(linked)) => kernel.physical(linked).0,
+            (None, None) => return Err(format!("it has no symbol {}", PAGE_TABLES.join(" or "))),
         };
-        let spec = if kernel.has_five_levels()? { &AMD64_LA57 } else { &AMD64 };
+        let spec = if kernel.has_five_levels() { &AMD64_LA57 } else { &AMD64 };
         let space = AddressSpace::new(self.memory, spec, Software::Linux, root);
         let shows_banner = |slide: &u64| space.translate(Va(banner.wrapping_add(*slide))) == Ok(hit.at);
         let slide = match self.options.kernel_slide {
@@ -155,29 +250,55 @@ fn check_identity(profile: &ProfileFile, banner: &str) -> Result<(), String> {
     }
 }
 
+/// The symbols of the kernel's top page table, by age.
+const PAGE_TABLES: [&str; 3] = ["init_top_pgt", "init_level4_pgt", "swapper_pg_dir"];
+
+/// Where a profile's kernel has what is looked at: addresses at which it was linked.
+struct Layout {
+    /// `linux_banner`.
+    banner: u64,
+    /// `init_task.comm`.
+    idle_name: u64,
+    /// The top page table.
+    page_tables: Option<u64>,
+    /// `__pgtable_l5_enabled`.
+    five_levels: Option<u64>,
+    /// `phys_base`.
+    phys_base: Option<u64>,
+}
+
+impl Layout {
+    fn of(profile: &ProfileFile) -> Result<Self, String> {
+        let text = |why: Error| why.to_string();
+        let find = |name: &str| profile.symbol(name).map(|found| found.map(|symbol| symbol.address)).map_err(text);
+        let need = |name: &str| find(name)?.ok_or_else(|| format!("it has no symbol {name}"));
+        let comm = Types::new(profile)
+            .find("task_struct", "comm")
+            .map_err(text)?
+            .ok_or("its task_struct has no member comm")?;
+        let mut page_tables = None;
+        for name in PAGE_TABLES {
+            page_tables = page_tables.or(find(name)?);
+        }
+        Ok(Self {
+            banner: need("linux_banner")?,
+            idle_name: need("init_task")?.wrapping_add(comm.offset),
+            page_tables,
+            five_levels: find("__pgtable_l5_enabled")?,
+            phys_base: find("phys_base")?,
+        })
+    }
+}
+
 /// The kernel of a profile, at a supposed place.
-struct Kernel<'p, 'm> {
-    profile: &'p ProfileFile,
+struct Kernel<'l, 'm> {
+    layout: &'l Layout,
     memory: &'m dyn PhysicalMemory,
     /// From the image's offset to its physical address.
     shift: u64,
 }
 
 impl Kernel<'_, '_> {
-    /// The address at which a symbol was linked.
-    fn linked(&self, name: &str) -> Result<u64, String> {
-        self.first_of(&[name])
-    }
-
-    fn first_of(&self, names: &[&str]) -> Result<u64, String> {
-        for name in names {
-            if let Some(symbol) = self.profile.symbol(name).map_err(|why| why.to_string())? {
-                return Ok(symbol.address);
-            }
-        }
-        Err(format!("it has no symbol {}", names.join(" or ")))
-    }
-
     /// Where the part of the image that was linked at `linked` lies.
     fn physical(&self, linked: u64) -> Pa {
         Pa(linked.wrapping_sub(START_KERNEL_MAP).wrapping_add(self.shift))
@@ -191,12 +312,7 @@ impl Kernel<'_, '_> {
 
     /// `init_task` must be the idle task: "swapper/0", "swapper" before 2.6.38.
     fn check_idle_task(&self) -> Result<(), String> {
-        let text = |why: Error| why.to_string();
-        let comm = Types::new(self.profile)
-            .find("task_struct", "comm")
-            .map_err(text)?
-            .ok_or("its task_struct has no member comm")?;
-        let at = self.linked("init_task")?.wrapping_add(comm.offset);
+        let at = self.layout.idle_name;
         match self.bytes::<7>(at) {
             Some(bytes) if &bytes == b"swapper" => Ok(()),
             seen => Err(format!(
@@ -208,16 +324,15 @@ impl Kernel<'_, '_> {
     }
 
     /// Kernels that can use five levels keep a word that says whether they do.
-    fn has_five_levels(&self) -> Result<bool, String> {
-        let symbol = self.profile.symbol("__pgtable_l5_enabled").map_err(|why| why.to_string())?;
-        Ok(symbol.and_then(|symbol| self.bytes::<4>(symbol.address)).is_some_and(|word| word != [0; 4]))
+    fn has_five_levels(&self) -> bool {
+        self.layout.five_levels.and_then(|at| self.bytes::<4>(at)).is_some_and(|word| word != [0; 4])
     }
 
     /// The kernel's own note of its move must say the same.
     fn check_physical_base(&self, slide: u64) -> Result<(), String> {
-        let Some(symbol) = self.profile.symbol("phys_base").map_err(|why| why.to_string())? else { return Ok(()) };
+        let Some(at) = self.layout.phys_base else { return Ok(()) };
         let expected = self.shift.wrapping_sub(slide);
-        match self.bytes::<8>(symbol.address).map(u64::from_le_bytes) {
+        match self.bytes::<8>(at).map(u64::from_le_bytes) {
             Some(seen) if seen != expected => {
                 Err(format!("phys_base is {seen:#x}, and must be {expected:#x} for a kernel at this place"))
             }

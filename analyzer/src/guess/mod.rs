@@ -68,31 +68,44 @@ pub enum OpenError {
     )]
     NoKernel,
     /// The kernel is known, and its profile is not to be had.
-    #[error("there is no profile for the kernel of this image, {}; searched: {}", list(.found), places(.searched))]
+    #[error(
+        "there is no profile for the kernel of this image, {}; searched: {}{}",
+        list(.found, *.more), places(.searched), failures(.failed)
+    )]
     NoProfile {
-        /// The kernels in the image.
+        /// The kernels in the image, the first ones when there are many.
         found: Vec<Identity>,
+        /// How many there are besides.
+        more: usize,
         /// Where their profiles were looked for.
         searched: Vec<String>,
+        /// What could not be asked or read, and what was left out: the profile may be there.
+        failed: Vec<Refusal>,
     },
     /// The profile that was asked for cannot be loaded.
     #[error(transparent)]
     Profile(#[from] NotFound),
-    /// An index of profiles cannot be read.
-    #[error(transparent)]
-    Index(#[from] quaid_profile::Error),
     /// There are profiles, and none fits.
     #[error("no profile fits this image: {}", refusals(.0))]
     Refused(Vec<Refusal>),
 }
 
-fn list(found: &[Identity]) -> String {
-    let texts: Vec<String> = found.iter().map(Identity::to_string).collect();
-    texts.join(" or ")
+/// How many kernels an error lists.
+const MAX_LISTED: usize = 4;
+
+fn list(found: &[Identity], more: usize) -> String {
+    let texts: Vec<String> = found.iter().take(MAX_LISTED).map(Identity::to_string).collect();
+    let more = more + found.len().saturating_sub(MAX_LISTED);
+    let listed = texts.join(" or ");
+    if more == 0 { listed } else { format!("{listed} and {more} more") }
 }
 
 fn places(searched: &[String]) -> String {
     if searched.is_empty() { "nowhere, because the profile path is empty".to_owned() } else { searched.join(", ") }
+}
+
+fn failures(all: &[Refusal]) -> String {
+    if all.is_empty() { String::new() } else { format!("; not everything could be looked at: {}", refusals(all)) }
 }
 
 fn refusals(all: &[Refusal]) -> String {
@@ -105,7 +118,7 @@ impl OpenError {
     /// missing. `image` and `repository` stand for the two in the lines.
     pub fn next_steps(&self, image: &str, repository: &str) -> Vec<String> {
         let Self::NoProfile { found, .. } = self else { return Vec::new() };
-        found.iter().flat_map(|identity| identity.next_steps(image, repository)).collect()
+        found.iter().take(MAX_LISTED).flat_map(|identity| identity.next_steps(image, repository)).collect()
     }
 }
 
@@ -168,20 +181,35 @@ impl<'m> Session<'m> {
         options: &Options,
         observe: &mut dyn FnMut(&str),
     ) -> Result<Self, OpenError> {
-        let mut search = Search { memory, profiles, options, observe, found: Vec::new(), refusals: Vec::new() };
+        let mut search = Search {
+            memory,
+            profiles,
+            options,
+            observe,
+            found: Vec::new(),
+            more: 0,
+            refusals: Vec::new(),
+            failed: Vec::new(),
+            tried: 0,
+        };
         let session = match &options.profile {
             Some(name) => search.with_profile(name)?,
             None => match search.windows() {
                 Some(session) => Some(session),
-                None => search.linux()?,
+                None => search.linux(),
             },
         };
-        let Search { found, refusals, .. } = search;
+        let Search { found, more, mut refusals, failed, .. } = search;
         match session {
             Some(session) => Ok(session),
-            None if !refusals.is_empty() => Err(OpenError::Refused(refusals)),
+            None if !refusals.is_empty() => {
+                refusals.extend(failed);
+                Err(OpenError::Refused(refusals))
+            }
             None if found.is_empty() => Err(OpenError::NoKernel),
-            None => Err(OpenError::NoProfile { found: without_smudged(found), searched: profiles.places() }),
+            None => {
+                Err(OpenError::NoProfile { found: without_smudged(found), more, searched: profiles.places(), failed })
+            }
         }
     }
 }
@@ -193,8 +221,13 @@ fn without_smudged(found: Vec<Identity>) -> Vec<Identity> {
     found.into_iter().filter(|identity| !identity.banner().is_some_and(smudged)).collect()
 }
 
-/// How many different kernels in one image are looked into. An image has one, and copies of files of some others.
+/// How many different kernels of one image are kept for the error. An image has one, and copies of files of some others.
 const MAX_KERNELS: usize = 64;
+/// How many different kernels of one system are looked up in the profile path: more than an image has by chance, so that
+/// records which someone wrote into it do not hide the kernel.
+const MAX_LOOKUPS: usize = 4096;
+/// How many profiles are tried.
+const MAX_PROFILES: usize = 64;
 /// How many refusals are kept for the error. Each is told as it happens.
 const MAX_REFUSALS: usize = 16;
 
@@ -206,8 +239,14 @@ struct Search<'m, 's, 'o> {
     observe: &'s mut Observer<'o>,
     /// Kernels of which the image tells.
     found: Vec<Identity>,
+    /// How many it tells of besides.
+    more: usize,
     /// Profiles that were tried, and why they are not it.
     refusals: Vec<Refusal>,
+    /// What could not be asked or read, and limits that were reached.
+    failed: Vec<Refusal>,
+    /// How many profiles were tried.
+    tried: usize,
 }
 
 impl<'m> Search<'m, '_, '_> {
@@ -215,13 +254,32 @@ impl<'m> Search<'m, '_, '_> {
         (self.observe)(step);
     }
 
-    /// Notes a kernel of which the image tells: whether it is a new one, and not one too many.
-    fn is_new(&mut self, identity: Identity) -> bool {
-        if self.found.contains(&identity) || self.found.len() == MAX_KERNELS {
-            return false;
+    /// Notes a new kernel of which the image tells.
+    fn note(&mut self, identity: Identity) {
+        if self.found.len() < MAX_KERNELS {
+            self.found.push(identity);
+        } else {
+            self.more += 1;
         }
-        self.found.push(identity);
-        true
+    }
+
+    /// Notes that `what` was left out, so that the kernel may have been missed.
+    fn limit(&mut self, what: &str, why: String) {
+        self.tell(&format!("Left out {what}: {why}"));
+        self.failed.push(Refusal { profile: what.to_owned(), why });
+    }
+
+    fn limit_lookups(&mut self) {
+        self.limit("other kernels", format!("only {MAX_LOOKUPS} are looked up; --profile names one"));
+    }
+
+    /// Whether one profile more may be tried.
+    fn may_try(&mut self) -> bool {
+        self.tried += 1;
+        if self.tried == MAX_PROFILES + 1 {
+            self.limit("other profiles", format!("only {MAX_PROFILES} are tried; --profile names one"));
+        }
+        self.tried <= MAX_PROFILES
     }
 
     fn refuse(&mut self, profile: &str, why: String) {
@@ -231,25 +289,29 @@ impl<'m> Search<'m, '_, '_> {
         }
     }
 
-    fn load(&mut self, name: &str) -> Result<Found, NotFound> {
-        let Self { profiles, observe, .. } = self;
-        profiles.load(name, &mut |step: Step| observe(&step.to_string()))
-    }
-
-    /// As `load`; a profile that is in no place is `None`, and one that is there and cannot be read is a refusal.
+    /// The profile of this name in the profile path. `None` when no place has it, and when one could not be asked or read:
+    /// what was never read does not refuse the image.
     fn load_if_any(&mut self, name: &str) -> Option<Found> {
-        match self.load(name) {
+        let Self { profiles, observe, .. } = self;
+        match profiles.load_stored(name, &mut |step: Step| observe(&step.to_string())) {
             Ok(found) => Some(found),
             Err(NotFound::Nowhere { .. }) => None,
             Err(why) => {
-                self.refuse(name, why.to_string());
+                self.fail(name, why.to_string());
                 None
             }
         }
     }
 
+    fn fail(&mut self, what: &str, why: String) {
+        if self.failed.len() < MAX_LISTED {
+            self.failed.push(Refusal { profile: what.to_owned(), why });
+        }
+    }
+
     fn with_profile(&mut self, name: &str) -> Result<Option<Session<'m>>, OpenError> {
-        let found = self.load(name)?;
+        let Self { profiles, observe, .. } = self;
+        let found = profiles.load(name, &mut |step: Step| observe(&step.to_string()))?;
         Ok(match found.profile.metadata().os() {
             Some(Os::Windows) => self.windows_with(found),
             Some(Os::Linux) => self.linux_with(found),
@@ -274,7 +336,8 @@ mod tests {
         let id = "F8E2A8B5C9B74BF4A6E4A48F180099942".parse().expect("a GUID of the seeds");
         let windows = Identity::Windows { id, pdb: r"C:\$(reboot)\ntkrnlmp.pdb".to_owned() };
         let linux = Identity::Linux { banner: "Linux version 6.1;reboot (o'hara) #1".to_owned() };
-        let error = OpenError::NoProfile { found: vec![windows, linux], searched: vec!["/profiles".to_owned()] };
+        let found = vec![windows, linux];
+        let error = OpenError::NoProfile { found, more: 0, searched: vec!["/profiles".to_owned()], failed: Vec::new() };
         assert_eq!(
             error.next_steps("my image.raw", "/profiles"),
             [

@@ -1,7 +1,7 @@
 //! Windows: the build by the RSDS record of the kernel, the page tables by the System process, the kernel's place by the
 //! ring of processes.
 
-use super::{Identity, MAX_KERNELS, Search, file_name};
+use super::{Identity, MAX_KERNELS, MAX_LOOKUPS, Search, file_name};
 use crate::addr::{Pa, Va};
 use crate::error::PageFault;
 use crate::image::PhysicalMemory;
@@ -11,6 +11,7 @@ use crate::paging::{AMD64, AddressSpace, PAGE_BYTES, PagingSpec, Software, X86_P
 use crate::scan::{find_all, rsds};
 use crate::session::Session;
 use quaid_profile::{Arch, Found, GuidAge, Os, ProfileFile};
+use std::collections::HashSet;
 
 /// The PDBs of the kernel's variants: one or several processors, without or with PAE.
 const KERNEL_PDBS: [&str; 4] = ["ntkrnlmp.pdb", "ntkrnlpa.pdb", "ntkrpamp.pdb", "ntoskrnl.pdb"];
@@ -34,13 +35,23 @@ fn is_kernel(pdb: &str) -> bool {
 impl<'m> Search<'m, '_, '_> {
     /// Each kernel's record in turn, until one's profile fits.
     pub(super) fn windows(&mut self) -> Option<Session<'m>> {
+        let mut known = HashSet::new();
         for record in rsds::records(self.memory).filter(|record| is_kernel(&record.pdb)) {
-            if !self.is_new(Identity::Windows { id: record.id, pdb: record.pdb }) {
+            if known.contains(&record.id) {
                 continue;
             }
+            if known.len() == MAX_LOOKUPS {
+                self.limit_lookups();
+                break;
+            }
+            known.insert(record.id);
+            self.note(Identity::Windows { id: record.id, pdb: record.pdb });
             let name = format!("nt/GUID/{}", record.id);
             self.tell(&format!("Verifying profile {name}"));
             if let Some(found) = self.load_if_any(&name) {
+                if !self.may_try() {
+                    break;
+                }
                 match self.verify(found) {
                     Ok(session) => return Some(session),
                     Err(why) => self.refuse(&name, why),
@@ -71,7 +82,7 @@ impl<'m> Search<'m, '_, '_> {
             if !seen.is_empty() {
                 self.refuse(
                     &name,
-                    format!("it is for {expected}, and the kernel of this image is {}", super::list(&seen)),
+                    format!("it is for {expected}, and the kernel of this image is {}", super::list(&seen, 0)),
                 );
                 return None;
             }

@@ -144,3 +144,46 @@ fn a_lost_rsds_record_is_survived_when_a_person_names_the_profile() {
     assert_eq!(os.expect("a session"), Os::Windows);
     assert!(steps.iter().any(|step| step.contains("its build is not known")), "{steps:#?}");
 }
+
+/// An image of nothing but these banners, and a folder with a profile for the release of the last one.
+fn banners(texts: impl Iterator<Item = String>) -> (Bytes, tempfile::TempDir) {
+    let image: Vec<u8> = texts.flat_map(|text| format!("{text}\n\0").into_bytes()).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let profile = r#"{"$CONSTANTS": {"init_task": 18446744071578845184, "linux_banner": 18446744071578845184},
+        "$METADATA": {"ProfileClass": "Linux", "Release": "6.1.0-9", "Type": "Profile", "arch": "AMD64"},
+        "$STRUCTS": {"task_struct": [64, {"comm": [0, ["String", {"length": 16}]]}]}}"#;
+    std::fs::write(folder.path().join("6.1.0-9.json"), profile).expect("written");
+    (Bytes::new(image), folder)
+}
+
+#[test]
+fn decoys_do_not_hide_a_banner_whose_profile_is_there() {
+    let decoys = (0..200).map(|i| format!("Linux version 5.{i}.0-1 (decoy) #1 SMP"));
+    let (memory, profiles) = banners(decoys.chain(["Linux version 6.1.0-9 (builder) #1 SMP".to_owned()]));
+    let open = |path: &ProfilePath| {
+        let opened = Session::open(&memory, path, &Options::default(), &mut |_| ());
+        opened.map(|session| session.os()).expect_err("no kernel is there")
+    };
+    let error = open(&folder(profiles.path()));
+    assert!(matches!(&error, OpenError::Refused(all) if all[0].profile == "6.1.0-9"), "{error}");
+    let error = open(&ProfilePath::default()).to_string();
+    assert!(error.contains(" and 197 more; searched") && error.len() < 500, "{error}");
+    std::fs::write(profiles.path().join("6.1.0-9.json"), "{").expect("damaged");
+    let error = open(&folder(profiles.path()));
+    assert!(matches!(&error, OpenError::NoProfile { failed, .. } if failed.len() == 1), "{error}");
+    assert!(error.to_string().contains("6.1.0-9: not a profile"), "{error}");
+}
+
+#[test]
+fn many_copies_of_a_banner_cost_little_and_print_little() {
+    let copies = std::iter::repeat_n("Linux version 6.1.0-9 (builder) #1 SMP".to_owned(), 100_000);
+    let (memory, profiles) = banners(copies);
+    for profile in [None, Some("6.1.0-9".to_owned())] {
+        let options = Options { profile, ..Options::default() };
+        let (mut told, start) = (0, std::time::Instant::now());
+        let opened = Session::open(&memory, &folder(profiles.path()), &options, &mut |_| told += 1);
+        assert!(matches!(opened, Err(OpenError::Refused(_))));
+        assert!(told < 60, "{told} lines");
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    }
+}
