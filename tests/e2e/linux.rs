@@ -1,7 +1,7 @@
 //! Linux from end to end: module zip, profile, repository, image, rows; the guest's own words are the judge.
 
 use crate::images::{write_elf_core, write_lime};
-use crate::support::{arg, corpus, corpus_text, ok, rows, unpacked};
+use crate::support::{arg, corpus, corpus_text, demo_kernel, ok, quaid, rows, unpacked};
 use crate::truth;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -111,4 +111,27 @@ fn a_repository_without_the_kernel_says_what_makes_its_profile() {
     for told in ["6.1.0-56-cloud-amd64", arg(&repo), "quaid convert_profile", "quaid repo"] {
         assert!(stderr.contains(told), "`{told}` is missing in: {stderr}");
     }
+}
+
+#[test]
+fn a_kernel_s_build_id_leads_to_it_and_the_folder_at_hand_is_no_place_of_profiles() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let demo = demo_kernel();
+    let repo = repository(folder.path(), &demo.join("vmlinux"));
+    ok(&["repo", "-C", arg(&repo), "verify"]);
+    let profile: Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("kernel.json")).expect("read")).expect("JSON");
+    let build_id = profile["$METADATA"]["BuildID"].as_str().expect("a build-id");
+    assert_eq!(build_id.len(), 40);
+    for id in [build_id.to_lowercase(), build_id.to_uppercase()] {
+        ok(&["repo", "-C", arg(&repo), "get", &format!("Linux/BUILDID/{id}")]);
+    }
+    let name = "Linux/LinuxGeneric/6.1/amd64/6.1.0-quaid-demo";
+    let decoy = folder.path().join(name);
+    std::fs::create_dir_all(decoy.parent().expect("a folder")).expect("made");
+    std::fs::write(&decoy, "{").expect("written");
+    let image = demo.join("memory.raw");
+    let args = ["--profile_path", arg(&repo), "-f", arg(&image), "pslist"];
+    let output = quaid().current_dir(folder.path()).args(args).output().expect("quaid starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

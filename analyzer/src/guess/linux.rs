@@ -184,13 +184,13 @@ impl<'m> Search<'m, '_, '_> {
         let shift = hit.at.0.wrapping_sub(layout.banner.wrapping_sub(START_KERNEL_MAP));
         let kernel = Kernel { layout, memory: self.memory, shift };
         kernel.check_idle_task()?;
-        if candidate.tries == MAX_TRIES {
-            return Err(format!("only the first {MAX_TRIES} places with its banner and an idle task are looked into"));
-        }
-        candidate.tries += 1;
-        if candidate.tries == MAX_TRIES {
-            let why = format!("only {MAX_TRIES} with its banner and an idle task are looked into");
-            self.limit(&format!("other places of {}", candidate.profile.name), why);
+        candidate.tries = candidate.tries.saturating_add(1);
+        if candidate.tries > MAX_TRIES {
+            let why = format!("only {MAX_TRIES} places with its banner and an idle task are looked into");
+            if candidate.tries == MAX_TRIES + 1 {
+                self.limit(&format!("other places of {}", candidate.profile.name), why.clone());
+            }
+            return Err(why);
         }
         self.kernel_at_banner(&kernel, hit)
     }
