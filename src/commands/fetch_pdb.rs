@@ -1,7 +1,9 @@
 //! `fetch_pdb`: gets a PDB from a symbol server.
 
 use crate::context::{Context, Outcome};
+use crate::input;
 use crate::output::{Output, write_atomically};
+use crate::pdb;
 use crate::pe::{self, CodeView};
 use crate::symserver::{
     self, Event, HttpSettings, HttpTransport, Job, Policy, SymbolPath, Transfer, Transport, Wanted, fetch, part_path,
@@ -114,7 +116,7 @@ fn wanted(context: &Context, args: &ArgMatches) -> Result<Wanted> {
     if !file.is_file() {
         bail!("{name} is no file here, so its GUID is needed: add --guid GUIDAGE (version_scan finds it in an image)");
     }
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {name}"))?;
+    let bytes = input::read(file, pe::MAX_FILE_BYTES).with_context(|| format!("cannot read {name}"))?;
     let CodeView { pdb_name, guid_age } =
         pe::codeview(&bytes).with_context(|| format!("cannot tell which PDB belongs to {name}"))?;
     context.note(&format!("{name} was built with {pdb_name}, {guid_age}"));
@@ -123,7 +125,8 @@ fn wanted(context: &Context, args: &ArgMatches) -> Result<Wanted> {
 
 /// A file is where the PDB would go: it is the PDB already, or stays as it is.
 fn existing(context: &Context, target: &Path, wanted: &Wanted) -> Result<Outcome> {
-    let bytes = std::fs::read(target).with_context(|| format!("cannot read {}", target.display()))?;
+    let bytes =
+        input::read(target, pdb::MAX_FILE_BYTES).with_context(|| format!("cannot read {}", target.display()))?;
     if let Err(why) = verify(&bytes, wanted.id()) {
         bail!("{} exists and is another file: {why}; --overwrite before the command replaces it", target.display());
     }

@@ -1,15 +1,13 @@
 //! `parse_pdb`: a PDB to a profile.
 
 use crate::context::{Context, Outcome};
+use crate::input;
 use crate::output::{Output, write_profile, write_report};
 use crate::pdb::{self, ParseOptions, ParseReport};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// What is read whole at the most. The largest PDB that Microsoft publishes of a kernel is under 20 MB.
-const MAX_PDB_BYTES: u64 = 1 << 30;
 
 pub(crate) fn cli() -> clap::Command {
     let path = |name| Arg::new(name).value_parser(value_parser!(PathBuf));
@@ -48,20 +46,16 @@ pub(crate) fn cli() -> clap::Command {
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let path = |name| args.get_one::<PathBuf>(name);
     let text = |name| args.get_one::<String>(name).cloned();
-    let input = match (path("pdb").or_else(|| path("filename")), &context.globals.filename) {
+    let file = match (path("pdb").or_else(|| path("filename")), &context.globals.filename) {
         (Some(_), Some(other)) if context.globals.filename_typed => {
             bail!("the PDB is given twice: -f {} and after the command", other.display())
         }
         (Some(input), _) | (None, Some(input)) => input,
         (None, None) => bail!("which PDB? quaid parse_pdb NTKRNLMP.PDB --output PROFILE"),
     };
-    let size = std::fs::metadata(input).with_context(|| format!("cannot read {}", input.display()))?.len();
-    if size > MAX_PDB_BYTES {
-        bail!("cannot read {}: {size} bytes; no PDB of a kernel has more than {MAX_PDB_BYTES}", input.display());
-    }
-    let bytes = std::fs::read(input).with_context(|| format!("cannot read {}", input.display()))?;
+    let bytes = input::read(file, pdb::MAX_FILE_BYTES).with_context(|| format!("cannot read {}", file.display()))?;
     let options = ParseOptions {
-        file_name: input.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        file_name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         profile_class: text("profile_class"),
         windows_version: text("windows_version"),
         concise: args.get_flag("concise"),
@@ -72,9 +66,9 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         bar.set_position(percent);
     });
     bar.finish_and_clear();
-    let parsed = parsed.with_context(|| format!("cannot parse {}", input.display()))?;
+    let parsed = parsed.with_context(|| format!("cannot parse {}", file.display()))?;
     drop(bytes);
-    tell(context, input, &parsed.report)?;
+    tell(context, file, &parsed.report)?;
 
     if let Some(output) = path("output").or(context.globals.output.as_ref()) {
         let output = path("dump_dir").map_or_else(|| output.clone(), |folder| folder.join(output));

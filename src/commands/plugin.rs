@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use quaid_analyzer::image::{self, Image};
 use quaid_analyzer::plugins::{self, Plugin};
 use quaid_analyzer::{Args, OpenError, Opt, Options, Session, Value, render};
-use quaid_profile::{GuidAge, NotFound};
+use quaid_profile::{GuidAge, NotFound, guid_of_name};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -155,7 +155,7 @@ fn next_steps(error: &OpenError, image: &Path, profile_path: &[String]) -> Strin
     let repository = own.map_or("profiles", String::as_str);
     let mut steps = error.next_steps(&image, repository);
     if let OpenError::Profile(NotFound::Nowhere { name, .. }) = error {
-        steps = match name.rsplit('/').next().and_then(|last| last.parse::<GuidAge>().ok()) {
+        steps = match guid_of_name(name).and_then(|(guid, age)| Some(GuidAge { guid, age: age? })) {
             Some(id) => vec![
                 format!("quaid -f {image} version_scan          # tells the PDB's name"),
                 format!("quaid fetch_pdb --guid {id} --filename NAME.pdb -D ."),

@@ -41,6 +41,10 @@ use std::collections::BTreeMap;
 use symbols::Symbols;
 use table::TypeTable;
 
+/// Length at which a file is taken for no PDB and not read, in bytes. The largest that Microsoft publishes of a kernel are
+/// under 20 MB.
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
+
 /// What the caller knows about a PDB, or wishes.
 #[derive(Debug, Clone, Default)]
 pub struct ParseOptions {
