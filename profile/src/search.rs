@@ -116,7 +116,11 @@ pub enum NotFound {
 }
 
 fn places(searched: &[String]) -> String {
-    if searched.is_empty() { "any place, because the profile path is empty".to_owned() } else { searched.join(", ") }
+    if searched.is_empty() {
+        "any place: the profile path has none that can be used".to_owned()
+    } else {
+        searched.join(", ")
+    }
 }
 
 /// Sources that are searched in order.

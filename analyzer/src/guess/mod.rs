@@ -101,7 +101,11 @@ fn list(found: &[Identity], more: usize) -> String {
 }
 
 fn places(searched: &[String]) -> String {
-    if searched.is_empty() { "nowhere, because the profile path is empty".to_owned() } else { searched.join(", ") }
+    if searched.is_empty() {
+        "nowhere: the profile path has no place that can be used (--profile_path)".to_owned()
+    } else {
+        searched.join(", ")
+    }
 }
 
 fn failures(all: &[Refusal]) -> String {
@@ -121,6 +125,10 @@ impl OpenError {
         found.iter().take(MAX_LISTED).flat_map(|identity| identity.next_steps(image, repository)).collect()
     }
 }
+
+/// Where the input of convert_profile comes from, as a shell takes it.
+const ZIP_HINT: &str =
+    "# of module_dwarf.ko, System.map and config of this kernel; or the vmlinux of its debug package";
 
 impl Identity {
     fn banner(&self) -> Option<&str> {
@@ -146,7 +154,7 @@ impl Identity {
                 let release = release_of(banner).unwrap_or("kernel");
                 let (zip, json) = (shell_word(&format!("{release}.zip")), shell_word(&format!("{release}.json")));
                 vec![
-                    format!("quaid convert_profile {zip} {json}"),
+                    format!("quaid convert_profile {zip} {json}    {ZIP_HINT}"),
                     format!("quaid repo -C {repository} add --banner {} {json}", shell_word(banner)),
                 ]
             }
@@ -345,7 +353,7 @@ mod tests {
                 "quaid fetch_pdb --guid F8E2A8B5C9B74BF4A6E4A48F180099942 --filename ntkrnlmp.pdb -D .",
                 "quaid parse_pdb -f ntkrnlmp.pdb --output F8E2A8B5C9B74BF4A6E4A48F180099942.json",
                 "quaid repo -C /profiles add F8E2A8B5C9B74BF4A6E4A48F180099942.json",
-                "quaid convert_profile '6.1;reboot.zip' '6.1;reboot.json'",
+                &format!("quaid convert_profile '6.1;reboot.zip' '6.1;reboot.json'    {ZIP_HINT}"),
                 r"quaid repo -C /profiles add --banner 'Linux version 6.1;reboot (o'\''hara) #1' '6.1;reboot.json'",
             ]
         );

@@ -91,7 +91,8 @@ pub(super) fn probe(base: &Arc<dyn PhysicalMemory>) -> Vote {
     };
     let layer = RunLayer::new("ELF core", Arc::clone(base), &declared, &mut warnings);
     if layer.runs().is_empty() {
-        return Vote::Broken(format!("none of its {} segments holds memory ({})", declared.len(), warnings.join("; ")));
+        let why = if warnings.is_empty() { String::new() } else { format!(" ({})", warnings.join("; ")) };
+        return Vote::Broken(format!("none of its {} segments holds memory{why}", declared.len()));
     }
     Vote::Yes(Layer { memory: Arc::new(layer), warnings })
 }
