@@ -10,7 +10,6 @@ use clap::{Arg, ArgAction, ArgMatches};
 use quaid_analyzer::image::{self, Image};
 use quaid_analyzer::plugins::{self, Plugin};
 use quaid_analyzer::{Args, OpenError, Opt, Options, Session, Value, render};
-use quaid_profile::{GuidAge, NotFound, guid_of_name};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -147,31 +146,10 @@ pub(crate) fn open_image(context: &Context, path: &Path) -> Result<Image> {
 
 /// What to type next when the profile is missing, a line each; nothing for other errors.
 fn next_steps(error: &OpenError, image: &Path, profile_path: &[String]) -> String {
-    let image = image.display().to_string();
-    // New profiles go into the first repository on this machine; where there is none, one is made.
-    let own = profile_path
+    // New profiles go into the first repository on this machine.
+    let repository = profile_path
         .iter()
         .find(|place| Path::new(place).join(".git").exists() || Path::new(place).join("HEAD").is_file());
-    let repository = own.map_or("profiles", String::as_str);
-    let mut steps = error.next_steps(&image, repository);
-    if let OpenError::Profile(NotFound::Nowhere { name, .. }) = error {
-        steps = match guid_of_name(name).and_then(|(guid, age)| Some(GuidAge { guid, age: age? })) {
-            Some(id) => vec![
-                format!("quaid -f {image} version_scan          # tells the PDB's name"),
-                format!("quaid fetch_pdb --guid {id} --filename NAME.pdb -D ."),
-                format!("quaid parse_pdb -f NAME.pdb --output {id}.json"),
-                format!("quaid repo -C {repository} add {id}.json"),
-            ],
-            None => vec![format!("quaid repo -C {repository} list          # tells the names that there are")],
-        };
-    }
-    if steps.is_empty() {
-        return String::new();
-    }
-    if own.is_none() {
-        let add = steps.iter().position(|step| step.starts_with("quaid repo ")).unwrap_or(steps.len());
-        steps.insert(add, format!("quaid repo init {repository}"));
-        steps.push(format!("quaid --profile_path {repository} -f {image} ..."));
-    }
-    format!("\nWhat to do next:\n  {}", steps.join("\n  "))
+    let steps = error.next_steps(&image.display().to_string(), repository.map(String::as_str));
+    if steps.is_empty() { String::new() } else { format!("\nWhat to do next:\n  {}", steps.join("\n  ")) }
 }

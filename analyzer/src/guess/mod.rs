@@ -8,7 +8,7 @@ mod windows;
 
 use crate::image::PhysicalMemory;
 use crate::session::Session;
-use quaid_profile::{Found, GuidAge, NotFound, Os, ProfilePath, Step, release_of};
+use quaid_profile::{Found, GuidAge, NotFound, Os, ProfilePath, Step, guid_of_name, release_of};
 use std::fmt;
 
 /// What a person knows already.
@@ -117,12 +117,32 @@ fn refusals(all: &[Refusal]) -> String {
     texts.join("; ")
 }
 
+/// The repository that the command lines make where there is none.
+const NEW_REPOSITORY: &str = "profiles";
+
 impl OpenError {
     /// The command lines that make the missing profiles and put them where they are found; empty when no profile is
-    /// missing. `image` and `repository` stand for the two in the lines.
-    pub fn next_steps(&self, image: &str, repository: &str) -> Vec<String> {
-        let Self::NoProfile { found, .. } = self else { return Vec::new() };
-        found.iter().take(MAX_LISTED).flat_map(|identity| identity.next_steps(image, repository)).collect()
+    /// missing. `image` and `repository` stand for the two in the lines; without a repository they make one.
+    pub fn next_steps(&self, image: &str, repository: Option<&str>) -> Vec<String> {
+        let (image, target) = (shell_word(image), shell_word(repository.unwrap_or(NEW_REPOSITORY)));
+        let mut steps: Vec<String> = match self {
+            Self::NoProfile { found, .. } => {
+                found.iter().take(MAX_LISTED).flat_map(|identity| identity.next_steps(&image, &target)).collect()
+            }
+            Self::Profile(NotFound::Nowhere { name, .. }) => match guid_of_name(name) {
+                Some((guid, Some(age))) => windows_steps(GuidAge { guid, age }, None, &image, &target),
+                _ if repository.is_some() => {
+                    return vec![format!("quaid repo -C {target} list          # tells the names that there are")];
+                }
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
+        };
+        if repository.is_none() && !steps.is_empty() {
+            steps.insert(0, format!("quaid repo init {target}"));
+            steps.push(format!("quaid --profile_path {target} -f {image} ..."));
+        }
+        steps
     }
 }
 
@@ -138,18 +158,10 @@ impl Identity {
         }
     }
 
+    /// `image` and `repository` are words for a shell.
     fn next_steps(&self, image: &str, repository: &str) -> Vec<String> {
-        let (image, repository) = (shell_word(image), shell_word(repository));
         match self {
-            Self::Windows { id, pdb } => {
-                let pdb = shell_word(file_name(pdb));
-                vec![
-                    format!("quaid -f {image} version_scan --name_regex {pdb}"),
-                    format!("quaid fetch_pdb --guid {id} --filename {pdb} -D ."),
-                    format!("quaid parse_pdb -f {pdb} --output {id}.json"),
-                    format!("quaid repo -C {repository} add {id}.json"),
-                ]
-            }
+            Self::Windows { id, pdb } => windows_steps(*id, Some(file_name(pdb)), image, repository),
             Self::Linux { banner } => {
                 let release = release_of(banner).unwrap_or("kernel");
                 let (zip, json) = (shell_word(&format!("{release}.zip")), shell_word(&format!("{release}.json")));
@@ -160,6 +172,21 @@ impl Identity {
             }
         }
     }
+}
+
+/// The lines for a Windows build; without the PDB's name the first one tells it.
+fn windows_steps(id: GuidAge, pdb: Option<&str>, image: &str, repository: &str) -> Vec<String> {
+    let scan = match pdb {
+        Some(pdb) => format!("quaid -f {image} version_scan --name_regex {}", shell_word(pdb)),
+        None => format!("quaid -f {image} version_scan          # tells the PDB's name"),
+    };
+    let pdb = shell_word(pdb.unwrap_or("NAME.pdb"));
+    vec![
+        scan,
+        format!("quaid fetch_pdb --guid {id} --filename {pdb} -D ."),
+        format!("quaid parse_pdb -f {pdb} --output {id}.json"),
+        format!("quaid repo -C {repository} add {id}.json"),
+    ]
 }
 
 /// A PDB's name without the folders that linkers write before it.
@@ -347,7 +374,7 @@ mod tests {
         let found = vec![windows, linux];
         let error = OpenError::NoProfile { found, more: 0, searched: vec!["/profiles".to_owned()], failed: Vec::new() };
         assert_eq!(
-            error.next_steps("my image.raw", "/profiles"),
+            error.next_steps("my image.raw", Some("/profiles")),
             [
                 "quaid -f 'my image.raw' version_scan --name_regex ntkrnlmp.pdb",
                 "quaid fetch_pdb --guid F8E2A8B5C9B74BF4A6E4A48F180099942 --filename ntkrnlmp.pdb -D .",
@@ -358,6 +385,6 @@ mod tests {
             ]
         );
         assert!(error.to_string().ends_with("searched: /profiles"), "{error}");
-        assert_eq!(OpenError::NoKernel.next_steps("a", "b"), [""; 0]);
+        assert_eq!(OpenError::NoKernel.next_steps("a", Some("b")), [""; 0]);
     }
 }

@@ -302,7 +302,7 @@ fn a_profile_of_another_kernel_is_refused_with_both_banners() {
         text.contains(&format!("there is no profile for the kernel of this image, \"{seen}\"; searched: ")),
         "{text}"
     );
-    assert!(error.next_steps("I", "R")[0].starts_with("quaid convert_profile 6.1.0-56-cloud-amd64.zip"));
+    assert!(error.next_steps("I", Some("R"))[0].starts_with("quaid convert_profile 6.1.0-56-cloud-amd64.zip"));
 }
 
 #[test]

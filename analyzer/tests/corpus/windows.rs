@@ -167,7 +167,9 @@ fn a_missing_profile_is_told_with_the_place_and_the_way_to_it() {
     let text = error.to_string();
     assert!(text.contains(&format!("{WIN7} (ntkrnlmp.pdb)")) && text.contains(&arg(empty.path())), "{text}");
     assert!(
-        error.next_steps("I", "R").contains(&format!("quaid fetch_pdb --guid {WIN7} --filename ntkrnlmp.pdb -D ."))
+        error
+            .next_steps("I", Some("R"))
+            .contains(&format!("quaid fetch_pdb --guid {WIN7} --filename ntkrnlmp.pdb -D ."))
     );
 }
 
