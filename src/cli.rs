@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use quaid_analyzer::render;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -108,17 +109,8 @@ pub(crate) fn with_alias(cli: Command) -> Command {
 /// What `--logging` takes.
 pub(crate) const LOGGING: [&str; 5] = ["debug", "info", "warning", "error", "critical"];
 
-/// The renderers by the names that `--format` takes.
-const FORMATS: [(&str, Option<&str>); 8] = [
-    ("text", Some("text")),
-    ("TextRenderer", Some("text")),
-    ("json", Some("json")),
-    ("JsonRenderer", Some("json")),
-    ("wide", None),
-    ("jsonl", None),
-    ("csv", None),
-    ("data", None),
-];
+/// Renderers of the ancestor and its kin that do not exist yet.
+const MISSING_FORMATS: [&str; 4] = ["wide", "jsonl", "csv", "data"];
 
 /// The program with its global options.
 fn globals() -> Command {
@@ -248,10 +240,12 @@ fn context(args: &ArgMatches) -> Result<Context> {
     };
 
     let format = text("format").or(file.format).unwrap_or_else(|| "text".to_owned());
-    let format = match FORMATS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&format)) {
-        Some((_, Some(known))) => (*known).to_owned(),
-        Some((name, None)) => bail!("--format {name}: this renderer does not exist yet; there are text and json"),
-        None => bail!("--format {format}: there is no such renderer; there are text and json"),
+    let Some(format) = render::canonical_name(&format) else {
+        let known = render::NAMES.join(" and ");
+        if MISSING_FORMATS.iter().any(|missing| missing.eq_ignore_ascii_case(&format)) {
+            bail!("--format {format}: this renderer does not exist yet; there are {known}");
+        }
+        bail!("--format {format}: there is no such renderer; there are {known}");
     };
 
     let context = Context {
@@ -264,7 +258,7 @@ fn context(args: &ArgMatches) -> Result<Context> {
             verbose,
             debug,
             quiet: args.get_flag("quiet") || file.quiet,
-            format,
+            format: format.to_owned(),
             output: path("output"),
             overwrite: args.get_flag("overwrite") || file.overwrite,
             pager: text("pager").or(file.pager),

@@ -17,15 +17,22 @@ pub trait Renderer {
     fn finish(&mut self) -> io::Result<()>;
 }
 
-/// The names of the renderers, the first of them the default. Those of the ancestor's classes are understood as well.
+/// The names of the renderers, the first of them the default.
 pub const NAMES: &[&str] = &["text", "json"];
+
+/// A renderer's own name, of any case; those of the ancestor's classes (`TextRenderer`) are understood as well. `None`
+/// for an unknown one.
+pub fn canonical_name(name: &str) -> Option<&'static str> {
+    let plain = name.to_ascii_lowercase();
+    let plain = plain.strip_suffix("renderer").unwrap_or(&plain);
+    NAMES.iter().find(|known| **known == plain).copied()
+}
 
 /// The renderer of this name, over `writer`; `None` for an unknown name.
 pub fn renderer<'w>(name: &str, columns: &'static [Column], writer: impl Write + 'w) -> Option<Box<dyn Renderer + 'w>> {
-    match name.to_ascii_lowercase().as_str() {
-        "text" | "textrenderer" => Some(Box::new(Text::new(columns, writer))),
-        "json" | "jsonrenderer" => Some(Box::new(Json::new(columns, writer))),
-        _ => None,
+    match canonical_name(name)? {
+        "json" => Some(Box::new(Json::new(columns, writer))),
+        _ => Some(Box::new(Text::new(columns, writer))),
     }
 }
 
