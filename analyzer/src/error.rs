@@ -10,6 +10,17 @@ pub enum FaultReason {
     NotInImage(Pa),
     /// The image's header promises this physical address, but the file ends before it.
     Truncated(Pa),
+    /// The image says that this physical address was left out when it was made (free pages, user pages).
+    NotDumped(Pa),
+    /// The image says that this physical address could not be read when it was made.
+    Unreadable(Pa),
+    /// What the image has for this physical address cannot be decoded.
+    Corrupt {
+        /// The address.
+        at: Pa,
+        /// Why, and at which offset of the file.
+        why: String,
+    },
     /// A page-table entry is not present.
     NotPresent {
         /// The level's name, as the manual of the architecture has it ("PDE").
@@ -55,9 +66,11 @@ impl PageFault {
     /// How many bytes from `at` on a physical read had before the missing one, as far as the fault tells.
     pub(crate) fn good_bytes_from(&self, at: Pa) -> usize {
         match self.reason {
-            FaultReason::NotInImage(missing) | FaultReason::Truncated(missing) => {
-                usize::try_from(missing.0.saturating_sub(at.0)).unwrap_or(0)
-            }
+            FaultReason::NotInImage(missing)
+            | FaultReason::Truncated(missing)
+            | FaultReason::NotDumped(missing)
+            | FaultReason::Unreadable(missing)
+            | FaultReason::Corrupt { at: missing, .. } => usize::try_from(missing.0.saturating_sub(at.0)).unwrap_or(0),
             _ => 0,
         }
     }
@@ -71,6 +84,9 @@ impl fmt::Display for PageFault {
         match &self.reason {
             FaultReason::NotInImage(pa) => write!(f, "physical address {pa} is not in the image"),
             FaultReason::Truncated(pa) => write!(f, "physical address {pa} is behind the end of the truncated image"),
+            FaultReason::NotDumped(pa) => write!(f, "physical address {pa} was left out when the image was made"),
+            FaultReason::Unreadable(pa) => write!(f, "physical address {pa} could not be read when the image was made"),
+            FaultReason::Corrupt { at, why } => write!(f, "physical address {at} cannot be decoded: {why}"),
             FaultReason::NotPresent { level, entry_at, entry } => {
                 write!(f, "the {level} at physical {entry_at} is {entry:#x}: not present")
             }

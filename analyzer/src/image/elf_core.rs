@@ -5,8 +5,8 @@
 //! not looked at: QEMU and VirtualBox write nonsense there.
 
 use super::run_layer::{Declared, MAX_RUNS, RunLayer, end_of};
-use super::vote::{Layer, Vote};
-use super::{PhysicalMemory, array};
+use super::vote::{Layer, Probe, Vote};
+use super::{Hints, PhysicalMemory, array};
 use std::sync::Arc;
 
 const ET_CORE: u64 = 4;
@@ -64,7 +64,7 @@ fn field(bytes: &[u8], (at, len): (usize, usize)) -> u64 {
 }
 
 /// Answers whether `base` is an ELF core.
-pub(super) fn probe(base: &Arc<dyn PhysicalMemory>) -> Vote {
+pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     if array::<4>(base.as_ref(), 0).as_ref() != Some(b"\x7fELF") {
         return Vote::no("no ELF magic at the start");
     }
@@ -94,7 +94,7 @@ pub(super) fn probe(base: &Arc<dyn PhysicalMemory>) -> Vote {
         let why = if warnings.is_empty() { String::new() } else { format!(" ({})", warnings.join("; ")) };
         return Vote::Broken(format!("none of its {} segments holds memory{why}", declared.len()));
     }
-    Vote::Yes(Layer { memory: Arc::new(layer), warnings })
+    Vote::Yes(Layer { memory: Arc::new(layer), warnings, hints: Hints::default() })
 }
 
 /// The `PT_LOAD` segments in the order of the table.

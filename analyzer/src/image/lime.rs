@@ -4,8 +4,8 @@
 //! little-endian: magic u32, version u32, first physical address u64, last one u64 (inclusive), eight reserved bytes.
 
 use super::run_layer::{Declared, MAX_RUNS, RunLayer, end_of};
-use super::vote::{Layer, Vote};
-use super::{PhysicalMemory, array};
+use super::vote::{Layer, Probe, Vote};
+use super::{Hints, PhysicalMemory, array};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 4] = b"EMiL";
@@ -18,7 +18,7 @@ enum Header {
 }
 
 /// Answers whether `base` is a LiME file.
-pub(super) fn probe(base: &Arc<dyn PhysicalMemory>) -> Vote {
+pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     match array::<4>(base.as_ref(), 0) {
         Some(magic) if &magic == MAGIC => {}
         _ => return Vote::no("no LiME magic at the start"),
@@ -52,7 +52,7 @@ pub(super) fn probe(base: &Arc<dyn PhysicalMemory>) -> Vote {
     if layer.runs().is_empty() {
         return Vote::Broken(format!("it holds no memory ({})", warnings.join("; ")));
     }
-    Vote::Yes(Layer { memory: Arc::new(layer), warnings })
+    Vote::Yes(Layer { memory: Arc::new(layer), warnings, hints: Hints::default() })
 }
 
 fn header(base: &dyn PhysicalMemory, offset: u64) -> Header {

@@ -6,7 +6,10 @@
 //! Everything in a file's headers is doubted: counts are compared with the length of the file, ranges that overlap,
 //! overflow or lie behind the end of the file are cut to what is there, and each such repair is told as a warning.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "AVML is the first format that needs it"))]
+mod codec_layer;
 mod elf_core;
+mod hints;
 mod lime;
 mod mapped_file;
 mod open;
@@ -17,11 +20,12 @@ pub(crate) mod testing;
 mod unsupported;
 mod vote;
 
+pub use hints::Hints;
 pub use open::{Image, OpenError, Options, open};
 pub use vote::Ballot;
 
 use crate::addr::Pa;
-use crate::error::PageFault;
+use crate::error::{FaultReason, PageFault};
 
 /// A range of physical memory that an image holds, contiguous in the image's file as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +34,32 @@ pub struct Run {
     pub start: Pa,
     /// Length in bytes; never 0.
     pub bytes: u64,
-    /// Offset of the first byte in the layer below (the file).
-    pub file_offset: u64,
+    /// Offset of the first byte in the layer below (the file); `None` when the bytes do not lie there as they are
+    /// (compressed, scattered).
+    pub file_offset: Option<u64>,
+}
+
+/// A range of physical memory that the machine had and the image does not give. What no run and no gap has is a hole in
+/// the machine's address space, as far as the image tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// First physical address.
+    pub start: Pa,
+    /// Length in bytes; never 0.
+    pub bytes: u64,
+    /// Why it is missing.
+    pub why: GapKind,
+}
+
+/// Why a range is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapKind {
+    /// The file ends before it.
+    Truncated,
+    /// It was left out when the image was made (free pages, user pages).
+    NotDumped,
+    /// The program that made the image could not read it.
+    Unreadable,
 }
 
 /// The physical memory of an image. Object-safe; reads need no exclusive access.
@@ -41,6 +69,11 @@ pub trait PhysicalMemory: Send + Sync {
 
     /// What the image holds: sorted, disjoint. Scanners walk these.
     fn runs(&self) -> &[Run];
+
+    /// What the image says is missing, and why: sorted, disjoint from each other and from the runs.
+    fn gaps(&self) -> &[Gap] {
+        &[]
+    }
 
     /// The bytes themselves where they lie in one piece in a mapped file; `None` says "use `read`", not "missing".
     fn slice(&self, at: Pa, bytes: usize) -> Option<&[u8]>;
@@ -58,6 +91,24 @@ fn array<const N: usize>(memory: &dyn PhysicalMemory, offset: u64) -> Option<[u8
     let mut bytes = [0; N];
     memory.read(Pa(offset), &mut bytes).ok()?;
     Some(bytes)
+}
+
+/// The run that holds `at`; `runs` are sorted and disjoint.
+fn run_at(runs: &[Run], at: Pa) -> Option<&Run> {
+    let after = runs.partition_point(|run| run.start <= at);
+    runs.get(after.checked_sub(1)?).filter(|run| at.0 - run.start.0 < run.bytes)
+}
+
+/// Why no run holds `at`; `gaps` are sorted and disjoint.
+fn missing(gaps: &[Gap], at: Pa) -> PageFault {
+    let after = gaps.partition_point(|gap| gap.start <= at);
+    let gap = after.checked_sub(1).and_then(|index| gaps.get(index));
+    PageFault::physical(match gap.filter(|gap| at.0 - gap.start.0 < gap.bytes).map(|gap| gap.why) {
+        None => FaultReason::NotInImage(at),
+        Some(GapKind::Truncated) => FaultReason::Truncated(at),
+        Some(GapKind::NotDumped) => FaultReason::NotDumped(at),
+        Some(GapKind::Unreadable) => FaultReason::Unreadable(at),
+    })
 }
 
 #[cfg(test)]

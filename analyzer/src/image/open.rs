@@ -1,8 +1,8 @@
 //! Opening an image file.
 
-use super::PhysicalMemory;
 use super::raw::Raw;
-use super::vote::{Ballot, Elected, FORMATS, Format, Vote, elect};
+use super::vote::{Ballot, Elected, FORMATS, Format, Layer, Probe, Vote, elect};
+use super::{Hints, PhysicalMemory};
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ pub struct Image {
     pub ballots: Vec<Ballot>,
     /// What is wrong with the image and was survived, a sentence each: truncated, overlapping ranges.
     pub warnings: Vec<String>,
+    /// What its headers tell about the machine.
+    pub hints: Hints,
 }
 
 impl Image {
@@ -105,23 +107,24 @@ pub fn open(path: &Path, options: &Options) -> Result<Image, OpenError> {
     }
     let raw: Arc<dyn PhysicalMemory> = Arc::new(raw);
     let refused = |(format, reason)| OpenError::Refused { path: path.into(), format, reason };
-    let Elected { memory, mut warnings, ballots } = match options.format.as_deref() {
-        None => elect(raw, FORMATS).map_err(refused)?,
-        Some(name) => force(raw, name)?.map_err(refused)?,
+    let probe = Probe { base: &raw, path: Some(path), map: !options.no_map };
+    let Elected { memory, mut warnings, hints, ballots } = match options.format.as_deref() {
+        None => elect(&probe, FORMATS).map_err(refused)?,
+        Some(name) => force(&probe, name)?.map_err(refused)?,
     };
     warnings.extend(vmware_sibling(path));
-    Ok(Image { memory, ballots, warnings })
+    Ok(Image { memory, ballots, warnings, hints })
 }
 
 /// Asks the named format alone.
-fn force(raw: Arc<dyn PhysicalMemory>, name: &str) -> Result<Result<Elected, (&'static str, String)>, OpenError> {
+fn force(file: &Probe<'_>, name: &str) -> Result<Result<Elected, (&'static str, String)>, OpenError> {
     if name.eq_ignore_ascii_case("raw") {
-        return Ok(elect(raw, &[]));
+        return Ok(elect(file, &[]));
     }
     let format = readable().find(|format| format.name.eq_ignore_ascii_case(name));
     let format = format.ok_or_else(|| OpenError::UnknownFormat(name.into()))?;
-    Ok(match (format.probe)(&raw) {
-        Vote::Yes(layer) => Ok(Elected { memory: layer.memory, warnings: layer.warnings, ballots: Vec::new() }),
+    Ok(match (format.probe)(file) {
+        Vote::Yes(Layer { memory, warnings, hints }) => Ok(Elected { memory, warnings, hints, ballots: Vec::new() }),
         Vote::No(why) | Vote::Broken(why) => Err((format.name, why)),
     })
 }

@@ -20,7 +20,7 @@ impl Raw {
         let file = MappedFile::open(path, map)?;
         let runs = match file.bytes() {
             0 => Vec::new(),
-            bytes => vec![Run { start: Pa(0), bytes, file_offset: 0 }],
+            bytes => vec![Run { start: Pa(0), bytes, file_offset: Some(0) }],
         };
         Ok(Self { file, runs })
     }

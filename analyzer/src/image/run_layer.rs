@@ -1,6 +1,6 @@
 //! A layer that is a list of runs: physical ranges, each somewhere in the layer below. ELF cores and LiME files are such.
 
-use super::{PhysicalMemory, Run};
+use super::{Gap, GapKind, PhysicalMemory, Run, missing, run_at};
 use crate::addr::Pa;
 use crate::error::{FaultReason, PageFault};
 use std::collections::BTreeSet;
@@ -29,8 +29,8 @@ pub(super) struct RunLayer {
     base: Arc<dyn PhysicalMemory>,
     /// Sorted, disjoint, all of it backed by `base`.
     runs: Vec<Run>,
-    /// Ranges that the header promises and the file is too short for: sorted, disjoint, as (start, end).
-    cut: Vec<(u64, u64)>,
+    /// What the header promises and the file is too short for: sorted, disjoint.
+    gaps: Vec<Gap>,
 }
 
 impl RunLayer {
@@ -54,11 +54,12 @@ impl RunLayer {
             warnings.push(format!("{overlapping} range(s) overlap another one: where they do, the first one counts"));
         }
         let mut runs: Vec<Run> = Vec::with_capacity(pieces.len());
-        let mut cut = Vec::new();
+        let mut gaps = Vec::new();
         for piece in pieces {
             let backed = base_end.saturating_sub(piece.file_offset).min(piece.bytes);
             if backed < piece.bytes {
-                cut.push((piece.start + backed, piece.start + piece.bytes));
+                let (start, bytes) = (Pa(piece.start + backed), piece.bytes - backed);
+                gaps.push(Gap { start, bytes, why: GapKind::Truncated });
             }
             if backed == 0 {
                 continue;
@@ -66,31 +67,26 @@ impl RunLayer {
             match runs.last_mut() {
                 Some(last)
                     if last.start.0 + last.bytes == piece.start
-                        && last.file_offset + last.bytes == piece.file_offset =>
+                        && last.file_offset == piece.file_offset.checked_sub(last.bytes) =>
                 {
                     last.bytes += backed;
                 }
-                _ => runs.push(Run { start: Pa(piece.start), bytes: backed, file_offset: piece.file_offset }),
+                _ => runs.push(Run { start: Pa(piece.start), bytes: backed, file_offset: Some(piece.file_offset) }),
             }
         }
-        if !cut.is_empty() {
-            let bytes: u64 = cut.iter().map(|(start, end)| end - start).sum();
+        if !gaps.is_empty() {
+            let bytes: u64 = gaps.iter().map(|gap| gap.bytes).sum();
             warnings
                 .push(format!("the file is truncated: {bytes} bytes of memory that its headers promise are missing"));
         }
-        Self { format, base, runs, cut }
+        Self { format, base, runs, gaps }
     }
 
-    /// The run that holds `at`.
-    fn run_at(&self, at: Pa) -> Option<&Run> {
-        let after = self.runs.partition_point(|run| run.start <= at);
-        self.runs.get(after.checked_sub(1)?).filter(|run| at.0 - run.start.0 < run.bytes)
-    }
-
-    fn missing(&self, at: Pa) -> PageFault {
-        let after = self.cut.partition_point(|&(start, _)| start <= at.0);
-        let cut = after.checked_sub(1).and_then(|i| self.cut.get(i)).is_some_and(|&(_, end)| at.0 < end);
-        PageFault::physical(if cut { FaultReason::Truncated(at) } else { FaultReason::NotInImage(at) })
+    /// Where the byte at `at` is in the layer below, and for how many bytes it goes on there.
+    fn below(&self, at: Pa) -> Option<(u64, u64)> {
+        let run = run_at(&self.runs, at)?;
+        let inside = at.0 - run.start.0;
+        Some((run.file_offset? + inside, run.bytes - inside))
     }
 }
 
@@ -99,18 +95,16 @@ impl PhysicalMemory for RunLayer {
         let mut done = 0;
         while done < buffer.len() {
             let here = at.checked_add(done as u64);
-            let Some((here, run)) = here.and_then(|here| Some((here, self.run_at(here)?))) else {
+            let Some((here, (offset, left))) = here.and_then(|here| Some((here, self.below(here)?))) else {
                 buffer.get_mut(done..).unwrap_or_default().fill(0);
-                return Err(self.missing(at.wrapping_add(done as u64)));
+                return Err(missing(&self.gaps, at.wrapping_add(done as u64)));
             };
-            let inside = here.0 - run.start.0;
-            let left = usize::try_from(run.bytes - inside).unwrap_or(usize::MAX);
             let (_, rest) = buffer.split_at_mut(done);
-            let wanted = left.min(rest.len());
+            let wanted = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
             let (piece, behind) = rest.split_at_mut(wanted);
-            if let Err(fault) = self.base.read(Pa(run.file_offset + inside), piece) {
+            if let Err(fault) = self.base.read(Pa(offset), piece) {
                 behind.fill(0);
-                return Err(at_this_layer(fault, here, run.file_offset + inside));
+                return Err(at_this_layer(fault, here, offset));
             }
             done += wanted;
         }
@@ -121,20 +115,18 @@ impl PhysicalMemory for RunLayer {
         &self.runs
     }
 
+    fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
     fn slice(&self, at: Pa, bytes: usize) -> Option<&[u8]> {
-        let run = self.run_at(at)?;
-        let inside = at.0 - run.start.0;
-        if run.bytes - inside < bytes as u64 {
-            return None;
-        }
-        self.base.slice(Pa(run.file_offset + inside), bytes)
+        let (offset, left) = self.below(at)?;
+        if left < bytes as u64 { None } else { self.base.slice(Pa(offset), bytes) }
     }
 
     fn release(&self, at: Pa, bytes: usize) {
-        if let Some(run) = self.run_at(at) {
-            let inside = at.0 - run.start.0;
-            let bytes = bytes.min(usize::try_from(run.bytes - inside).unwrap_or(bytes));
-            self.base.release(Pa(run.file_offset + inside), bytes);
+        if let Some((offset, left)) = self.below(at) {
+            self.base.release(Pa(offset), usize::try_from(left).map_or(bytes, |left| left.min(bytes)));
         }
     }
 
@@ -144,13 +136,16 @@ impl PhysicalMemory for RunLayer {
 }
 
 /// A gap of the layer below, named by the address of this layer that falls into it.
-fn at_this_layer(fault: PageFault, here: Pa, below: u64) -> PageFault {
+pub(super) fn at_this_layer(fault: PageFault, here: Pa, below: u64) -> PageFault {
     let moved = |at: Pa| here.wrapping_add(at.0.wrapping_sub(below));
-    match fault.reason {
-        FaultReason::NotInImage(at) => PageFault::physical(FaultReason::NotInImage(moved(at))),
-        FaultReason::Truncated(at) => PageFault::physical(FaultReason::Truncated(moved(at))),
-        _ => fault,
-    }
+    PageFault::physical(match fault.reason {
+        FaultReason::NotInImage(at) => FaultReason::NotInImage(moved(at)),
+        FaultReason::Truncated(at) => FaultReason::Truncated(moved(at)),
+        FaultReason::NotDumped(at) => FaultReason::NotDumped(moved(at)),
+        FaultReason::Unreadable(at) => FaultReason::Unreadable(moved(at)),
+        FaultReason::Corrupt { at, why } => FaultReason::Corrupt { at: moved(at), why },
+        other => other,
+    })
 }
 
 /// The offset behind the last byte of a layer.

@@ -16,7 +16,7 @@ impl TestMemory {
     /// `pieces` are (address, bytes), sorted and disjoint.
     pub(crate) fn new(pieces: Vec<(u64, Vec<u8>)>) -> Self {
         let runs =
-            pieces.iter().map(|(start, bytes)| Run { start: Pa(*start), bytes: bytes.len() as u64, file_offset: 0 });
+            pieces.iter().map(|(start, bytes)| Run { start: Pa(*start), bytes: bytes.len() as u64, file_offset: None });
         Self { runs: runs.collect(), pieces, mapped: false, unreadable: None }
     }
 

@@ -1,5 +1,5 @@
 use super::testing::{Random, TestMemory};
-use super::vote::{Elected, FORMATS, elect};
+use super::vote::{Elected, FORMATS, Probe, elect};
 use super::*;
 use crate::error::FaultReason;
 use std::sync::Arc;
@@ -7,7 +7,9 @@ use std::sync::Arc;
 /// Opens bytes as a file of this content would be.
 fn vote(bytes: &[u8]) -> Result<Elected, String> {
     let pieces = if bytes.is_empty() { vec![] } else { vec![(0, bytes.to_vec())] };
-    elect(Arc::new(TestMemory::new(pieces).mapped()), FORMATS).map_err(|(format, why)| format!("{format}: {why}"))
+    let base: Arc<dyn PhysicalMemory> = Arc::new(TestMemory::new(pieces).mapped());
+    let probe = Probe { base: &base, path: None, map: true };
+    elect(&probe, FORMATS).map_err(|(format, why)| format!("{format}: {why}"))
 }
 
 fn opened(bytes: &[u8], format: &str) -> Elected {
@@ -17,7 +19,7 @@ fn opened(bytes: &[u8], format: &str) -> Elected {
 }
 
 fn runs(memory: &dyn PhysicalMemory) -> Vec<(u64, u64, u64)> {
-    memory.runs().iter().map(|run| (run.start.0, run.bytes, run.file_offset)).collect()
+    memory.runs().iter().map(|run| (run.start.0, run.bytes, run.file_offset.expect("an offset"))).collect()
 }
 
 /// (first address, last address, data)

@@ -2,10 +2,9 @@
 //! addresses without a word.
 
 use super::run_layer::end_of;
-use super::vote::Vote;
+use super::vote::{Probe, Vote};
 use super::{PhysicalMemory, array};
 use crate::addr::Pa;
-use std::sync::Arc;
 
 /// The name in the voting log.
 pub(super) const NAME: &str = "formats not supported yet";
@@ -39,7 +38,7 @@ const VMEM: &str = "the .vmem beside it can be opened as it is";
 const HIBERNATION: [&[u8; 4]; 6] = [b"hibr", b"wake", b"HIBR", b"WAKE", b"RSTR", b"HORM"];
 
 /// Recognises what is refused.
-pub(super) fn probe(base: &Arc<dyn PhysicalMemory>) -> Vote {
+pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     let mut start = [0; 32];
     // A shorter file leaves zeros, which no magic has at its end but for those that mean them.
     let _short = base.read(Pa(0), &mut start).is_err();

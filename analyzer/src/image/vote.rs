@@ -1,15 +1,28 @@
 //! Which format an image has: the formats are asked in order of trust, over and over, until none claims the layer that
 //! the last one made (a crash dump inside an E01). Every answer is kept.
 
-use super::{PhysicalMemory, elf_core, lime, unsupported};
+use super::{Hints, PhysicalMemory, elf_core, lime, unsupported};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
+
+/// What a format is asked about.
+pub(super) struct Probe<'a> {
+    /// The layer that may be of its format.
+    pub(super) base: &'a Arc<dyn PhysicalMemory>,
+    /// The file, while the layer is still the file itself: some formats have more files beside it.
+    pub(super) path: Option<&'a Path>,
+    /// Whether files are to be mapped, see `Options::no_map`.
+    pub(super) map: bool,
+}
 
 /// A layer that a format made.
 pub(super) struct Layer {
     pub(super) memory: Arc<dyn PhysicalMemory>,
     /// What is wrong with it and was survived, a sentence each.
     pub(super) warnings: Vec<String>,
+    /// What its headers tell besides.
+    pub(super) hints: Hints,
 }
 
 /// A format's answer.
@@ -33,7 +46,7 @@ impl Vote {
 pub(super) struct Format {
     /// Its name in messages and in `Options::format`.
     pub(super) name: &'static str,
-    pub(super) probe: fn(&Arc<dyn PhysicalMemory>) -> Vote,
+    pub(super) probe: fn(&Probe<'_>) -> Vote,
 }
 
 /// In order of trust: what is recognised by the longest magic comes first. What nobody claims is raw.
@@ -64,17 +77,21 @@ impl fmt::Display for Ballot {
 pub(super) struct Elected {
     pub(super) memory: Arc<dyn PhysicalMemory>,
     pub(super) warnings: Vec<String>,
+    pub(super) hints: Hints,
     pub(super) ballots: Vec<Ballot>,
 }
 
-/// Asks `formats` over `base` until nobody wins; a format may win once. A `Broken` ends it with the format and reason.
-pub(super) fn elect(base: Arc<dyn PhysicalMemory>, formats: &[Format]) -> Result<Elected, (&'static str, String)> {
-    let mut elected = Elected { memory: base, warnings: Vec::new(), ballots: Vec::new() };
+/// Asks `formats` over the probed file until nobody wins; a format may win once. A `Broken` ends it with the format and
+/// reason.
+pub(super) fn elect(file: &Probe<'_>, formats: &[Format]) -> Result<Elected, (&'static str, String)> {
+    let mut elected =
+        Elected { memory: Arc::clone(file.base), warnings: Vec::new(), hints: Hints::default(), ballots: Vec::new() };
     let mut open: Vec<&Format> = formats.iter().collect();
     for round in 1.. {
         let mut winner = None;
         for (index, format) in open.iter().enumerate() {
-            let vote = (format.probe)(&elected.memory);
+            let path = file.path.filter(|_| round == 1);
+            let vote = (format.probe)(&Probe { base: &elected.memory, path, map: file.map });
             let answer = match &vote {
                 Vote::No(why) => format!("no: {why}"),
                 Vote::Yes(layer) => format!("yes, {} run(s)", layer.memory.runs().len()),
@@ -89,6 +106,7 @@ pub(super) fn elect(base: Arc<dyn PhysicalMemory>, formats: &[Format]) -> Result
         let Some((index, layer)) = winner else { break };
         elected.memory = layer.memory;
         elected.warnings.extend(layer.warnings);
+        elected.hints.add(layer.hints);
         open.remove(index);
     }
     Ok(elected)

@@ -15,7 +15,7 @@ struct Bytes {
 
 impl Bytes {
     fn new(bytes: Vec<u8>) -> Self {
-        let runs = [Run { start: Pa(0), bytes: bytes.len() as u64, file_offset: 0 }];
+        let runs = [Run { start: Pa(0), bytes: bytes.len() as u64, file_offset: None }];
         Self { bytes, runs }
     }
 }
