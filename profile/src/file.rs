@@ -87,7 +87,7 @@ impl ProfileFile {
         Self::from_text("", profile.to_rekall())
     }
 
-    fn from_text(place: &str, text: String) -> Result<Self, Error> {
+    pub(crate) fn from_text(place: &str, text: String) -> Result<Self, Error> {
         let start = text.trim_start();
         if start.starts_with('<') {
             return Err(Error::corrupt("", "not a profile: an HTML or XML page"));

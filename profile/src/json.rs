@@ -163,6 +163,9 @@ impl Style {
     /// Files that are written for the first time.
     pub(crate) const NEW: Self = Self { deep_brace: false, numeric: true, keep_empty: false };
 
+    /// Files of the last writers, laid out anew: nothing is dropped.
+    pub(crate) const REWRITTEN: Self = Self { keep_empty: true, ..Self::NEW };
+
     /// The style of a file: its last line tells where braces stand, the first enum whose two orders differ tells how
     /// keys are sorted.
     pub(crate) fn of(text: &str, root: &Node) -> Self {
@@ -191,8 +194,13 @@ fn integer(key: &str) -> Option<i128> {
 
 /// The text of `node` in `style`.
 pub(crate) fn print(node: &Node, style: Style) -> String {
+    print_at(node, style, 0)
+}
+
+/// The text of `node` as it is inside `depth` dicts.
+pub(crate) fn print_at(node: &Node, style: Style, depth: usize) -> String {
     let mut out = String::new();
-    print_node(&mut out, node, style, 0, false);
+    print_node(&mut out, node, style, depth, depth > 0);
     out
 }
 
@@ -257,7 +265,8 @@ fn indent(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n(' ', depth));
 }
 
-fn print_text(out: &mut String, text: &str) {
+/// A text in quotes.
+pub(crate) fn print_text(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
         match c {

@@ -4,6 +4,7 @@
 //! - [`ProfileFile`] is an opened profile file, Rekall JSON or ISF. It answers questions lazily: what is not asked for
 //!   is not decoded.
 //! - [`GuidAge`], [`BuildId`], [`MachUuid`] are the identities by which a build is known.
+//! - [`stored`] is the form in which a repository keeps profiles small.
 //! - [`ProfileSource`] is a place that keeps profiles by name; [`ProfilePath`] searches several in order and follows
 //!   Symlinks.
 //!
@@ -22,6 +23,7 @@ mod rekall;
 mod search;
 mod source;
 mod span;
+pub mod stored;
 
 pub use compress::{MAX_PROFILE_BYTES, decompress};
 pub use error::{Error, ErrorKind};
@@ -32,5 +34,7 @@ pub use model::{
     Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type,
 };
 pub use rekall::canonical_json;
-pub use search::{Found, MAX_SYMLINKS, NotFound, ProfilePath, Step, guid_of_name, normalised_name};
-pub use source::{DirectorySource, LAYOUT, ProfileSource, stored_names, without_ending};
+pub use search::{Found, MAX_SYMLINKS, NotFound, ProfilePath, Step, guid_of_name, normalised_name, whole};
+pub use source::{
+    DirectorySource, LAYOUT, ProfileSource, list_sharded, sharded, stored_names, unsharded, without_ending,
+};

@@ -5,6 +5,7 @@ use crate::file::ProfileFile;
 use crate::ids::{BuildId, GuidAge, MachUuid};
 use crate::index::{self, LinuxIndex};
 use crate::source::{ProfileSource, without_ending};
+use crate::stored::{self, STORED};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
@@ -250,6 +251,7 @@ impl ProfilePath {
         let Some((stored, bytes)) = find(source, name)? else { return Ok(None) };
         observe(Step::Opened { place: format!("{place}/{stored}") });
         let profile = ProfileFile::parse(&format!("{place}/{stored}"), &bytes)?;
+        let profile = whole(profile, |name| source.read(name))?;
         let found = match profile.metadata().symlink_target() {
             // The link from the old name to this very one, which this source does not have.
             Some(target) if stored != name && normalised_name(target).is_ok_and(|target| target == name) => {
@@ -272,6 +274,22 @@ impl ProfilePath {
         observe(Step::OtherAge { name: name.to_owned(), stored: found.name.clone() });
         Some(found)
     }
+}
+
+/// The profile itself, when `file` is the small file of one that a repository keeps in several (see [`stored`]); `read`
+/// gives the others by name.
+///
+/// # Errors
+/// One of them is missing or damaged, or what `read` said.
+pub fn whole<E: From<Error>>(
+    file: ProfileFile,
+    read: impl Fn(&str) -> Result<Option<Vec<u8>>, E>,
+) -> Result<ProfileFile, E> {
+    if file.metadata().kind() != STORED {
+        return Ok(file);
+    }
+    let text = stored::join(&file, read)?;
+    Ok(ProfileFile::from_text(file.place(), text).map_err(|error| error.within(file.place()))?)
 }
 
 /// The Symlinks that led to a name.

@@ -68,6 +68,26 @@ impl DirectorySource {
     }
 }
 
+impl DirectorySource {
+    /// The names directly in a folder, as they are.
+    fn names_in(&self, folder: &str) -> Result<Vec<String>, Error> {
+        let path = self.base.join(folder);
+        let entries = match path.read_dir() {
+            Ok(entries) => entries,
+            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(vec![]);
+            }
+            Err(why) => return Err(Self::error(&path, &why)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|why| Self::error(&path, &why))?;
+            names.extend(entry.file_name().to_str().map(str::to_owned));
+        }
+        Ok(names)
+    }
+}
+
 impl ProfileSource for DirectorySource {
     fn place(&self) -> String {
         self.root.display().to_string()
@@ -83,24 +103,7 @@ impl ProfileSource for DirectorySource {
     }
 
     fn list(&self, folder: &str) -> Result<Vec<String>, Error> {
-        let path = self.base.join(folder);
-        let entries = match path.read_dir() {
-            Ok(entries) => entries,
-            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(vec![]);
-            }
-            Err(why) => return Err(Self::error(&path, &why)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|why| Self::error(&path, &why))?;
-            if let Some(name) = entry.file_name().to_str() {
-                names.push(without_ending(name).to_owned());
-            }
-        }
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        list_sharded(folder, |folder| self.names_in(folder))
     }
 }
 
@@ -124,7 +127,53 @@ pub(crate) fn read_limited(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// The spellings under which a source may store `name`, the plain one first.
 pub fn stored_names(name: &str) -> impl Iterator<Item = String> {
-    ENDINGS.iter().map(move |ending| format!("{name}{ending}"))
+    let sharded = sharded(name);
+    let names = [Some(name.to_owned()), sharded].into_iter().flatten();
+    let names: Vec<String> = names.collect();
+    ENDINGS
+        .iter()
+        .flat_map(move |ending| names.iter().map(move |name| format!("{name}{ending}")).collect::<Vec<String>>())
+}
+
+/// Folders that a repository divides by the first two digits of the names in them, so that none has ten thousand.
+const SHARDED: [&str; 2] = ["GUID", "BUILDID"];
+/// The digits of a GUID, which a build-id has as well.
+const SHARDED_DIGITS: usize = 32;
+
+/// Where a repository stores `name` when its folder is divided: `nt/GUID/3A/3A...`. `None` for the names of other folders.
+pub fn sharded(name: &str) -> Option<String> {
+    let (folder, leaf) = name.rsplit_once('/')?;
+    let divided = SHARDED.contains(&folder.rsplit('/').next()?);
+    let digits = leaf.get(..SHARDED_DIGITS)?.bytes().all(|b| b.is_ascii_hexdigit());
+    (divided && digits).then(|| format!("{folder}/{}/{leaf}", leaf.get(..2).unwrap_or_default()))
+}
+
+/// The name of what is stored at `path`: the reverse of [`sharded`].
+pub fn unsharded(path: &str) -> String {
+    let name = path.rsplit_once('/').and_then(|(folder, leaf)| {
+        let name = format!("{}/{leaf}", folder.rsplit_once('/')?.0);
+        (sharded(without_ending(&name)).as_deref() == Some(without_ending(path))).then_some(name)
+    });
+    name.unwrap_or_else(|| path.to_owned())
+}
+
+/// The names in `folder`, when `list` gives those directly in one: the parts of a divided folder are one folder.
+pub fn list_sharded<E>(folder: &str, list: impl Fn(&str) -> Result<Vec<String>, E>) -> Result<Vec<String>, E> {
+    let mut names = Vec::new();
+    let divided = folder.rsplit('/').next().is_some_and(|last| SHARDED.contains(&last));
+    for name in list(folder)? {
+        if divided && name.len() == 2 {
+            names.extend(list(&format!("{folder}/{name}"))?);
+        } else {
+            names.push(name);
+        }
+    }
+    for name in &mut names {
+        name.truncate(without_ending(name).len());
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
 }
 
 /// A stored name without the ending that says how it is stored.

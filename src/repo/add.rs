@@ -1,14 +1,15 @@
-//! Profiles added to a repository: stored canonical, by identity, with their links, all in one commit.
+//! Profiles added to a repository: canonical, in the form that packs well, by identity, with their links, all in one commit.
 
 use super::change::Draft;
 use super::error::Error;
 use super::git_store::{Entry, EntryKind, GitStore};
-use super::layout::{self, Placement};
+use super::layout::{self, Placement, path_of};
 use crate::input;
 use git2::Oid;
 use quaid_profile::{
     Error as ProfileError, LAYOUT, LinuxIndex, MAX_PROFILE_BYTES, Metadata, Os, Profile, ProfileFile, release_of,
-    stored_names,
+    stored::{self, Stored},
+    stored_names, unsharded, whole,
 };
 use std::path::{Path, PathBuf};
 
@@ -45,12 +46,26 @@ pub struct Added {
     pub restored: bool,
 }
 
-/// A file that is read, checked, and written as a blob that no commit names yet.
+/// A file that is read, checked, and written as blobs that no commit names yet.
 struct Prepared {
     label: String,
     placement: Placement,
     metadata: Metadata,
+    /// What is at the profile's name.
     blob: Oid,
+    /// Its types and symbols, by name, when it is stored in several files.
+    parts: Vec<(String, Oid)>,
+}
+
+impl Prepared {
+    /// The profile again.
+    fn read(&self, draft: &Draft<'_>) -> Result<ProfileFile, Error> {
+        let file = ProfileFile::parse(&self.label, &draft.blob(self.blob)?)?;
+        whole(file, |name| {
+            let part = self.parts.iter().find(|(known, _)| known == name);
+            part.map(|&(_, blob)| draft.blob(blob)).transpose()
+        })
+    }
 }
 
 /// Adds profiles (Rekall JSON or ISF, plain or compressed) in one commit. A file that cannot be added is told in its
@@ -131,8 +146,14 @@ fn prepare(store: &GitStore, path: &Path, options: &AddOptions) -> Result<Prepar
     // The sections are well formed, all of them, before anything is stored.
     ProfileFile::parse(&label, text.as_bytes())?.decode()?;
     let placement = layout::place(&metadata, options.name.as_deref()).map_err(|why| refused(&label, why))?;
-    let blob = store.write_blob(text.as_bytes())?;
-    Ok(Prepared { label: name.unwrap_or_default(), placement, metadata, blob })
+    let (own, parts) = match stored::split(&placement.name, &text)? {
+        Some(Stored { profile, types, symbols }) => (profile, vec![types, symbols]),
+        None => (text, Vec::new()),
+    };
+    let blob = store.write_blob(own.as_bytes())?;
+    let write = |(name, text): (String, String)| Ok((name, store.write_blob(text.as_bytes())?));
+    let parts = parts.into_iter().map(write).collect::<Result<_, Error>>()?;
+    Ok(Prepared { label: name.unwrap_or_default(), placement, metadata, blob, parts })
 }
 
 /// A banner must fit what the profile says of itself.
@@ -156,7 +177,7 @@ fn check_banner(metadata: &Metadata, banner: &str) -> Result<(), String> {
 pub(super) struct Existing {
     /// The path from the top of the tree.
     pub(super) path: String,
-    /// The profile.
+    /// What is there: of a profile that is stored in several files the small one, which has the metadata.
     pub(super) file: ProfileFile,
 }
 
@@ -196,17 +217,26 @@ fn put(draft: &mut Draft<'_>, item: &Prepared, replace: bool) -> Result<Added, E
     let Placement { name, links } = &item.placement;
     let refused = |why: String| refused(&item.label, why);
     let mut puts: Vec<(String, Oid)> = Vec::new();
+    let parts = || item.parts.iter().map(|(part, blob)| (format!("{LAYOUT}/{part}"), *blob));
     // Files that stay as they are.
     let mut kept: Vec<String> = Vec::new();
     check_free(draft, name).map_err(refused)?;
     match existing(draft, name)? {
-        None => puts.push((format!("{LAYOUT}/{name}"), item.blob)),
+        None => puts.extend(parts().chain([(path_of(name), item.blob)])),
         Some(old) => {
-            let new = ProfileFile::parse(&item.label, &draft.blob(item.blob)?)?;
-            match compare(&old.file, &new)? {
-                Difference::None => kept.push(old.path),
-                Difference::Banner if old.path.ends_with(name.as_str()) => puts.push((old.path, item.blob)),
-                _ if replace && old.path.ends_with(name.as_str()) => puts.push((old.path, item.blob)),
+            let is_plain = unsharded(&old.path).ends_with(name.as_str());
+            let difference = match whole(old.file, |part| draft.read(&format!("{LAYOUT}/{part}"))) {
+                Ok(old) => compare(&old, &item.read(draft)?)?,
+                Err(_) if replace => Difference::Content,
+                Err(error) => return Err(error),
+            };
+            match difference {
+                Difference::None => {
+                    kept.extend(parts().map(|(path, _)| path));
+                    kept.push(old.path);
+                }
+                Difference::Banner if is_plain => puts.extend(parts().chain([(old.path, item.blob)])),
+                _ if replace && is_plain => puts.extend(parts().chain([(old.path, item.blob)])),
                 _ if replace => return Err(refused(format!("{} is stored compressed; remove it first", old.path))),
                 Difference::Banner | Difference::Content => {
                     let why = "is there with other content; --replace replaces it, --name NAME gives a Linux profile another place";
@@ -238,7 +268,7 @@ fn put(draft: &mut Draft<'_>, item: &Prepared, replace: bool) -> Result<Added, E
                 Some(_) => {}
             }
         }
-        puts.push((format!("{LAYOUT}/{link}"), draft.write(symlink.to_rekall().as_bytes())?));
+        puts.push((path_of(link), draft.write(symlink.to_rekall().as_bytes())?));
         written.push(link.clone());
     }
     for (path, blob) in puts {

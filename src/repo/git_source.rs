@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
-use quaid_profile::{ErrorKind, LAYOUT, ProfileSource, stored_names, without_ending};
+use quaid_profile::{ErrorKind, LAYOUT, ProfileSource, list_sharded, stored_names};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -64,11 +64,8 @@ impl ProfileSource for GitSource {
     fn list(&self, folder: &str) -> Result<Vec<String>, quaid_profile::Error> {
         self.with_store(|store| {
             let Some(head) = store.head()? else { return Ok(Vec::new()) };
-            let names = head.folder(&format!("{}{folder}", base(&head)?))?;
-            let mut names: Vec<String> = names.iter().map(|name| without_ending(name).to_owned()).collect();
-            names.sort_unstable();
-            names.dedup();
-            Ok(names)
+            let base = base(&head)?;
+            list_sharded(folder, |folder| head.folder(&format!("{base}{folder}")))
         })
     }
 }

@@ -5,7 +5,8 @@
 
 use super::error::Error;
 use quaid_profile::{
-    GuidAge, LinuxIndex, MachUuid, Metadata, Os, guid_of_name, normalised_name, release_of, without_ending,
+    GuidAge, LAYOUT, LinuxIndex, MachUuid, Metadata, Os, guid_of_name, normalised_name, release_of, sharded, unsharded,
+    without_ending,
 };
 
 /// The names of one profile.
@@ -177,6 +178,9 @@ fn distribution(kernel: &str, banner: &str) -> (&'static str, String) {
 /// Folders that hold no profiles.
 pub(super) const RESERVED_FOLDERS: [&str; 2] = ["src", "types"];
 
+/// The folder of a module that holds symbols of its profiles.
+const SYMBOLS: &str = "symbols";
+
 /// Folders of profiles that are no module.
 const SYSTEM_FOLDERS: [&str; 3] = ["GUID", "Linux", "OSX"];
 
@@ -211,7 +215,7 @@ pub fn writable_name(name: &str) -> Result<String, Error> {
     }
     let first = parts.first().copied().unwrap_or_default();
     let last = parts.last().copied().unwrap_or_default();
-    let index = parts.len() == 2 && matches!(last, "index" | "exports");
+    let index = parts.len() == 2 && matches!(last, "index" | "exports") || parts.get(1) == Some(&SYMBOLS);
     if RESERVED_FOLDERS.contains(&first) || RESERVED_FILES.contains(&plain.as_str()) || index {
         return Err(bad("the repository keeps it for a file of its own".to_owned()));
     }
@@ -219,11 +223,18 @@ pub fn writable_name(name: &str) -> Result<String, Error> {
 }
 
 /// The name of what is stored at `path` below the layout's folder; `None` for the repository's own files.
-pub(super) fn name_of(path: &str) -> Option<&str> {
-    let first = path.split('/').next().unwrap_or_default();
+pub(super) fn name_of(path: &str) -> Option<String> {
+    let mut parts = path.split('/');
+    let first = parts.next().unwrap_or_default();
+    let symbols = parts.next() == Some(SYMBOLS);
     let hidden = path.split('/').any(|part| part.starts_with('.'));
-    let own = RESERVED_FOLDERS.contains(&first) || RESERVED_FILES.contains(&without_ending(path));
-    (!hidden && !own).then(|| without_ending(path))
+    let own = RESERVED_FOLDERS.contains(&first) || RESERVED_FILES.contains(&without_ending(path)) || symbols;
+    (!hidden && !own).then(|| without_ending(&unsharded(path)).to_owned())
+}
+
+/// Where something new of this name is stored, from the top of the tree.
+pub(super) fn path_of(name: &str) -> String {
+    format!("{LAYOUT}/{}", sharded(name).as_deref().unwrap_or(name))
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use super::add::{check_free, existing};
 use super::error::Error;
 use super::git_source::GitSource;
 use super::git_store::GitStore;
-use super::layout::{check_guid, writable_name};
+use super::layout::{check_guid, path_of, writable_name};
 use git2::Oid;
-use quaid_profile::{LAYOUT, MAX_SYMLINKS, Profile, ProfilePath, Step, normalised_name};
+use quaid_profile::{MAX_SYMLINKS, Profile, ProfilePath, Step, normalised_name};
 
 /// A Symlink as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn link(store: &GitStore, name: &str, target: &str, replace: bool) -> Result
             }
         }
         check_guid(&name, found.profile.metadata().guid_age()).map_err(refused)?;
-        let path = old.map_or_else(|| format!("{LAYOUT}/{name}"), |old| old.path);
+        let path = old.map_or_else(|| path_of(&name), |old| old.path);
         draft.put(&path, Profile::symlink(&target).to_rekall().as_bytes())?;
         Ok((Some(format!("link: {name} -> {target}")), Linked { name: name.clone(), target }))
     })

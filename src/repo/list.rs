@@ -25,7 +25,7 @@ pub fn list(store: &GitStore, prefix: &str) -> Result<BTreeMap<String, Listed>, 
     let head = store.profiles()?;
     let mut names = BTreeMap::new();
     head.walk(LAYOUT, &mut |path, entry| {
-        let name = if path == LinuxIndex::NAME { Some(path) } else { name_of(path) };
+        let name = if path == LinuxIndex::NAME { Some(path.to_owned()) } else { name_of(path) };
         let Some(name) = name.filter(|name| name.starts_with(prefix)) else { return Ok(()) };
         let path = format!("{LAYOUT}/{path}");
         let listed = match entry.kind {
@@ -42,7 +42,7 @@ pub fn list(store: &GitStore, prefix: &str) -> Result<BTreeMap<String, Listed>, 
             EntryKind::File if name == LinuxIndex::NAME => Listed::Index,
             _ => Listed::Profile,
         };
-        names.insert(name.to_owned(), listed);
+        names.insert(name, listed);
         Ok(())
     })?;
     Ok(names)

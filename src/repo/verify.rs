@@ -6,6 +6,7 @@ use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
 use super::layout::{guid_of, name_of};
 use quaid_profile::{
     LAYOUT, LinuxIndex, Metadata, NotFound, Os, ProfileFile, ProfilePath, decompress, normalised_name,
+    stored::{self, STORED},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -47,7 +48,7 @@ pub fn verify(store: &GitStore) -> Result<Verified, Error> {
     git2::opts::strict_hash_verification(true);
     let head = store.profiles()?;
     let mut found = Verified::default();
-    let mut links: Vec<(String, Option<[u8; 16]>, String)> = Vec::new();
+    let mut links: Vec<(String, String, String)> = Vec::new();
     let mut guids: BTreeMap<String, Option<[u8; 16]>> = BTreeMap::new();
     let mut kernels: Vec<(String, Metadata)> = Vec::new();
     head.walk(LAYOUT, &mut |path, entry| {
@@ -60,18 +61,18 @@ pub fn verify(store: &GitStore) -> Result<Verified, Error> {
             }
         };
         let Some(name) = name_of(path) else { return Ok(()) };
-        let checked = check_file(&full, name, &bytes);
+        let checked = check_file(&head, &full, &name, &bytes);
         match checked {
             Ok(Checked::Other) => {}
             Ok(Checked::Symlink(target)) => {
                 found.links += 1;
-                links.push((name.to_owned(), guid_of(name), target));
+                links.push((full, name, target));
             }
             Ok(Checked::Profile(metadata)) => {
                 found.profiles += 1;
-                guids.insert(name.to_owned(), metadata.guid_age().map(|id| id.guid));
+                guids.insert(name.clone(), metadata.guid_age().map(|id| id.guid));
                 if metadata.os() == Some(Os::Linux) {
-                    kernels.push((name.to_owned(), metadata));
+                    kernels.push((name, metadata));
                 }
             }
             Err(why) => found.problem(&full, why),
@@ -80,8 +81,8 @@ pub fn verify(store: &GitStore) -> Result<Verified, Error> {
     })?;
     // Every object was hashed as it was read above; following links reads them again.
     let source = ProfilePath::new(vec![Box::new(GitSource::open(&store.root)?)]);
-    for (name, guid, target) in links {
-        check_link(&mut found, &source, &guids, &name, guid, &target);
+    for (path, name, target) in links {
+        check_link(&mut found, &source, &guids, (&path, &name), &target);
     }
     check_index(&mut found, &head, &kernels);
     match git_fsck(store) {
@@ -121,12 +122,19 @@ enum Checked {
 }
 
 /// Whether a file is well formed, canonical, and of the GUID that its name says.
-fn check_file(path: &str, name: &str, bytes: &[u8]) -> Result<Checked, String> {
+fn check_file(head: &Snapshot<'_>, path: &str, name: &str, bytes: &[u8]) -> Result<Checked, String> {
     let text = |error: quaid_profile::Error| error.to_string();
     let plain = decompress(path, bytes).map_err(text)?;
-    let file = ProfileFile::parse("", &plain).map_err(text)?;
-    if file.canonical().map_err(text)?.as_bytes() != &*plain {
-        return Err("is not in canonical form; `quaid repo add --replace` of the file stores it so".to_owned());
+    let mut file = ProfileFile::parse("", &plain).map_err(text)?;
+    check_canonical(&file)?;
+    if file.metadata().kind() == STORED {
+        let whole =
+            stored::join(&file, |part| head.read(&format!("{LAYOUT}/{part}"))).map_err(|e: Error| e.to_string())?;
+        if !stored::is_whole(&file, &whole).map_err(text)? {
+            return Err("its types or its symbols are not those that it was stored with".to_owned());
+        }
+        file = ProfileFile::parse("", whole.as_bytes()).map_err(text)?;
+        check_canonical(&file)?;
     }
     if normalised_name(name).ok().as_deref() != Some(name) {
         return Err("the name cannot be asked for: GUIDs are in upper case".to_owned());
@@ -148,26 +156,33 @@ fn check_file(path: &str, name: &str, bytes: &[u8]) -> Result<Checked, String> {
     }
 }
 
+fn check_canonical(file: &ProfileFile) -> Result<(), String> {
+    if file.canonical().map_err(|error| error.to_string())? == file.text() {
+        return Ok(());
+    }
+    Err("is not in canonical form; `quaid repo add --replace` of the file stores it so".to_owned())
+}
+
 fn check_link(
     found: &mut Verified,
     source: &ProfilePath,
     guids: &BTreeMap<String, Option<[u8; 16]>>,
-    name: &str,
-    guid: Option<[u8; 16]>,
+    (path, name): (&str, &str),
     target: &str,
 ) {
-    let path = format!("{LAYOUT}/{name}");
+    let guid = guid_of(name);
     match source.load_stored(name, &mut |_| ()) {
         Ok(end) => {
-            let inside = guids.get(&end.name).copied().flatten();
+            // A profile that is not known here is damaged, and told itself.
+            let Some(&inside) = guids.get(&end.name) else { return };
             if guid.is_some() && guid != inside {
-                found.problem(&path, format!("leads to {}, which is not of this GUID", end.name));
+                found.problem(path, format!("leads to {}, which is not of this GUID", end.name));
             }
         }
         Err(NotFound::Nowhere { .. }) => {
-            found.problem(&path, format!("leads to {target}, and there is no profile at its end"));
+            found.problem(path, format!("leads to {target}, and there is no profile at its end"));
         }
-        Err(other) => found.problem(&path, other.to_string()),
+        Err(other) => found.problem(path, other.to_string()),
     }
 }
 

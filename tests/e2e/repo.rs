@@ -97,7 +97,8 @@ fn profiles_of_2014_come_back_byte_for_byte_from_a_work_tree_and_a_bare_clone() 
             }
         }
         // The oracle: what git has, and what lies in the work tree.
-        assert!(std::fs::read(root.join(format!("v1.0/nt/GUID/{guid}"))).expect("in the work tree") == original);
+        let path = root.join(format!("v1.0/nt/GUID/{}/{guid}", &guid[..2]));
+        assert!(std::fs::read(path).expect("in the work tree, undivided") == original);
         let target = folder.path().join(guid);
         ok(&["--output", arg(&target), "repo", "-C", arg(&bare), "get", guid]);
         assert!(std::fs::read(&target).expect("written") == original);
@@ -428,13 +429,14 @@ fn verify_tells_what_is_wrong() {
     ok(&["repo", "-C", arg(&root), "add", arg(&kernel_file(folder.path(), "k.json", "6.1.0-9-amd64", ""))]);
     let at = |name: &str| root.join("v1.0").join(name);
     let wrong = "nt/GUID/0000DBB920174967BE7AA4A2C20430FA2";
-    std::fs::copy(at(&format!("nt/GUID/{guid}")), at(wrong)).expect("copied");
+    let stored = at(&format!("nt/GUID/38/{guid}"));
+    std::fs::copy(&stored, at(wrong)).expect("copied");
     // As in the public repository: the name has the age of the image, the file that of the PDB's other stream.
     let other_age = "nt/GUID/3844DBB920174967BE7AA4A2C20430FA1";
-    std::fs::copy(at(&format!("nt/GUID/{guid}")), at(other_age)).expect("copied");
+    std::fs::copy(&stored, at(other_age)).expect("copied");
     std::fs::write(at("garbage"), "not a profile").expect("written");
     std::fs::write(at("loose"), r#"{"$METADATA": {"Target": "nowhere", "Type": "Symlink"}}"#).expect("written");
-    let text = std::fs::read_to_string(at(&format!("GUID/{guid}"))).expect("readable");
+    let text = std::fs::read_to_string(at(&format!("GUID/38/{guid}"))).expect("readable");
     std::fs::write(at("dangling"), text.replace(guid, "nowhere")).expect("written");
     std::os::unix::fs::symlink("../../../etc/passwd", at("escape")).expect("linked");
     std::os::unix::fs::symlink("round", at("round")).expect("linked");
@@ -459,6 +461,95 @@ fn verify_tells_what_is_wrong() {
     assert!(!told.contains(other_age), "{told}");
     let told = fails(&root, &["get", "escape"], 1);
     assert!(told.contains("out of the repository"), "{told}");
+}
+
+/// A profile with types and symbols, laid out by hand as Rekall does.
+fn typed_module(folder: &Path, guid: &str, address: usize) -> (PathBuf, String) {
+    let text = format!(
+        r#"{{
+ "$CONSTANTS": {{
+  "Gamma": {address}, 
+  "Zeta": 16
+ }}, 
+ "$FUNCTIONS": {{
+  "Alpha": {address}
+ }}, 
+ "$METADATA": {{
+  "GUID_AGE": "{guid}", 
+  "PDBFile": "ntkrnlmp.pdb", 
+  "Type": "Profile"
+ }}, 
+ "$STRUCTS": {{
+  "_KPCR": [16, {{
+   "Self": [8, ["Pointer", {{
+    "target": "_KPCR"
+   }}]]
+  }}]
+ }}
+}}"#
+    );
+    let path = folder.join(format!("{guid}.json"));
+    std::fs::write(&path, &text).expect("written");
+    (path, text)
+}
+
+#[test]
+fn builds_with_the_same_types_share_them_and_come_back_byte_for_byte() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    let guids = ["3844DBB920174967BE7AA4A2C20430FA2", "3944DBB920174967BE7AA4A2C20430FA2"];
+    let made: Vec<(PathBuf, String)> =
+        guids.iter().zip([32, 4096]).map(|(guid, at)| typed_module(folder.path(), guid, at)).collect();
+    ok(&["repo", "-C", arg(&root), "add", arg(&made[0].0), arg(&made[1].0)]);
+    check_whole(&root);
+    for (guid, (_, text)) in guids.iter().zip(&made) {
+        assert_eq!(&ok(&["repo", "-C", arg(&root), "get", guid]), text);
+    }
+    let tree = git(&root, &["ls-tree", "-r", "--name-only", "HEAD", "v1.0"]);
+    let count = |part: &str| tree.lines().filter(|path| path.contains(part)).count();
+    assert_eq!((count("/types.json"), count("/symbols-by-address.txt"), count("/nt/GUID/")), (1, 2, 2), "{tree}");
+    assert_eq!(ok(&["repo", "-C", arg(&root), "list", "nt/"]).lines().count(), 2);
+    let symbols = root.join(format!("v1.0/nt/symbols/38/{}/symbols-by-address.txt", guids[0]));
+    assert_eq!(std::fs::read_to_string(&symbols).expect("there"), "symbols by address 1\n10=Zeta\n10+Alpha\n0=Gamma\n");
+    // A file of the work tree that is damaged is told, and is not what the commit has.
+    std::fs::write(&symbols, "symbols by address 1\n10=Zeta\nx+Alpha\n").expect("written");
+    let image = folder.path().join("image");
+    std::fs::write(&image, "no image").expect("written");
+    let told = run(&["--profile_path", arg(&root), "-p", guids[0], "-f", arg(&image), "pslist"]);
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("symbols-by-address.txt: line 3"), "{told}");
+    std::fs::write(&symbols, "symbols by address 1\n10=Zeta\n10+Beta\n").expect("written");
+    std::fs::remove_dir_all(root.join("v1.0/types")).expect("removed");
+    git(&root, &["add", "-A"]);
+    git(&root, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "damage"]);
+    let told = fails(&root, &["get", guids[0]], 1);
+    assert!(told.contains("types.json") && told.contains("is missing"), "{told}");
+    ok(&["repo", "-C", arg(&root), "add", "--replace", arg(&made[1].0)]);
+    let verified = repo(&root, &["verify"]);
+    assert_eq!(verified.status.code(), Some(1));
+    let told = String::from_utf8(verified.stdout).expect("text");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.contains(guids[0]) && told.contains("not those that it was stored with"), "{told}");
+}
+
+#[test]
+fn what_rekall_printed_comes_back_byte_for_byte() {
+    let Some(packed) = corpus("windows/rekall/rekall-parse_pdb-outputs.tar.xz") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let tar = std::process::Command::new("tar").arg("xf").arg(packed).arg("-C").arg(folder.path()).status();
+    assert!(tar.expect("tar runs").success());
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    for name in ["win7ms__ntdll", "nt__ntkrnlpa"] {
+        let file = folder.path().join(format!("{name}.json"));
+        ok(&["repo", "-C", arg(&root), "add", "--name", &format!("theirs/{name}"), arg(&file)]);
+        let original = std::fs::read_to_string(&file).expect("readable");
+        assert!(ok(&["repo", "-C", arg(&root), "get", &format!("theirs/{name}")]) == original, "{name} differs");
+        let small = std::fs::metadata(root.join(format!("v1.0/theirs/{name}"))).expect("stored").len();
+        assert!(small < 2048, "{small}");
+    }
+    check_whole(&root);
 }
 
 #[test]
