@@ -11,6 +11,8 @@ pub(crate) enum Form {
     Rekall,
     /// ISF 6.2.0, for Volatility 3.
     Isf,
+    /// A C header with the types alone.
+    C,
 }
 
 impl Form {
@@ -33,6 +35,7 @@ impl Form {
         match self {
             Self::Rekall => "Rekall JSON",
             Self::Isf => "ISF",
+            Self::C => "C",
         }
     }
 
@@ -41,6 +44,7 @@ impl Form {
         Ok(match self {
             Self::Rekall => (profile.to_rekall(), Losses::default()),
             Self::Isf => profile.to_isf(),
+            Self::C => profile.to_c(),
         })
     }
 }

@@ -9,6 +9,8 @@
 //!
 //! This crate does no network, no git and no image access. A profile is data and is never evaluated.
 
+mod c_header;
+mod c_names;
 mod compress;
 mod error;
 mod file;
