@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod context;
 pub mod dwarf;
+mod form;
 mod hex;
 pub mod http_source;
 mod input;

@@ -1,8 +1,9 @@
 //! Where data goes: stdout, a pager, or a file that is written whole or not at all.
 
 use crate::context::Context;
+use crate::form::Form;
 use anyhow::{Context as _, Result, bail};
-use quaid_profile::{Metadata, Profile, ProfileFile};
+use quaid_profile::{Losses, Metadata, Profile, ProfileFile, compress_for};
 use serde::Serialize;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -137,12 +138,26 @@ fn temporary() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
-/// Writes a generated profile to `path`. A profile of the same identity that is there is replaced; any other file only
-/// with `--overwrite`.
-pub(crate) fn write_profile(context: &Context, path: &Path, profile: &Profile) -> Result<()> {
-    let same = || ProfileFile::open(path).is_ok_and(|old| same_identity(old.metadata(), &profile.metadata));
-    let replace = context.globals.overwrite || (path.is_file() && same());
-    write_atomically(path, profile.to_rekall().as_bytes(), replace)
+/// Writes a profile in the form that `--to` asks for to `path`, compressed where its name ends in `.gz` or `.xz`, or to
+/// where data goes. Tells what the form cannot say. A profile of the same identity that is there is replaced; any other
+/// file only with `--overwrite`.
+pub(crate) fn write_profile(context: &Context, path: Option<&Path>, profile: &Profile, form: Form) -> Result<Losses> {
+    let (text, losses) = form.print(profile)?;
+    if let Some(path) = path {
+        let bytes =
+            compress_for(path, text.as_bytes()).with_context(|| format!("cannot compress {}", path.display()))?;
+        let same = || ProfileFile::open(path).is_ok_and(|old| same_identity(old.metadata(), &profile.metadata));
+        let replace = context.globals.overwrite || (path.is_file() && same());
+        write_atomically(path, &bytes, replace)?;
+    } else {
+        let mut out = Output::open(context)?;
+        out.write_all(text.as_bytes())?;
+        out.finish()?;
+    }
+    for line in losses.lines() {
+        context.note(&format!("  {}: {line}", form.name()));
+    }
+    Ok(losses)
 }
 
 /// Writes a generator's report where `--report` says.

@@ -5,7 +5,8 @@ use crate::error::Error;
 use crate::isf;
 use crate::isf_section::{self, IsfSection};
 use crate::json::Node;
-use crate::model::{Arch, BaseKind, BaseType, Enum, Metadata, Os, Profile, Struct, Symbol, Type};
+use crate::model::{Arch, BaseType, Enum, Metadata, Profile, Struct, StructKind, Symbol, Type};
+use crate::native::native_type;
 use crate::rekall;
 use crate::source::read_limited;
 use crate::span::Spans;
@@ -150,7 +151,7 @@ impl ProfileFile {
                 self.extra()?.complete_struct(name, &mut s);
                 Ok(Some(s))
             }
-            Format::Isf => isf::struct_from_node(&node, &|name| self.enum_base(name)).map(Some).map_err(place),
+            Format::Isf => self.with_tables(|tables| isf::struct_from_node(&node, tables)).map(Some).map_err(place),
         }
     }
 
@@ -167,7 +168,7 @@ impl ProfileFile {
             Format::Isf => node.map(|node| isf::enum_from_node(&node).map_err(place)).transpose(),
             Format::Rekall => {
                 let labels = self.item(Section::Revenums, name)?;
-                if node.is_none() && labels.is_none() {
+                if node.is_none() && labels.is_none() && !self.extra()?.enums.contains_key(name) {
                     return Ok(None);
                 }
                 let mut e =
@@ -185,13 +186,12 @@ impl ProfileFile {
     pub fn symbol(&self, name: &str) -> Result<Option<Symbol>, Error> {
         for (section, function) in [(Section::Constants, false), (Section::Functions, true)] {
             let Some(node) = self.item(section, name)? else { continue };
-            let address = match self.format {
-                Format::Rekall => self.stored_address(name, &node),
-                Format::Isf => isf::symbol_from_node(&node, &|_| None).map(|symbol| symbol.address),
+            let symbol = match self.format {
+                Format::Rekall => self.stored_address(name, &node).map(|address| Symbol { address, function }),
+                Format::Isf => isf::symbol_from_node(&node, isf::NO_TABLES)
+                    .map(|symbol| Symbol { address: symbol.address, function: symbol.function }),
             };
-            return address
-                .map(|address| Some(Symbol { address, function }))
-                .map_err(|e| self.locate(section, name, e));
+            return symbol.map(Some).map_err(|e| self.locate(section, name, e));
         }
         Ok(None)
     }
@@ -219,7 +219,7 @@ impl ProfileFile {
         let Some(node) = self.item(section, name)? else { return Ok(None) };
         match self.format {
             Format::Rekall => rekall::type_from_node(&node).map(Some),
-            Format::Isf => isf::symbol_from_node(&node, &|name| self.enum_base(name)).map(|symbol| symbol.ty),
+            Format::Isf => self.with_tables(|tables| isf::symbol_from_node(&node, tables)).map(|symbol| symbol.ty),
         }
         .map_err(|e| self.locate(section, name, e))
     }
@@ -342,6 +342,13 @@ impl ProfileFile {
         node.get("base")?.as_text().map(str::to_owned)
     }
 
+    /// Reads a part of an ISF file that refers to others by name.
+    fn with_tables<T>(&self, read: impl FnOnce(isf::Tables<'_>) -> T) -> T {
+        let enum_base = |name: &str| self.enum_base(name);
+        let base_bytes = |name: &str| self.base_type(name).ok().flatten().map(|base| base.size);
+        read(isf::Tables { enum_base: &enum_base, base_bytes: &base_bytes })
+    }
+
     fn isf_metadata(&self) -> Result<Metadata, Error> {
         let node = self.node("metadata")?.unwrap_or(Node::Null);
         let (mut banner, mut arch) = (None, None);
@@ -356,8 +363,8 @@ impl ProfileFile {
             arch = only_on.iter().find(|(symbol, _)| spans.get(&self.text, symbol).is_some()).map(|(_, arch)| *arch);
             let symbol = if node.get("mac").is_some() { "version" } else { "linux_banner" };
             if let Some(node) = self.item(Section::Constants, symbol)? {
-                let data =
-                    isf::symbol_from_node(&node, &|_| None).map_err(|e| self.locate(Section::Constants, symbol, e))?;
+                let data = isf::symbol_from_node(&node, isf::NO_TABLES)
+                    .map_err(|e| self.locate(Section::Constants, symbol, e))?;
                 banner = data.constant_data.as_deref().and_then(isf::text_of_constant);
             }
         }
@@ -366,6 +373,10 @@ impl ProfileFile {
 
     fn decode_isf(&self) -> Result<Profile, Error> {
         let mut profile = Profile { metadata: self.metadata.clone(), ..Profile::default() };
+        for (name, node) in self.node("base_types")?.as_ref().and_then(Node::as_dict).unwrap_or_default() {
+            let base = isf_section::base_type_from_node(node).map_err(|e| e.within(name).within("base_types"))?;
+            profile.base_types.insert(name.clone(), base);
+        }
         for (name, span) in self.spans(Section::Enums)?.iter(&self.text) {
             let e = self
                 .parse_span(span)
@@ -373,52 +384,47 @@ impl ProfileFile {
                 .map_err(|e| e.within(name).within("enums"))?;
             profile.enums.insert(name.to_owned(), e);
         }
-        let bases: BTreeMap<&str, &str> =
-            profile.enums.iter().filter_map(|(name, e)| Some((name.as_str(), e.base.as_deref()?))).collect();
-        let base = |name: &str| bases.get(name).map(|base| (*base).to_owned());
+        let (enums, base_types) = (&profile.enums, &profile.base_types);
+        let enum_base = |name: &str| enums.get(name).and_then(|e| e.base.clone());
+        let base_bytes = |name: &str| base_types.get(name).map(|base| base.size);
+        let tables = isf::Tables { enum_base: &enum_base, base_bytes: &base_bytes };
+        let mut kinds = BTreeMap::new();
+        let mut referred = |name: &str, kind| {
+            if kind != StructKind::Struct {
+                kinds.insert(name.to_owned(), kind);
+            }
+        };
         for (name, span) in self.spans(Section::Structs)?.iter(&self.text) {
-            let s = self.parse_span(span).and_then(|node| isf::struct_from_node(&node, &base));
+            let s = self.parse_span(span).and_then(|node| {
+                for (_, field) in node.get("fields").and_then(Node::as_dict).unwrap_or_default() {
+                    field.get("type").into_iter().for_each(|ty| isf::references(ty, &mut referred));
+                }
+                isf::struct_from_node(&node, tables)
+            });
             profile.structs.insert(name.to_owned(), s.map_err(|e| e.within(name).within("user_types"))?);
         }
+        let banner = isf::banner_symbol(self.metadata.os()).zip(self.metadata.banner());
+        let banner = banner.map(|((symbol, end), text)| (symbol, isf::banner_data(text, end)));
         for (name, span) in self.spans(Section::Constants)?.iter(&self.text) {
-            let symbol = self.parse_span(span).and_then(|node| isf::symbol_from_node(&node, &base));
+            let symbol = self.parse_span(span).and_then(|node| {
+                node.get("type").into_iter().for_each(|ty| isf::references(ty, &mut referred));
+                isf::symbol_from_node(&node, tables)
+            });
             let symbol = symbol.map_err(|e| e.within(name).within("symbols"))?;
-            profile.constants.insert(name.to_owned(), symbol.address);
+            let table = if symbol.function { &mut profile.functions } else { &mut profile.constants };
+            table.insert(name.to_owned(), symbol.address);
             profile.constant_types.extend(symbol.ty.map(|ty| (name.to_owned(), ty)));
             profile.isf.linkage_names.extend(symbol.linkage_name.map(|linkage| (name.to_owned(), linkage)));
-            profile.isf.constant_data.extend(symbol.constant_data.map(|data| (name.to_owned(), data)));
+            // $METADATA has the text of the banner.
+            let data = symbol
+                .constant_data
+                .filter(|data| !banner.as_ref().is_some_and(|(symbol, banner)| *symbol == name && banner == data));
+            profile.isf.constant_data.extend(data.map(|data| (name.to_owned(), data)));
         }
-        for (name, node) in self.node("base_types")?.as_ref().and_then(Node::as_dict).unwrap_or_default() {
-            let base = isf_section::base_type_from_node(node).map_err(|e| e.within(name).within("base_types"))?;
-            profile.base_types.insert(name.clone(), base);
-        }
-        profile.isf.metadata = self.node("metadata")?.map(|node| node.to_value());
+        kinds.retain(|name, _| !profile.structs.contains_key(name));
+        profile.isf.declared = kinds;
+        let metadata = self.node("metadata")?.filter(|node| isf::kept_metadata(node).is_none());
+        profile.isf.metadata = metadata.map(|node| node.to_value());
         Ok(profile)
     }
-}
-
-/// Native types by the names that MSVC, gcc, clang and Rekall's converters use.
-fn native_type(name: &str, pointer_bytes: u64, os: Option<Os>) -> Option<BaseType> {
-    let long = if pointer_bytes == 8 && os != Some(Os::Windows) { 8 } else { 4 };
-    let (size, signed, kind) = match name {
-        "char" | "signed char" | "byte" => (1, true, BaseKind::Char),
-        "unsigned char" => (1, false, BaseKind::Char),
-        "unsigned byte" | "u8" | "__u8" | "uint8_t" => (1, false, BaseKind::Int),
-        "s8" | "__s8" | "int8_t" => (1, true, BaseKind::Int),
-        "bool" | "_Bool" => (1, false, BaseKind::Bool),
-        "short" | "short int" | "s16" | "__s16" | "int16_t" => (2, true, BaseKind::Int),
-        "unsigned short" | "short unsigned int" | "unsigned short int" | "u16" | "__u16" | "uint16_t" => {
-            (2, false, BaseKind::Int)
-        }
-        "int" | "s32" | "__s32" | "int32_t" => (4, true, BaseKind::Int),
-        "unsigned int" | "u32" | "__u32" | "uint32_t" => (4, false, BaseKind::Int),
-        "long" | "long int" => (long, true, BaseKind::Int),
-        "unsigned long" | "long unsigned int" => (long, false, BaseKind::Int),
-        "long long" | "long long int" | "s64" | "__s64" | "int64_t" => (8, true, BaseKind::Int),
-        "unsigned long long" | "long long unsigned int" | "u64" | "__u64" | "uint64_t" => (8, false, BaseKind::Int),
-        "float" => (4, true, BaseKind::Float),
-        "double" => (8, true, BaseKind::Float),
-        _ => return None,
-    };
-    Some(BaseType { size, signed, kind, big_endian: false })
 }

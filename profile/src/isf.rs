@@ -5,20 +5,36 @@
 use crate::error::Error;
 use crate::ids::GuidAge;
 use crate::json::Node;
-use crate::model::{Arch, Enum, Member, Metadata, Struct, StructKind, Type};
+use crate::model::{Arch, Enum, Member, Metadata, Os, Struct, StructKind, Type};
+use crate::native::WCHAR;
 use base64::Engine;
 
 /// A symbol as ISF has it.
 #[derive(Debug)]
 pub(crate) struct IsfSymbol {
     pub(crate) address: u64,
+    /// It has the type of a function.
+    pub(crate) function: bool,
+    /// Its type, if it is data and the file tells.
     pub(crate) ty: Option<Type>,
     pub(crate) linkage_name: Option<String>,
     pub(crate) constant_data: Option<String>,
 }
 
-/// Tells the integer type that holds an enum.
-pub(crate) type EnumBase<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// What type descriptors refer to by name.
+#[derive(Clone, Copy)]
+pub(crate) struct Tables<'a> {
+    /// The integer type that holds an enum.
+    pub(crate) enum_base: &'a dyn Fn(&str) -> Option<String>,
+    /// Size of a base type, in bytes.
+    pub(crate) base_bytes: &'a dyn Fn(&str) -> Option<u64>,
+}
+
+/// For symbols of which only the address is wanted.
+pub(crate) const NO_TABLES: Tables<'static> = Tables { enum_base: &|_| None, base_bytes: &|_| None };
+
+/// Where our writer keeps `$METADATA`: the schema lets a producer tell more about itself than name and version.
+pub(crate) const KEPT_METADATA: &str = "profile_metadata";
 
 /// Checks `metadata.format` and makes of `metadata` what the model keeps. `banner` is the content of the banner symbol.
 pub(crate) fn metadata(node: &Node, banner: Option<String>, arch: Option<Arch>) -> Result<Metadata, Error> {
@@ -64,7 +80,34 @@ pub(crate) fn metadata(node: &Node, banner: Option<String>, arch: Option<Arch>) 
         }
         metadata.set("Banner", banner);
     }
+    if let Some(kept) = kept_metadata(node) {
+        // What the file itself says goes before what its producer says of it.
+        let read = std::mem::take(&mut metadata);
+        metadata.0 = kept.iter().map(|(key, value)| (key.clone(), value.to_value())).collect();
+        for key in ["GUID_AGE", "Banner"] {
+            metadata.0.extend(read.0.get_key_value(key).map(|(key, value)| (key.clone(), value.clone())));
+        }
+    }
     Ok(metadata)
+}
+
+/// `$METADATA`, in a file that our writer made.
+pub(crate) fn kept_metadata(node: &Node) -> Option<&[(String, Node)]> {
+    node.get("producer")?.get(KEPT_METADATA)?.as_dict()
+}
+
+/// The symbol whose `constant_data` is the banner, and what ends the text there.
+pub(crate) fn banner_symbol(os: Option<Os>) -> Option<(&'static str, &'static str)> {
+    match os? {
+        Os::Linux => Some(("linux_banner", "\n\0")),
+        Os::Macos => Some(("version", "\0")),
+        Os::Windows => None,
+    }
+}
+
+/// The `constant_data` of a banner symbol.
+pub(crate) fn banner_data(banner: &str, end: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(format!("{banner}{end}"))
 }
 
 /// "ntkrnlmp" -> "Ntkrnlmp", as Rekall names its classes.
@@ -96,36 +139,66 @@ fn number(node: &Node, key: &str) -> Result<u64, Error> {
 }
 
 /// A type descriptor.
-pub(crate) fn type_from_node(node: &Node, enum_base: EnumBase<'_>) -> Result<Type, Error> {
+pub(crate) fn type_from_node(node: &Node, tables: Tables<'_>) -> Result<Type, Error> {
+    descriptor(node, tables, false)
+}
+
+/// A type descriptor; behind a pointer, one UTF-16 unit begins a text.
+fn descriptor(node: &Node, tables: Tables<'_>, pointee: bool) -> Result<Type, Error> {
     let kind = part(node, "kind")?.as_text().unwrap_or_default();
-    let inner = |key: &str| part(node, key).and_then(|inner| type_from_node(inner, enum_base)).map(Box::new);
+    let inner = |key: &str, pointee| part(node, key).and_then(|inner| descriptor(inner, tables, pointee)).map(Box::new);
     Ok(match kind {
         "base" => match name_of(node)? {
             "void" => Type::Void,
+            WCHAR => Type::UnicodeString { length: (!pointee).then_some(1) },
             name => Type::named(name),
         },
         "struct" | "union" | "class" => Type::named(name_of(node)?),
         "enum" => {
             let name = name_of(node)?;
-            let base = enum_base(name).map_or(Type::Void, Type::Named);
+            let base = (tables.enum_base)(name).filter(|base| base != "void").map_or(Type::Void, Type::Named);
             Type::Enum { name: name.to_owned(), base: Box::new(base) }
         }
-        "pointer" => Type::Pointer { target: inner("subtype")?, bytes: None },
-        "array" => Type::Array { target: inner("subtype")?, count: number(node, "count")? },
+        "pointer" => {
+            let base = node.get("base").and_then(Node::as_text).and_then(|base| (tables.base_bytes)(base));
+            Type::Pointer { target: inner("subtype", true)?, bytes: base.and_then(|bytes| u8::try_from(bytes).ok()) }
+        }
+        "array" => match (*inner("subtype", false)?, number(node, "count")?) {
+            (Type::UnicodeString { length: Some(1) }, count) if count != 1 => {
+                Type::UnicodeString { length: Some(count) }
+            }
+            (element, count) => Type::array_of(element, count),
+        },
         "function" => Type::Function { args: vec![], ret: None },
         "bitfield" => {
             let start = number(node, "bit_position")?;
             let end = start
                 .checked_add(number(node, "bit_length")?)
                 .ok_or_else(|| Error::corrupt("", "a bit field past 2^64"))?;
-            Type::BitField { start, end, target: inner("type")? }
+            Type::BitField { start, end, target: inner("type", false)? }
         }
         _ => return Err(Error::unsupported("", format!("a type of kind `{kind}`"))),
     })
 }
 
+/// Calls `each` with the name and kind of every struct, union and class that a descriptor refers to.
+pub(crate) fn references(node: &Node, each: &mut dyn FnMut(&str, StructKind)) {
+    let kind = match node.get("kind").and_then(Node::as_text) {
+        Some("union") => Some(StructKind::Union),
+        Some("class") => Some(StructKind::Class),
+        Some("struct") => Some(StructKind::Struct),
+        _ => None,
+    };
+    if let (Some(kind), Ok(name)) = (kind, name_of(node)) {
+        each(name, kind);
+    }
+    for inner in ["subtype", "type"].into_iter().filter_map(|key| node.get(key)) {
+        references(inner, each);
+    }
+}
+
 /// An item of `user_types`.
-pub(crate) fn struct_from_node(node: &Node, enum_base: EnumBase<'_>) -> Result<Struct, Error> {
+pub(crate) fn struct_from_node(node: &Node, tables: Tables<'_>) -> Result<Struct, Error> {
     let kind = match node.get("kind").and_then(Node::as_text) {
         Some("union") => StructKind::Union,
         Some("class") => StructKind::Class,
@@ -134,7 +207,7 @@ pub(crate) fn struct_from_node(node: &Node, enum_base: EnumBase<'_>) -> Result<S
     let mut s = Struct { size: number(node, "size")?, kind, ..Struct::default() };
     let fields = part(node, "fields")?.as_dict().ok_or_else(|| Error::corrupt("fields", "not an object"))?;
     for (name, field) in fields {
-        let ty = part(field, "type").and_then(|ty| type_from_node(ty, enum_base)).map_err(|e| e.within(name))?;
+        let ty = part(field, "type").and_then(|ty| type_from_node(ty, tables)).map_err(|e| e.within(name))?;
         let offset = number(field, "offset").map_err(|e| e.within(name))?;
         let anonymous = field.get("anonymous") == Some(&Node::Bool(true));
         s.members.insert(name.clone(), Member { offset, ty, anonymous });
@@ -159,15 +232,18 @@ pub(crate) fn enum_from_node(node: &Node) -> Result<Enum, Error> {
 }
 
 /// An item of `symbols`. A negative address is the same 64 bits.
-pub(crate) fn symbol_from_node(node: &Node, enum_base: EnumBase<'_>) -> Result<IsfSymbol, Error> {
+pub(crate) fn symbol_from_node(node: &Node, tables: Tables<'_>) -> Result<IsfSymbol, Error> {
     let address = match part(node, "address")? {
         Node::Number(number) => number.as_u64().or_else(|| number.as_i64().map(i64::cast_unsigned)),
         _ => None,
     };
     let text = |key| node.get(key).and_then(Node::as_text).map(str::to_owned);
+    let ty = node.get("type").map(|ty| type_from_node(ty, tables)).transpose()?;
+    let function = matches!(ty, Some(Type::Function { .. }));
     Ok(IsfSymbol {
         address: address.ok_or_else(|| Error::corrupt("address", "not an integer"))?,
-        ty: node.get("type").map(|ty| type_from_node(ty, enum_base)).transpose()?,
+        function,
+        ty: ty.filter(|_| !function),
         linkage_name: text("linkage_name"),
         constant_data: text("constant_data"),
     })

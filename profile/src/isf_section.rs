@@ -11,8 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What only `$ISF` can say.
 pub(crate) fn to_items(profile: &Profile) -> Dict {
     let of_kind = |kind| {
-        let names = profile.structs.iter().filter(move |(_, s)| s.kind == kind);
-        Node::List(names.map(|(name, _)| Node::text(name)).collect())
+        let defined = profile.structs.iter().filter(|(_, s)| s.kind == kind).map(|(name, _)| name);
+        let declared = profile.isf.declared.iter().filter(|(_, known)| **known == kind).map(|(name, _)| name);
+        let names: BTreeSet<&String> = defined.chain(declared).collect();
+        Node::List(names.into_iter().map(Node::text).collect())
     };
     let anonymous = profile.structs.iter().filter_map(|(name, s)| {
         let members: Vec<Node> =
@@ -114,11 +116,17 @@ impl IsfSection {
         for (name, s) in &mut profile.structs {
             self.complete_struct(name, s);
         }
-        for (name, e) in &mut profile.enums {
+        // An enum without labels is nowhere else.
+        for name in self.enums.keys() {
+            let e = profile.enums.entry(name.clone()).or_default();
             self.complete_enum(name, e);
         }
         profile.base_types = self.base_types;
         profile.isf = self.extra;
+        let undefined = |name: &&String| !profile.structs.contains_key(*name);
+        let unions = self.unions.iter().filter(undefined).map(|name| (name.clone(), StructKind::Union));
+        let classes = self.classes.iter().filter(undefined).map(|name| (name.clone(), StructKind::Class));
+        profile.isf.declared = unions.chain(classes).collect();
     }
 }
 
@@ -147,12 +155,16 @@ pub(crate) fn base_type_from_node(node: &Node) -> Result<BaseType, Error> {
     })
 }
 
+/// ISF's name of a kind.
+pub(crate) fn base_kind_name(kind: BaseKind) -> &'static str {
+    KINDS.iter().find(|(known, _)| *known == kind).map_or("int", |(_, name)| name)
+}
+
 fn base_type_to_node(base: &BaseType) -> Node {
-    let kind = KINDS.iter().find(|(kind, _)| *kind == base.kind).map_or("int", |(_, name)| name);
     Node::from(&Value::from_iter([
         ("size", Value::from(base.size)),
         ("signed", Value::from(base.signed)),
-        ("kind", Value::from(kind)),
+        ("kind", Value::from(base_kind_name(base.kind))),
         ("endian", Value::from(if base.big_endian { "big" } else { "little" })),
     ]))
 }

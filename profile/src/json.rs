@@ -265,7 +265,7 @@ fn indent(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n(' ', depth));
 }
 
-/// A text in quotes.
+/// `text` as a JSON string in ASCII.
 pub(crate) fn print_text(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {

@@ -10,6 +10,8 @@
 //!
 //! This crate does no network, no git and no image access. A profile is data and is never evaluated.
 
+mod c_header;
+mod c_names;
 mod compress;
 mod error;
 mod file;
@@ -17,19 +19,24 @@ mod ids;
 mod index;
 mod isf;
 mod isf_section;
+mod isf_writer;
 mod json;
+mod layout;
+mod losses;
 mod model;
+mod native;
 mod rekall;
 mod search;
 mod source;
 mod span;
 pub mod stored;
 
-pub use compress::{MAX_PROFILE_BYTES, decompress};
+pub use compress::{MAX_PROFILE_BYTES, compress_for, decompress, is_json_object};
 pub use error::{Error, ErrorKind};
 pub use file::{Format, ProfileFile};
 pub use ids::{BuildId, GuidAge, IdError, MachUuid};
 pub use index::{LinuxIndex, release_of};
+pub use losses::Losses;
 pub use model::{
     Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type,
 };

@@ -308,6 +308,8 @@ pub struct IsfExtra {
     pub metadata: Option<Value>,
     /// Base64 text of a symbol's contents (ISF's `constant_data`).
     pub constant_data: BTreeMap<String, String>,
+    /// Unions and classes that types refer to and `structs` does not define.
+    pub declared: BTreeMap<String, StructKind>,
 }
 
 /// A complete profile.

@@ -1,21 +1,24 @@
-//! `convert_profile`: the profile of a Linux kernel from its debugging information.
+//! `convert_profile`: the profile of a Linux kernel from its debugging information, and a profile from one form to another.
 
 use crate::context::{Context, Outcome};
-use crate::dwarf;
-use crate::output::{Output, write_profile, write_report};
-use anyhow::{Result, bail};
+use crate::dwarf::{self, ConvertReport};
+use crate::form::Form;
+use crate::output::{write_profile, write_report};
+use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgMatches};
-use std::io::Write;
+use quaid_profile::{Losses, Profile, ProfileFile, is_json_object};
+use serde::Serialize;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn cli() -> clap::Command {
     let path = |name| Arg::new(name).value_parser(clap::value_parser!(PathBuf));
     clap::Command::new("convert_profile")
-        .about("Make a Linux profile from the zip of a module with DWARF, System.map and config, or from a vmlinux")
+        .about("Make a Linux profile from a module's zip or a vmlinux, or turn a profile into another form (Rekall JSON, ISF)")
         .arg(
             path("source")
                 .value_name("SOURCE")
-                .help("The zip, a folder with the same files, or a vmlinux; -f before the command names it as well"),
+                .help("The zip of a module with DWARF, System.map and config, a folder with the same files, a vmlinux, or a profile (Rekall JSON or ISF, plain or compressed); -f before the command names it as well"),
         )
         .arg(path("target").value_name("OUTPUT").help("The profile to write; without it, stdout"))
         .arg(path("output").long("output").value_name("FILE").conflicts_with("target").help("The profile to write"))
@@ -23,9 +26,23 @@ pub(crate) fn cli() -> clap::Command {
             Arg::new("profile_class")
                 .long("profile_class")
                 .value_name("CLASS")
-                .default_value("Linux")
-                .help("ProfileClass of the profile"),
+                .help("ProfileClass of the profile [default: Linux, or what a profile says itself]"),
         )
+        .arg(
+            Arg::new("banner")
+                .long("banner")
+                .value_name("TEXT")
+                .help("The kernel's banner (/proc/version), by which Volatility knows a Linux profile; a module does not tell it"),
+        )
+        .arg(Form::arg())
+}
+
+/// `--report`: what was read, and what the form of the output cannot say.
+#[derive(Serialize)]
+struct Report<'r> {
+    #[serde(flatten)]
+    converted: Option<&'r ConvertReport>,
+    not_said: Losses,
 }
 
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
@@ -41,17 +58,28 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         ),
     };
     let source = without_comma(source);
-    let class = args.get_one::<String>("profile_class").map_or("Linux", String::as_str);
-    let (profile, report) = dwarf::convert(&source, class)?;
-
-    if let Some(path) = target.or(positional("output")).or(context.globals.output.as_deref()) {
-        write_profile(context, path, &profile)?;
-    } else {
-        let mut out = Output::open(context)?;
-        out.write_all(profile.to_rekall().as_bytes())?;
-        out.finish()?;
+    let class = args.get_one::<String>("profile_class").map(String::as_str);
+    let (mut profile, report) = match opened_profile(&source)? {
+        Some(file) => {
+            let mut profile = file.decode()?;
+            if let Some(class) = class {
+                profile.metadata.set("ProfileClass", class);
+            }
+            (profile, None)
+        }
+        None => {
+            let (profile, report) = dwarf::convert(&source, class.unwrap_or("Linux"))?;
+            (profile, Some(report))
+        }
+    };
+    if let Some(banner) = args.get_one::<String>("banner") {
+        set_banner(&mut profile, banner)?;
     }
-    write_report(context, &report)?;
+
+    let target = target.or(positional("output")).or(context.globals.output.as_deref());
+    let not_said = write_profile(context, target, &profile, Form::of(args))?;
+    write_report(context, &Report { converted: report.as_ref(), not_said })?;
+    let Some(report) = report else { return Ok(Outcome::Done) };
     context.note(&format!(
         "{}: {} structs, {} enums, {} constants, {} functions from {} compilation units",
         profile.metadata.release().unwrap_or("release unknown"),
@@ -65,6 +93,34 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         context.note(&format!("  {loss}"));
     }
     Ok(if report.damaged_units.is_empty() { Outcome::Done } else { Outcome::SomeErrors })
+}
+
+/// The profile file at `path`; `None` when the file is something else.
+fn opened_profile(path: &Path) -> Result<Option<ProfileFile>> {
+    if path.is_dir() {
+        return Ok(None);
+    }
+    let cannot_read = || format!("cannot read {}", path.display());
+    let is_profile = File::open(path).and_then(is_json_object).with_context(cannot_read)?;
+    Ok(if is_profile { Some(ProfileFile::open(path)?) } else { None })
+}
+
+/// Records the banner that the user tells; it has to be one of this profile's kernel.
+fn set_banner(profile: &mut Profile, banner: &str) -> Result<()> {
+    let banner = banner.trim_end();
+    if let Some(known) = profile.metadata.banner().filter(|known| *known != banner) {
+        bail!("--banner is not that of this kernel, which says `{known}`");
+    }
+    let release = banner.strip_prefix("Linux version ").and_then(|rest| rest.split(' ').next());
+    match (profile.metadata.release(), release) {
+        (Some(known), Some(told)) if known != told => {
+            bail!("--banner is of release {told}, and the profile of {known}");
+        }
+        (None, Some(told)) => profile.metadata.set("Release", told),
+        _ => {}
+    }
+    profile.metadata.set("Banner", banner);
+    Ok(())
 }
 
 /// Rekall's interactive shell, whose line the manual shows, had a comma between its arguments.

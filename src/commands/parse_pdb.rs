@@ -1,12 +1,12 @@
 //! `parse_pdb`: a PDB to a profile.
 
 use crate::context::{Context, Outcome};
+use crate::form::Form;
 use crate::input;
-use crate::output::{Output, write_profile, write_report};
+use crate::output::{write_profile, write_report};
 use crate::pdb::{self, ParseOptions, ParseReport};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn cli() -> clap::Command {
@@ -41,6 +41,7 @@ pub(crate) fn cli() -> clap::Command {
                 .action(ArgAction::SetTrue)
                 .help("Types only: no constants and functions"),
         )
+        .arg(Form::arg())
 }
 
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
@@ -70,14 +71,9 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     drop(bytes);
     tell(context, file, &parsed.report)?;
 
-    if let Some(output) = path("output").or(context.globals.output.as_ref()) {
-        let output = path("dump_dir").map_or_else(|| output.clone(), |folder| folder.join(output));
-        write_profile(context, &output, &parsed.profile)?;
-    } else {
-        let mut out = Output::open(context)?;
-        out.write_all(parsed.profile.to_rekall().as_bytes())?;
-        out.finish()?;
-    }
+    let output = path("output").or(context.globals.output.as_ref());
+    let output = output.map(|output| path("dump_dir").map_or_else(|| output.clone(), |folder| folder.join(output)));
+    write_profile(context, output.as_deref(), &parsed.profile, Form::of(args))?;
     Ok(Outcome::Done)
 }
 

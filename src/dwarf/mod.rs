@@ -11,6 +11,7 @@
 
 mod elf;
 mod kconfig;
+mod known_symbols;
 mod report;
 mod source;
 mod survey;
@@ -112,6 +113,7 @@ pub fn convert(path: &Path, profile_class: &str) -> Result<(Profile, ConvertRepo
     let units = units::Units::parse(&source.elf.name, &sections)?;
     let survey = survey::Survey::of(&units, &mut report);
     types::build(&units, survey, &elf, &mut profile, &mut report)?;
+    report.known_symbols = known_symbols::add_types(&mut profile);
     if profile.structs.is_empty() {
         return Err(ConvertError::missing(&source.elf.name, report.why_no_types()));
     }

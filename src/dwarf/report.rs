@@ -33,6 +33,8 @@ pub struct ConvertReport {
     pub skipped_relocations: usize,
     /// Symbols of whose name there are several; the one with the highest address is kept.
     pub repeated_symbols: usize,
+    /// Variables whose type the source does not tell, and a list of well-known ones does.
+    pub known_symbols: usize,
     /// Lines of the System.map that are no symbol.
     pub bad_system_map_lines: usize,
     /// Lines of the config file that are no option.

@@ -7,6 +7,7 @@ mod fetch_pdb;
 mod http_source;
 mod image;
 mod images;
+mod isf;
 mod linux;
 mod pdb;
 mod peinfo;
