@@ -7,6 +7,7 @@ mod fetch_pdb;
 mod http_source;
 mod image;
 mod images;
+mod limits;
 mod linux;
 mod pdb;
 mod peinfo;
@@ -17,3 +18,7 @@ mod symbol_server;
 mod truth;
 mod version_scan;
 mod windows;
+
+/// Tests of hostile input measure what it makes a reader ask for.
+#[global_allocator]
+static ALLOCATOR: limits::Counting = limits::Counting;
