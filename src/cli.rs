@@ -64,7 +64,7 @@ fn run(run: Run, context: &Context, args: &ArgMatches) -> Result<Outcome> {
 }
 
 /// An error and its causes on one line; a cause that the text before it tells already is not told twice.
-fn chain_text(error: &anyhow::Error) -> String {
+pub(crate) fn chain_text(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
         "" => cause,
         told if told.ends_with(&cause) => text,

@@ -39,6 +39,14 @@ impl Form {
         }
     }
 
+    /// How the names of such files end, without the dot.
+    pub(crate) fn ending(self) -> &'static str {
+        match self {
+            Self::Rekall | Self::Isf => "json",
+            Self::C => "h",
+        }
+    }
+
     /// The text, and what the form cannot say.
     pub(crate) fn print(self, profile: &Profile) -> Result<(String, Losses)> {
         Ok(match self {

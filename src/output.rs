@@ -139,7 +139,7 @@ fn temporary() -> tempfile::Builder<'static, 'static> {
 }
 
 /// Writes a profile in the form that `--to` asks for to `path`, compressed where its name ends in `.gz` or `.xz`, or to
-/// where data goes. Tells what the form cannot say. A profile of the same identity that is there is replaced; any other
+/// where data goes. Gives what the form cannot say, for [`tell_losses`]. A profile of the same identity that is there is replaced; any other
 /// file only with `--overwrite`.
 pub(crate) fn write_profile(context: &Context, path: Option<&Path>, profile: &Profile, form: Form) -> Result<Losses> {
     let (text, losses) = form.print(profile)?;
@@ -154,10 +154,14 @@ pub(crate) fn write_profile(context: &Context, path: Option<&Path>, profile: &Pr
         out.write_all(text.as_bytes())?;
         out.finish()?;
     }
+    Ok(losses)
+}
+
+/// Says on stderr what a profile lost in the form that it was written in.
+pub(crate) fn tell_losses(context: &Context, form: Form, losses: &Losses) {
     for line in losses.lines() {
         context.note(&format!("  {}: {line}", form.name()));
     }
-    Ok(losses)
 }
 
 /// Writes a generator's report where `--report` says.

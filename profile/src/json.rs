@@ -186,7 +186,7 @@ impl Style {
 }
 
 /// A decimal integer as a writer prints it: no plus, no leading zeros.
-fn integer(key: &str) -> Option<i128> {
+pub(crate) fn integer(key: &str) -> Option<i128> {
     let digits = key.strip_prefix('-').unwrap_or(key);
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     if plain { key.parse().ok() } else { None }
@@ -204,7 +204,7 @@ pub(crate) fn print_at(node: &Node, style: Style, depth: usize) -> String {
     out
 }
 
-fn print_node(out: &mut String, node: &Node, style: Style, depth: usize, is_item: bool) {
+pub(crate) fn print_node(out: &mut String, node: &Node, style: Style, depth: usize, is_item: bool) {
     match node {
         Node::Null => out.push_str("null"),
         Node::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -261,32 +261,45 @@ fn sorted(items: &[(String, Node)], numeric: bool) -> Vec<&(String, Node)> {
     items
 }
 
-fn indent(out: &mut String, depth: usize) {
+pub(crate) fn indent(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n(' ', depth));
 }
 
 /// `text` as a JSON string in ASCII.
 pub(crate) fn print_text(out: &mut String, text: &str) {
+    let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            ' '..='~' => out.push(c),
-            _ => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    // Writing to a String cannot fail.
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
+    let mut rest = text;
+    while !rest.is_empty() {
+        let run = rest.bytes().position(|b| !plain(&b)).unwrap_or(rest.len());
+        // A byte that is not plain begins a character.
+        let (run, from) = rest.split_at(run);
+        out.push_str(run);
+        let mut chars = from.chars();
+        if let Some(c) = chars.next() {
+            print_escaped(out, c);
+        }
+        rest = chars.as_str();
+    }
+    out.push('"');
+}
+
+fn print_escaped(out: &mut String, c: char) {
+    match c {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\u{8}' => out.push_str("\\b"),
+        '\u{c}' => out.push_str("\\f"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        _ => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
             }
         }
     }
-    out.push('"');
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Rekall JSON: the vtype dialect, read in its modern and its legacy forms, written in the layout of Rekall's writers.
+//! Rekall JSON: the vtype dialect, read in its modern and its legacy forms.
 //!
 //! Source of the format: `obj.Profile` of Rekall 1.7.2 and the profiles of its public repository. A type is
 //! `[class, {arguments}]`; the old public macOS profiles have `["pointer", [type]]` and `["array", n, [type]]` as well.
 
 use crate::error::Error;
-use crate::isf_section::{self, IsfSection};
+use crate::isf_section::IsfSection;
 use crate::json::{Node, Style, print};
 use crate::model::{Arch, Enum, Member, Metadata, Os, Profile, Struct, StructKind, Type};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,49 +40,6 @@ pub(crate) fn canonical_with_metadata(text: &str, key: &str, value: &str) -> Res
 }
 
 impl Profile {
-    /// The canonical text: Rekall JSON, sorted, one line an item, no newline at the end.
-    pub fn to_rekall(&self) -> String {
-        print(&self.to_node(), Style::NEW)
-    }
-
-    fn to_node(&self) -> Node {
-        let masked = is_masked(&self.metadata);
-        let mut isf = isf_section::to_items(self);
-        let mut full = Dict::new();
-        let mut symbols = |table: &BTreeMap<String, u64>| {
-            let mut items = Dict::new();
-            for (name, &address) in table {
-                let stored = if masked { address & ADDRESS_MASK } else { address };
-                if masked && unmask(stored) != address {
-                    full.push((name.clone(), address.into()));
-                }
-                items.push((name.clone(), stored.into()));
-            }
-            Node::Dict(items)
-        };
-        let (constants, functions) = (symbols(&self.constants), symbols(&self.functions));
-        if !full.is_empty() {
-            isf.push(("addresses".into(), Node::Dict(full)));
-        }
-        let (enums, revenums) = enums_to_nodes(&self.enums);
-        let sections = [
-            ("$METADATA", Node::Dict(self.metadata.0.iter().map(|(key, value)| (key.clone(), value.into())).collect())),
-            ("$CONSTANTS", constants),
-            ("$FUNCTIONS", functions),
-            ("$CONSTANT_TYPES", dict(&self.constant_types, type_to_node)),
-            ("$ENUMS", enums),
-            ("$REVENUMS", revenums),
-            ("$STRUCTS", dict(&self.structs, struct_to_node)),
-            ("$CONFIG", dict(&self.config, |text| Node::text(text))),
-            ("$MERGE", Node::List(self.merge.iter().map(Node::text).collect())),
-            ("$ISF", Node::Dict(isf)),
-        ];
-        let mut root: Dict =
-            sections.into_iter().filter(|(_, node)| !is_empty(node)).map(|(k, v)| (k.to_owned(), v)).collect();
-        root.extend(self.other.iter().map(|(key, value)| (key.clone(), value.into())));
-        Node::Dict(root)
-    }
-
     /// The complete model of a parsed Rekall JSON file.
     pub(crate) fn from_node(root: &Node) -> Result<Self, Error> {
         let mut profile = Self::default();
@@ -187,8 +144,6 @@ pub(crate) fn texts(node: &Node) -> Result<Vec<String>, Error> {
 pub(crate) fn metadata_from_node(node: &Node) -> Result<Metadata, Error> {
     map(node, |_, value| Ok(value.to_value())).map(Metadata).map_err(|e| e.within("$METADATA"))
 }
-
-// ---- Structs and types, read.
 
 /// `[size, {member: [offset, type]}]`. A size or offset of null (an overlay's "as below") reads as 0.
 pub(crate) fn struct_from_node(node: &Node) -> Result<Struct, Error> {
@@ -324,80 +279,4 @@ fn add_revenums(enums: &mut BTreeMap<String, Enum>, node: &Node) -> Result<(), E
         merge_labels(enums.entry(name.clone()).or_default(), labels).map_err(|e| e.within(name))?;
     }
     Ok(())
-}
-
-// ---- Structs and types, written.
-
-fn struct_to_node(s: &Struct) -> Node {
-    let members = dict(&s.members, |member| Node::List(vec![member.offset.into(), type_to_node(&member.ty)]));
-    Node::List(vec![s.size.into(), members])
-}
-
-fn type_to_node(ty: &Type) -> Node {
-    let (class, args) = class_of(ty);
-    Node::List(vec![Node::Text(class), Node::Dict(args)])
-}
-
-/// `target` and `target_args` of a type that is made of another.
-fn with_target(ty: &Type, mut args: Dict) -> Dict {
-    let (class, target_args) = class_of(ty);
-    args.push(("target".into(), Node::Text(class)));
-    if !target_args.is_empty() {
-        args.push(("target_args".into(), Node::Dict(target_args)));
-    }
-    args
-}
-
-fn class_of(ty: &Type) -> (String, Dict) {
-    match ty {
-        Type::Void => ("Void".into(), vec![]),
-        Type::Named(name) => (name.clone(), vec![]),
-        Type::Pointer { target, bytes } => {
-            let class = match bytes {
-                Some(4) => "Pointer32",
-                Some(8) => "Pointer64",
-                _ => "Pointer",
-            };
-            (class.into(), with_target(target, vec![]))
-        }
-        Type::Array { target, count } => ("Array".into(), with_target(target, vec![("count".into(), (*count).into())])),
-        Type::BitField { start, end, target } => (
-            "BitField".into(),
-            with_target(target, vec![("start_bit".into(), (*start).into()), ("end_bit".into(), (*end).into())]),
-        ),
-        Type::Enum { name, base } => {
-            ("Enumeration".into(), with_target(base, vec![("enum_name".into(), Node::text(name))]))
-        }
-        Type::Function { args, ret } => {
-            let mut items = vec![("args".to_owned(), Node::List(args.iter().map(type_to_node).collect()))];
-            items.extend(ret.iter().map(|ret| ("ret".to_owned(), type_to_node(ret))));
-            ("Function".into(), items)
-        }
-        Type::UnicodeString { length } => {
-            ("UnicodeString".into(), length.iter().map(|&length| ("length".to_owned(), length.into())).collect())
-        }
-        Type::Other { class, args } => {
-            (class.clone(), args.iter().map(|(key, value)| (key.clone(), value.into())).collect())
-        }
-    }
-}
-
-fn enums_to_nodes(enums: &BTreeMap<String, Enum>) -> (Node, Node) {
-    let by_value = dict(enums, |e| {
-        let labels: BTreeMap<i128, &String> = e.values.iter().map(|(label, value)| (*value, label)).collect();
-        Node::Dict(labels.into_iter().map(|(value, label)| (value.to_string(), Node::text(label))).collect())
-    });
-    let by_label = dict(enums, |e| {
-        Node::Dict(e.values.iter().map(|(label, value)| (label.clone(), integer_to_node(*value))).collect())
-    });
-    (by_value, by_label)
-}
-
-/// JSON numbers here are 64 bits wide, as those of every compiler's enums are.
-fn integer_to_node(value: i128) -> Node {
-    match (u64::try_from(value), i64::try_from(value)) {
-        (Ok(value), _) => value.into(),
-        (_, Ok(value)) => Node::Number(value.into()),
-        _ => Node::text(value.to_string()),
-    }
 }

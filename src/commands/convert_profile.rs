@@ -3,7 +3,7 @@
 use crate::context::{Context, Outcome};
 use crate::dwarf::{self, ConvertReport};
 use crate::form::Form;
-use crate::output::{write_profile, write_report};
+use crate::output::{tell_losses, write_profile, write_report};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgMatches};
 use quaid_profile::{Losses, Profile, ProfileFile, is_json_object};
@@ -77,7 +77,9 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     }
 
     let target = target.or(positional("output")).or(context.globals.output.as_deref());
-    let not_said = write_profile(context, target, &profile, Form::of(args))?;
+    let form = Form::of(args);
+    let not_said = write_profile(context, target, &profile, form)?;
+    tell_losses(context, form, &not_said);
     write_report(context, &Report { converted: report.as_ref(), not_said })?;
     let Some(report) = report else { return Ok(Outcome::Done) };
     context.note(&format!(

@@ -1,9 +1,11 @@
-//! `parse_pdb`: a PDB to a profile.
+//! `parse_pdb`: a PDB to a profile, or many.
+
+mod batch;
 
 use crate::context::{Context, Outcome};
 use crate::form::Form;
 use crate::input;
-use crate::output::{write_profile, write_report};
+use crate::output::{tell_losses, write_profile, write_report};
 use crate::pdb::{self, ParseOptions, ParseReport};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
@@ -12,8 +14,18 @@ use std::path::{Path, PathBuf};
 pub(crate) fn cli() -> clap::Command {
     let path = |name| Arg::new(name).value_parser(value_parser!(PathBuf));
     clap::Command::new("parse_pdb")
-        .about("Make a profile from a PDB")
-        .arg(path("pdb").value_name("PDB").help("The PDB; -f before or after the command names it as well"))
+        .about("Make a profile from a PDB, or from many")
+        .long_about(
+            "Make a profile from a PDB, or from many. One PDB goes to --output or stdout; several, a folder (all .pdb files \
+             in it and below), or one with --dump_dir and no --output go to NAME.json in that folder, or to \
+             NAME-GUIDAGE.json where several PDBs have the name, and the files' paths go to stdout.",
+        )
+        .arg(
+            path("pdb")
+                .value_name("PDB")
+                .num_args(0..)
+                .help("The PDB, several, or folders of them; -f before or after the command names one as well"),
+        )
         .arg(path("filename").short('f').long("filename").value_name("PDB").conflicts_with("pdb").help("The same"))
         .arg(
             path("output")
@@ -22,7 +34,7 @@ pub(crate) fn cli() -> clap::Command {
                 .value_name("FILE")
                 .help("Write the profile here, not to stdout; a profile of the same build that is there is replaced"),
         )
-        .arg(path("dump_dir").short('D').long("dump_dir").value_name("DIR").help("Folder of the output file"))
+        .arg(path("dump_dir").short('D').long("dump_dir").value_name("DIR").help("Folder of the output file or files"))
         .arg(
             Arg::new("windows_version")
                 .long("windows_version")
@@ -47,38 +59,55 @@ pub(crate) fn cli() -> clap::Command {
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let path = |name| args.get_one::<PathBuf>(name);
     let text = |name| args.get_one::<String>(name).cloned();
-    let file = match (path("pdb").or_else(|| path("filename")), &context.globals.filename) {
+    let named = args.get_many::<PathBuf>("pdb").or_else(|| args.get_many("filename"));
+    let inputs: Vec<&PathBuf> = match (named, &context.globals.filename) {
         (Some(_), Some(other)) if context.globals.filename_typed => {
             bail!("the PDB is given twice: -f {} and after the command", other.display())
         }
-        (Some(input), _) | (None, Some(input)) => input,
+        (Some(inputs), _) => inputs.collect(),
+        (None, Some(input)) => vec![input],
         (None, None) => bail!("which PDB? quaid parse_pdb NTKRNLMP.PDB --output PROFILE"),
     };
-    let bytes = input::read(file, pdb::MAX_FILE_BYTES).with_context(|| format!("cannot read {}", file.display()))?;
-    let options = ParseOptions {
+    let options = |file: &Path| ParseOptions {
         file_name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         profile_class: text("profile_class"),
         windows_version: text("windows_version"),
         concise: args.get_flag("concise"),
     };
+    let form = Form::of(args);
+    let output = path("output").or(context.globals.output.as_ref());
+    let file = match (&inputs[..], path("dump_dir"), output) {
+        ([file], None, _) | ([file], _, Some(_)) if !file.is_dir() => file,
+        (_, _, Some(output)) => {
+            bail!("several PDBs do not go to one file, {}: give --dump_dir FOLDER in its place", output.display())
+        }
+        (_, None, None) => bail!("where do the profiles of several PDBs go? Add --dump_dir FOLDER"),
+        (_, Some(folder), None) => return batch::run(context, &inputs, folder, form, &options),
+    };
+    let bytes = read(file)?;
     let bar = context.progress("", Some(100), false);
-    let parsed = pdb::parse(&bytes, &options, &mut |what, percent| {
+    let parsed = pdb::parse(&bytes, &options(file), &mut |what, percent| {
         bar.set_message(what);
         bar.set_position(percent);
     });
     bar.finish_and_clear();
     let parsed = parsed.with_context(|| format!("cannot parse {}", file.display()))?;
     drop(bytes);
-    tell(context, file, &parsed.report)?;
+    tell(context, file, &parsed.report);
+    write_report(context, &parsed.report)?;
 
-    let output = path("output").or(context.globals.output.as_ref());
     let output = output.map(|output| path("dump_dir").map_or_else(|| output.clone(), |folder| folder.join(output)));
-    write_profile(context, output.as_deref(), &parsed.profile, Form::of(args))?;
+    let losses = write_profile(context, output.as_deref(), &parsed.profile, form)?;
+    tell_losses(context, form, &losses);
     Ok(Outcome::Done)
 }
 
-/// Says what went in and what was left out, on stderr and in the report.
-fn tell(context: &Context, input: &Path, report: &ParseReport) -> Result<()> {
+fn read(file: &Path) -> Result<Vec<u8>> {
+    input::read(file, pdb::MAX_FILE_BYTES).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// Says on stderr what went in and what was left out.
+fn tell(context: &Context, input: &Path, report: &ParseReport) {
     context.note(&format!(
         "{}: {} structs, {} enums, {} constants, {} functions",
         input.display(),
@@ -90,5 +119,4 @@ fn tell(context: &Context, input: &Path, report: &ParseReport) -> Result<()> {
     for loss in report.losses() {
         context.note(&format!("  {loss}"));
     }
-    write_report(context, report)
 }

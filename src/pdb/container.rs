@@ -8,7 +8,8 @@ use std::borrow::Cow;
 
 const MSF7: &[u8] = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0";
 const PDB2: &[u8] = b"Microsoft C/C++ program database 2.00\r\n\x1aJG";
-const MSFZ: &[u8] = b"Microsoft MSFZ Container";
+/// The compressed container of newer tools; its signature is that of github.com/microsoft/pdb-rs.
+const MSFZ: &[u8] = b"Microsoft MSFZ Container\r\n\x1aALD\0\0";
 /// The size in the directory of a stream that does not exist.
 const NO_SIZE: u32 = u32::MAX;
 
@@ -32,7 +33,9 @@ impl<'b> Container<'b> {
         }
         if bytes.starts_with(MSFZ) {
             return Err(PdbError::Unsupported(
-                "a compressed PDB (MSFZ) is not supported; symbol servers send it only to clients that ask for msfz0"
+                "a compressed PDB (an MSFZ container) is not supported; `quaid fetch_pdb` gets the same PDB as it can be \
+                 read, since servers send this form only to clients that announce msfz0, and `pdbtool copy COMPRESSED \
+                 PLAIN` (microsoft/pdb-rs) expands it"
                     .into(),
             ));
         }
@@ -156,7 +159,8 @@ mod tests {
         assert!(refused(b"MZ\x90\0").contains("PE file"));
         assert!(refused(b"").contains("empty"));
         assert!(refused(PDB2).contains("2.00"));
-        assert!(refused(b"Microsoft MSFZ Container\r\n\x1aALD\0\0").contains("MSFZ"));
+        let compressed = refused(b"Microsoft MSFZ Container\r\n\x1aALD\0\0\0\0\0\0");
+        assert!(compressed.contains("MSFZ") && compressed.contains("quaid fetch_pdb"), "{compressed}");
         assert!(refused(MSF7).contains("damaged"));
     }
 

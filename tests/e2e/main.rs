@@ -8,6 +8,7 @@ mod http_source;
 mod image;
 mod images;
 mod isf;
+mod limits;
 mod linux;
 mod pdb;
 mod peinfo;
@@ -18,3 +19,7 @@ mod symbol_server;
 mod truth;
 mod version_scan;
 mod windows;
+
+/// Tests of hostile input measure what it makes a reader ask for.
+#[global_allocator]
+static ALLOCATOR: limits::Counting = limits::Counting;
