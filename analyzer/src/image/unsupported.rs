@@ -11,7 +11,6 @@ pub(super) const NAME: &str = "formats not supported yet";
 
 /// Magic bytes at the start of a file, what it then is, and what to do.
 const MAGICS: &[(&[u8], &str, &str)] = &[
-    (b"AVML\x02\0\0\0", "an AVML image", "`avml-convert` writes a LiME file from it"),
     (b"makedumpfile\0\0\0\0", "a flattened kdump image (makedumpfile)", OTHER_FORMAT),
     (b"KDUMP   ", "a compressed kdump image", OTHER_FORMAT),
     (b"DISKDUMP", "a compressed diskdump image", OTHER_FORMAT),
