@@ -8,6 +8,7 @@
 
 mod avml;
 mod codec_layer;
+mod crash_dump;
 mod elf_core;
 mod fields;
 mod hints;

@@ -67,6 +67,11 @@ impl RunLayer {
         Self { format, base, runs, gaps }
     }
 
+    /// Says that the machine had `ranges` (start, bytes; in any order): what of them the runs do not hold is a gap.
+    pub(super) fn add_missing(&mut self, ranges: Vec<(u64, u64)>, why: GapKind) {
+        self.gaps = with_missing(&self.runs, &self.gaps, ranges, why);
+    }
+
     /// Where the byte at `at` is in the layer below, and for how many bytes it goes on there.
     fn below(&self, at: Pa) -> Option<(u64, u64)> {
         let run = run_at(&self.runs, at)?;
@@ -136,6 +141,53 @@ pub(super) fn at_this_layer(fault: PageFault, here: Pa, below: u64) -> PageFault
 /// The offset behind the last byte of a layer.
 pub(super) fn end_of(memory: &dyn PhysicalMemory) -> u64 {
     memory.runs().last().map_or(0, |run| run.start.0.saturating_add(run.bytes))
+}
+
+/// Whether a layer has all of the `bytes` bytes at `at`. What a header counts is compared by this before memory is asked
+/// for: in a layer with holes the last address says little.
+pub(super) fn holds(memory: &dyn PhysicalMemory, at: u64, bytes: u64) -> bool {
+    let Some(end) = at.checked_add(bytes) else { return false };
+    let mut here = at;
+    while here < end {
+        let Some(run) = run_at(memory.runs(), Pa(here)) else { return false };
+        here = run.start.0.saturating_add(run.bytes);
+    }
+    true
+}
+
+/// The gaps, and one more for each part of `ranges` (start, bytes) that neither a run nor a gap has. What reaches behind
+/// 2^52 is left out.
+pub(super) fn with_missing(runs: &[Run], gaps: &[Gap], mut ranges: Vec<(u64, u64)>, why: GapKind) -> Vec<Gap> {
+    ranges.retain(|&(start, bytes)| start.checked_add(bytes).is_some_and(|end| end <= END_OF_PHYSICAL));
+    ranges.sort_unstable();
+    let mut known: Vec<(u64, u64)> = runs.iter().map(|run| (run.start.0, run.bytes)).collect();
+    known.extend(gaps.iter().map(|gap| (gap.start.0, gap.bytes)));
+    known.sort_unstable();
+    let mut known = known.into_iter().peekable();
+    let mut all = gaps.to_vec();
+    let mut here = 0;
+    for (start, bytes) in ranges {
+        let end = start + bytes;
+        here = here.max(start);
+        while here < end {
+            match known.peek() {
+                Some(&(known_start, known_bytes)) if known_start <= here => {
+                    here = here.max(known_start + known_bytes);
+                    // It may go on behind this range.
+                    if here <= end {
+                        known.next();
+                    }
+                }
+                next => {
+                    let stop = next.map_or(end, |&(known_start, _)| known_start.min(end));
+                    all.push(Gap { start: Pa(here), bytes: stop - here, why });
+                    here = stop;
+                }
+            }
+        }
+    }
+    all.sort_unstable_by_key(|gap| gap.start);
+    all
 }
 
 /// A piece of physical memory, and where a list of ranges has it.

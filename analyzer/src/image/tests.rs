@@ -291,7 +291,7 @@ fn what_is_not_memory_is_refused_by_name_or_taken_as_it_is() {
         (elf64(&[[4, 0, 0, 0, 0, 0]], b""), "none of its 0 segments holds memory"),
         (big_endian, "big-endian"),
         (b"AVML\x02\0\0\0".to_vec(), "the header at offset 0x0 is cut short"),
-        (b"PAGEDU64".to_vec(), "64-bit Windows crash dump"),
+        (b"PAGEDU64".to_vec(), "Windows crash dump: its header is cut short"),
         (b"KDUMP   ".to_vec(), "kdump"),
         (b"makedumpfile\0\0\0\0".to_vec(), "flattened kdump"),
         (b"EVF\x09\x0d\x0a\xff\0".to_vec(), "E01"),
@@ -335,10 +335,9 @@ fn paths_that_are_no_image_get_one_clear_line() {
     assert_eq!(said(&path("avml"), Some("raw")), "", "forced");
     assert!(said(&path("avml"), Some("lime")).contains("no LiME magic"));
     assert_eq!(said(&path("lime"), Some("lime")), "");
-    assert_eq!(
-        said(&path("lime"), Some("vhd")),
-        "the image format `vhd` is not known; there are: raw, ELF core, AVML, LiME"
-    );
+    let unknown = said(&path("lime"), Some("vhd"));
+    assert!(unknown.starts_with("the image format `vhd` is not known; there are: raw, "), "{unknown}");
+    assert!(unknown.contains(", LiME"), "{unknown}");
 }
 
 #[test]

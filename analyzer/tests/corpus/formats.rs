@@ -1,9 +1,10 @@
 //! Image formats: every sample of the corpus holds the memory that its maker put there.
 
-use crate::support::formats;
-use quaid_analyzer::Pa;
+use crate::support::{corpus, formats};
 use quaid_analyzer::image::{self, Image};
+use quaid_analyzer::{Pa, Va};
 use serde_json::Value;
+use std::path::Path;
 
 /// The memory content of all samples, and which of it each generated file holds.
 struct Truth {
@@ -83,4 +84,81 @@ fn lime_and_avml_files_hold_the_memory() {
         assert_eq!((image.describe(), image.warnings.len()), (format.into(), warnings), "{file}");
         truth.check(file, &image, &runs);
     }
+}
+
+/// That kdmp-parser has the same pages at the same offsets of the file, and the same header.
+fn kdmp_agrees(path: &Path, image: &Image) {
+    let other = kdmp_parser::parse::KernelDumpParser::new(path).expect("kdmp-parser reads it");
+    let mut pages: Vec<(u64, u64)> = other.physmem().map(|(gpa, offset)| (gpa.into(), offset)).collect();
+    pages.sort_unstable();
+    let ours: Vec<(u64, u64)> = image
+        .runs()
+        .iter()
+        .flat_map(|run| {
+            (0..run.bytes).step_by(0x1000).map(|at| (run.start.0 + at, run.file_offset.expect("direct") + at))
+        })
+        .collect();
+    assert!(pages == ours, "{}", path.display());
+    let header = other.headers();
+    assert_eq!(image.hints.dtbs, [Pa(header.directory_table_base)]);
+    assert_eq!(image.hints.kdbg, Some(Va(header.kd_debugger_data_block)));
+    assert_eq!(image.hints.ps_active_process_head, Some(Va(header.ps_active_process_head)));
+    assert_eq!(image.hints.ps_loaded_module_list, Some(Va(header.ps_loaded_module_list)));
+    let fact = |what: &str| image.hints.facts.iter().find(|(name, _)| name == what).map(|(_, value)| value.as_str());
+    assert_eq!(fact("Windows build"), Some(&*header.minor_version.to_string()));
+    assert_eq!(fact("processors"), Some(&*header.number_processors.to_string()));
+    assert!(fact("bug check").is_some_and(|text| text.starts_with(&format!("{:#x} (", header.bug_check_code))));
+}
+
+#[test]
+fn crash_dumps_hold_the_memory() {
+    let Some(truth) = truth() else { return };
+    for file in ["full64.dmp", "full32.dmp", "bmp5-sdmp.dmp", "bmp6-active-sparse.dmp", "rdmp8.dmp"] {
+        let image = truth.open(&format!("synth/{file}"));
+        assert_eq!((image.describe(), &image.warnings[..]), ("Windows crash dump".into(), &[][..]), "{file}");
+        truth.check(file, &image, &truth.made(file));
+        if file == "full32.dmp" {
+            assert_eq!((&image.hints.dtbs[..], image.hints.kdbg), (&[Pa(0x18_5000)][..], Some(Va(0x8292_0000))));
+        } else {
+            kdmp_agrees(&truth.folder.join("synth").join(file), &image);
+        }
+    }
+}
+
+/// Bytes to change, and where.
+type Changes<'a> = &'a [(usize, &'a [u8])];
+
+#[test]
+fn crash_dumps_of_the_other_types_hold_the_memory() {
+    let Some(truth) = truth() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let pages = truth.made("rdmp8.dmp").iter().map(|run| run.2 / 0x1000).sum::<u64>().to_le_bytes();
+    let files: [(&str, &str, Changes<'_>); 5] = [
+        ("bmp5-fdmp.dmp", "bmp5-sdmp.dmp", &[(0x2000, b"F")]),
+        ("kernel.dmp", "bmp5-sdmp.dmp", &[(0xf98, &[2])]),
+        ("automatic.dmp", "bmp5-sdmp.dmp", &[(0xf98, &[7])]),
+        ("rdmp9.dmp", "rdmp8.dmp", &[(0xf98, &[9])]),
+        ("rdmpa.dmp", "rdmp8.dmp", &[(0xf98, &[0xa]), (0x2020, &[2, 0, 0, 0]), (0x2028, &pages)]),
+    ];
+    for (name, from, changes) in files {
+        let mut bytes = std::fs::read(truth.folder.join("synth").join(from)).expect("readable");
+        for (at, new) in changes {
+            bytes[*at..*at + new.len()].copy_from_slice(new);
+        }
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("written");
+        let image = image::open(&path, &image::Options::default()).expect("an image");
+        truth.check(name, &image, &truth.made(from));
+        // It knows no 2 and 7.
+        if !["kernel.dmp", "automatic.dmp"].contains(&name) {
+            kdmp_agrees(&path, &image);
+        }
+    }
+}
+
+#[test]
+fn a_real_triage_dump_is_refused_by_name() {
+    let Some(path) = corpus("windows/dmp/triage_x64.dmp") else { return };
+    let error = image::open(&path, &image::Options::default()).err().expect("refused").to_string();
+    assert!(error.contains("(Windows crash dump): it is a triage dump (minidump)"), "{error}");
 }
