@@ -3,24 +3,29 @@
 //! Source: the format's own description (LiME `doc/README.md`) and files of lime.ko and `avml convert`. All fields are
 //! little-endian: magic u32, version u32, first physical address u64, last one u64 (inclusive), eight reserved bytes.
 
+use super::fields::Fields;
 use super::run_layer::{Declared, MAX_RUNS, RunLayer, end_of};
 use super::vote::{Layer, Probe, Vote};
 use super::{Hints, PhysicalMemory, array};
 use std::sync::Arc;
 
-const MAGIC: &[u8; 4] = b"EMiL";
-const HEADER_BYTES: u64 = 32;
+/// The magic of a range as it is, and of one that AVML compressed.
+pub(super) const MAGIC: [u8; 4] = *b"EMiL";
+pub(super) const AVML_MAGIC: [u8; 4] = *b"AVML";
+pub(super) const HEADER_BYTES: u64 = 32;
 
 /// What stands at a place where a header is due.
-enum Header {
-    Range { start: u64, bytes: u64 },
+pub(super) enum Header {
+    /// A range of memory as it is, or compressed as AVML does it.
+    Range { start: u64, bytes: u64, compressed: bool },
+    /// Nothing that can be read; why.
     Wrong(String),
 }
 
 /// Answers whether `base` is a LiME file.
 pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     match array::<4>(base.as_ref(), 0) {
-        Some(magic) if &magic == MAGIC => {}
+        Some(MAGIC) => {}
         _ => return Vote::no("no LiME magic at the start"),
     }
     let end = end_of(base.as_ref());
@@ -38,7 +43,10 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
                 warnings.push(format!("more than {MAX_RUNS} ranges: those from offset {offset:#x} on are left out"));
                 break;
             }
-            Header::Range { start, bytes } => {
+            Header::Range { compressed: true, .. } => {
+                return Vote::Broken(format!("the range at offset {offset:#x} is compressed: the format is AVML"));
+            }
+            Header::Range { start, bytes, compressed: false } => {
                 let data = offset + HEADER_BYTES;
                 declared.push(Declared { start, bytes, file_offset: data });
                 match data.checked_add(bytes) {
@@ -55,26 +63,22 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     Vote::Yes(Layer { memory: Arc::new(layer), warnings, hints: Hints::default() })
 }
 
-fn header(base: &dyn PhysicalMemory, offset: u64) -> Header {
-    let Some(bytes) = array::<32>(base, offset) else {
+/// The header of a range at `offset`, of LiME or of AVML: they differ in magic and version alone.
+pub(super) fn header(base: &dyn PhysicalMemory, offset: u64) -> Header {
+    let Some(fields) = Fields::read(base, offset, HEADER_BYTES as usize) else {
         return Header::Wrong(format!("the header at offset {offset:#x} is cut short"));
     };
-    let field = |at: usize| bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
-    let (magic_and_version, start, last) = (field(0), field(8), field(16));
-    let version = magic_and_version >> 32;
-    if bytes.starts_with(b"AVML") {
-        return Header::Wrong(format!(
-            "the range at offset {offset:#x} is compressed (AVML), which is not supported yet"
-        ));
-    }
-    if !bytes.starts_with(MAGIC) {
-        return Header::Wrong(format!("there is no LiME header at offset {offset:#x}"));
-    }
-    if version != 1 {
-        return Header::Wrong(format!("the header at offset {offset:#x} has version {version}; only 1 is known"));
-    }
+    let compressed = match (fields.array(0), fields.u32(4)) {
+        (MAGIC, 1) => false,
+        (AVML_MAGIC, 2) => true,
+        (MAGIC | AVML_MAGIC, version) => {
+            return Header::Wrong(format!("the header at offset {offset:#x} has the unknown version {version}"));
+        }
+        _ => return Header::Wrong(format!("there is no LiME header at offset {offset:#x}")),
+    };
+    let (start, last) = (fields.u64(8), fields.u64(16));
     match last.checked_sub(start).and_then(|less_one| less_one.checked_add(1)) {
-        Some(bytes) => Header::Range { start, bytes },
+        Some(bytes) => Header::Range { start, bytes, compressed },
         None => Header::Wrong(format!("the header at offset {offset:#x} declares the range {start:#x} to {last:#x}")),
     }
 }

@@ -6,9 +6,11 @@
 //! Everything in a file's headers is doubted: counts are compared with the length of the file, ranges that overlap,
 //! overflow or lie behind the end of the file are cut to what is there, and each such repair is told as a warning.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "AVML is the first format that needs it"))]
+mod avml;
 mod codec_layer;
+mod crash_dump;
 mod elf_core;
+mod fields;
 mod hints;
 mod lime;
 mod mapped_file;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Physical addresses have 52 bits at most (x86-64 and AArch64 manuals); what a header places behind is nonsense.
-const END_OF_PHYSICAL: u64 = 1 << 52;
+pub(super) const END_OF_PHYSICAL: u64 = 1 << 52;
 
 /// More runs than any machine has; it bounds what a hostile header can make us keep.
 pub(super) const MAX_RUNS: usize = 1 << 20;
@@ -49,37 +49,27 @@ impl RunLayer {
         if too_far > 0 {
             warnings.push(format!("{too_far} range(s) left out: they reach behind the physical address 2^52"));
         }
-        let (pieces, overlapping) = first_wins(&usable);
+        let ranges: Vec<(u64, u64)> = usable.iter().map(|d| (d.start, d.bytes)).collect();
+        let (pieces, overlapping) = first_wins(&ranges);
         if overlapping > 0 {
             warnings.push(format!("{overlapping} range(s) overlap another one: where they do, the first one counts"));
         }
-        let mut runs: Vec<Run> = Vec::with_capacity(pieces.len());
-        let mut gaps = Vec::new();
+        let mut layout = Layout::default();
         for piece in pieces {
-            let backed = base_end.saturating_sub(piece.file_offset).min(piece.bytes);
-            if backed < piece.bytes {
-                let (start, bytes) = (Pa(piece.start + backed), piece.bytes - backed);
-                gaps.push(Gap { start, bytes, why: GapKind::Truncated });
-            }
-            if backed == 0 {
-                continue;
-            }
-            match runs.last_mut() {
-                Some(last)
-                    if last.start.0 + last.bytes == piece.start
-                        && last.file_offset == piece.file_offset.checked_sub(last.bytes) =>
-                {
-                    last.bytes += backed;
-                }
-                _ => runs.push(Run { start: Pa(piece.start), bytes: backed, file_offset: Some(piece.file_offset) }),
-            }
+            let Some(range) = usable.get(piece.range) else { continue };
+            let file_offset = range.file_offset.saturating_add(piece.inside);
+            let backed = base_end.saturating_sub(file_offset).min(piece.bytes);
+            layout.run(piece.start, backed, Some(file_offset));
+            layout.gap(piece.start + backed, piece.bytes - backed, GapKind::Truncated);
         }
-        if !gaps.is_empty() {
-            let bytes: u64 = gaps.iter().map(|gap| gap.bytes).sum();
-            warnings
-                .push(format!("the file is truncated: {bytes} bytes of memory that its headers promise are missing"));
-        }
+        warnings.extend(layout.truncated());
+        let Layout { runs, gaps } = layout;
         Self { format, base, runs, gaps }
+    }
+
+    /// Says that the machine had `ranges` (start, bytes; in any order): what of them the runs do not hold is a gap.
+    pub(super) fn add_missing(&mut self, ranges: Vec<(u64, u64)>, why: GapKind) {
+        self.gaps = with_missing(&self.runs, &self.gaps, ranges, why);
     }
 
     /// Where the byte at `at` is in the layer below, and for how many bytes it goes on there.
@@ -153,20 +143,80 @@ pub(super) fn end_of(memory: &dyn PhysicalMemory) -> u64 {
     memory.runs().last().map_or(0, |run| run.start.0.saturating_add(run.bytes))
 }
 
-/// Sorted, disjoint pieces of the ranges, the earlier range winning where several hold an address, and how many ranges
-/// lost bytes that way. A sweep over the borders: n log n, and never more than two pieces a range. The ends are known
-/// not to overflow.
-fn first_wins(declared: &[Declared]) -> (Vec<Declared>, usize) {
+/// Whether a layer has all of the `bytes` bytes at `at`. What a header counts is compared by this before memory is asked
+/// for: in a layer with holes the last address says little.
+pub(super) fn holds(memory: &dyn PhysicalMemory, at: u64, bytes: u64) -> bool {
+    let Some(end) = at.checked_add(bytes) else { return false };
+    let mut here = at;
+    while here < end {
+        let Some(run) = run_at(memory.runs(), Pa(here)) else { return false };
+        here = run.start.0.saturating_add(run.bytes);
+    }
+    true
+}
+
+/// The gaps, and one more for each part of `ranges` (start, bytes) that neither a run nor a gap has. What reaches behind
+/// 2^52 is left out.
+pub(super) fn with_missing(runs: &[Run], gaps: &[Gap], mut ranges: Vec<(u64, u64)>, why: GapKind) -> Vec<Gap> {
+    ranges.retain(|&(start, bytes)| start.checked_add(bytes).is_some_and(|end| end <= END_OF_PHYSICAL));
+    ranges.sort_unstable();
+    let mut known: Vec<(u64, u64)> = runs.iter().map(|run| (run.start.0, run.bytes)).collect();
+    known.extend(gaps.iter().map(|gap| (gap.start.0, gap.bytes)));
+    known.sort_unstable();
+    let mut known = known.into_iter().peekable();
+    let mut all = gaps.to_vec();
+    let mut here = 0;
+    for (start, bytes) in ranges {
+        let end = start + bytes;
+        here = here.max(start);
+        while here < end {
+            match known.peek() {
+                Some(&(known_start, known_bytes)) if known_start <= here => {
+                    here = here.max(known_start + known_bytes);
+                    // It may go on behind this range.
+                    if here <= end {
+                        known.next();
+                    }
+                }
+                next => {
+                    let stop = next.map_or(end, |&(known_start, _)| known_start.min(end));
+                    all.push(Gap { start: Pa(here), bytes: stop - here, why });
+                    here = stop;
+                }
+            }
+        }
+    }
+    all.sort_unstable_by_key(|gap| gap.start);
+    all
+}
+
+/// A piece of physical memory, and where a list of ranges has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// First physical address.
+    pub(super) start: u64,
+    /// Length in bytes.
+    pub(super) bytes: u64,
+    /// Index of the range that gives it.
+    pub(super) range: usize,
+    /// Where the piece begins inside that range, in bytes.
+    pub(super) inside: u64,
+}
+
+/// Sorted, disjoint pieces of the ranges (start, bytes), the earlier range winning where several hold an address, and how
+/// many ranges lost bytes that way. A sweep over the borders: n log n, and never more than two pieces a range. The ends
+/// are known not to overflow.
+pub(super) fn first_wins(ranges: &[(u64, u64)]) -> (Vec<Piece>, usize) {
     // (address, true for an end, index of the range)
-    let mut borders: Vec<(u64, bool, usize)> = Vec::with_capacity(declared.len() * 2);
-    for (index, range) in declared.iter().enumerate() {
-        borders.push((range.start, false, index));
-        borders.push((range.start + range.bytes, true, index));
+    let mut borders: Vec<(u64, bool, usize)> = Vec::with_capacity(ranges.len() * 2);
+    for (index, &(start, bytes)) in ranges.iter().enumerate() {
+        borders.push((start, false, index));
+        borders.push((start + bytes, true, index));
     }
     borders.sort_unstable();
-    let mut lost: Vec<u64> = declared.iter().map(|range| range.bytes).collect();
+    let mut lost: Vec<u64> = ranges.iter().map(|&(_, bytes)| bytes).collect();
     let mut active = BTreeSet::new();
-    let mut pieces: Vec<Declared> = Vec::with_capacity(declared.len());
+    let mut pieces: Vec<Piece> = Vec::with_capacity(ranges.len());
     let mut borders = borders.into_iter().peekable();
     while let Some((at, is_end, index)) = borders.next() {
         if is_end {
@@ -175,14 +225,58 @@ fn first_wins(declared: &[Declared]) -> (Vec<Declared>, usize) {
             active.insert(index);
         }
         let next = borders.peek().map_or(at, |&(next, _, _)| next);
-        let winner = active.first().and_then(|&winner| Some((lost.get_mut(winner)?, declared.get(winner)?)));
-        let Some((lost, range)) = winner.filter(|_| next > at) else { continue };
+        let winner = active.first().and_then(|&winner| Some((winner, lost.get_mut(winner)?, ranges.get(winner)?)));
+        let Some((range, lost, &(start, _))) = winner.filter(|_| next > at) else { continue };
         *lost -= next - at;
-        pieces.push(Declared {
-            start: at,
-            bytes: next - at,
-            file_offset: range.file_offset.saturating_add(at - range.start),
-        });
+        pieces.push(Piece { start: at, bytes: next - at, range, inside: at - start });
     }
     (pieces, lost.into_iter().filter(|&bytes| bytes > 0).count())
+}
+
+/// Runs and gaps, put together in the order of addresses: what goes on where the last one ends joins it.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    /// Sorted, disjoint.
+    pub(super) runs: Vec<Run>,
+    /// Sorted, disjoint.
+    pub(super) gaps: Vec<Gap>,
+}
+
+impl Layout {
+    /// Adds memory that is there, at `file_offset` of the layer below if it lies there as it is. No bytes are no run.
+    pub(super) fn run(&mut self, start: u64, bytes: u64, file_offset: Option<u64>) {
+        if bytes == 0 {
+            return;
+        }
+        if let Some(last) = self.runs.last_mut()
+            && last.start.0 + last.bytes == start
+            && last.file_offset.map(|offset| offset + last.bytes) == file_offset
+        {
+            last.bytes += bytes;
+        } else {
+            self.runs.push(Run { start: Pa(start), bytes, file_offset });
+        }
+    }
+
+    /// Adds memory that is missing. No bytes are no gap.
+    pub(super) fn gap(&mut self, start: u64, bytes: u64, why: GapKind) {
+        if bytes == 0 {
+            return;
+        }
+        if let Some(last) = self.gaps.last_mut()
+            && last.start.0 + last.bytes == start
+            && last.why == why
+        {
+            last.bytes += bytes;
+        } else {
+            self.gaps.push(Gap { start: Pa(start), bytes, why });
+        }
+    }
+
+    /// The sentence about memory behind the end of the file, if there is such.
+    pub(super) fn truncated(&self) -> Option<String> {
+        let bytes: u64 = self.gaps.iter().filter(|gap| gap.why == GapKind::Truncated).map(|gap| gap.bytes).sum();
+        (bytes > 0)
+            .then(|| format!("the file is truncated: {bytes} bytes of memory that its headers promise are missing"))
+    }
 }

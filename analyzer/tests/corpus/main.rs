@@ -1,6 +1,7 @@
 //! The analyzer on the images of the corpus. Each test skips, with a printed line, where the corpus is absent.
 
 mod damaged;
+mod formats;
 mod linux;
 mod support;
 mod windows;

@@ -85,6 +85,28 @@ pub(crate) fn nt_isf(ids: &[&str]) -> Option<PathBuf> {
     folder
 }
 
+/// The folder of memory images in many formats, unpacked once. It takes the `zstd` program, because the archive's window
+/// is larger than the decoders of this project allow.
+pub(crate) fn formats() -> Option<PathBuf> {
+    let archive = corpus("formats/formats.tar.zst")?;
+    let cache = std::env::var_os("QUAID_CORPUS_CACHE").map_or_else(|| root().join("target/corpus"), PathBuf::from);
+    let path = cache.join("formats");
+    if path.exists() {
+        return Some(path);
+    }
+    std::fs::create_dir_all(&cache).expect("the cache folder");
+    let temporary = tempfile::tempdir_in(&cache).expect("a folder");
+    let command = format!("zstd -d --long=31 -q -c '{}' | tar -xC '{}'", archive.display(), temporary.path().display());
+    if !Command::new("sh").arg("-c").arg(command).status().expect("sh starts").success() {
+        skipped("no zstd program");
+        return None;
+    }
+    // Tests run at once: whoever comes second keeps what the first made.
+    let renamed = std::fs::rename(temporary.path(), &path);
+    assert!(renamed.is_ok() || path.exists(), "{renamed:?}");
+    Some(path)
+}
+
 /// A member of a `.tar.xz` of the corpus, unpacked by the `tar` program.
 pub(crate) fn member(archive: &str, name: &str) -> Option<PathBuf> {
     let archive = corpus(archive)?;

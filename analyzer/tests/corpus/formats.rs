@@ -1,0 +1,164 @@
+//! Image formats: every sample of the corpus holds the memory that its maker put there.
+
+use crate::support::{corpus, formats};
+use quaid_analyzer::image::{self, Image};
+use quaid_analyzer::{Pa, Va};
+use serde_json::Value;
+use std::path::Path;
+
+/// The memory content of all samples, and which of it each generated file holds.
+struct Truth {
+    folder: std::path::PathBuf,
+    flat: Vec<u8>,
+    expected: Value,
+}
+
+/// (physical address, offset in flat.raw, bytes)
+type Runs = Vec<(u64, u64, u64)>;
+
+fn truth() -> Option<Truth> {
+    let folder = formats()?;
+    let flat = std::fs::read(folder.join("flat.raw")).expect("flat.raw");
+    let expected = std::fs::read(folder.join("synth/expected.json")).expect("expected.json");
+    Some(Truth { flat, expected: serde_json::from_slice(&expected).expect("JSON"), folder })
+}
+
+impl Truth {
+    fn open(&self, file: &str) -> Image {
+        image::open(&self.folder.join(file), &image::Options::default()).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// As expected.json has it for a file of synth/, sorted by address; neighbours in both are one.
+    fn made(&self, file: &str) -> Runs {
+        let number = |value: &Value| {
+            u64::from_str_radix(value.as_str().expect("text").trim_start_matches("0x"), 16).expect("hex")
+        };
+        let runs = self.expected[file]["runs"].as_array().expect("runs");
+        let mut runs: Runs = runs.iter().map(|run| (number(&run[0]), number(&run[1]), number(&run[2]))).collect();
+        runs.sort_unstable();
+        let mut joined: Runs = Vec::new();
+        for (at, offset, bytes) in runs {
+            match joined.last_mut() {
+                Some(last) if last.0 + last.2 == at && last.1 + last.2 == offset => last.2 += bytes,
+                _ => joined.push((at, offset, bytes)),
+            }
+        }
+        joined
+    }
+
+    fn whole(&self) -> Runs {
+        vec![(0, 0, self.flat.len() as u64)]
+    }
+
+    /// That the image holds exactly `runs`: their addresses and their bytes, read at once and page by page.
+    fn check(&self, file: &str, image: &Image, runs: &Runs) {
+        let seen: Vec<_> = image.runs().iter().map(|run| (run.start.0, run.bytes)).collect();
+        assert_eq!(seen, runs.iter().map(|&(at, _, bytes)| (at, bytes)).collect::<Vec<_>>(), "{file}");
+        for &(at, offset, bytes) in runs {
+            let expected = &self.flat[offset as usize..(offset + bytes) as usize];
+            let mut buffer = vec![0; expected.len()];
+            assert_eq!(image.read(Pa(at), &mut buffer), Ok(()), "{file} at {at:#x}");
+            assert!(buffer == expected, "{file} at {at:#x}");
+            for (page, at) in expected.chunks(0x1000).zip((at..).step_by(0x1000)) {
+                let mut buffer = vec![0; page.len()];
+                assert_eq!(image.read(Pa(at), &mut buffer), Ok(()), "{file} at {at:#x}");
+                assert!(buffer == page, "{file} at {at:#x}");
+                assert!(image.slice(Pa(at), page.len()).is_none_or(|slice| slice == page), "{file} at {at:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn lime_and_avml_files_hold_the_memory() {
+    let Some(truth) = truth() else { return };
+    for (file, format, runs, warnings) in [
+        ("flat.raw", "raw", truth.whole(), 0),
+        ("avml/flat.lime", "LiME", truth.whole(), 0),
+        ("avml/flat.avml", "AVML", truth.whole(), 0),
+        ("synth/two.lime", "LiME", truth.made("two.lime"), 0),
+        ("synth/odd.lime", "LiME", truth.made("odd.lime"), 0),
+        ("synth/truncated.lime", "LiME", truth.made("truncated.lime"), 1),
+    ] {
+        let image = truth.open(file);
+        assert_eq!((image.describe(), image.warnings.len()), (format.into(), warnings), "{file}");
+        truth.check(file, &image, &runs);
+    }
+}
+
+/// That kdmp-parser has the same pages at the same offsets of the file, and the same header.
+fn kdmp_agrees(path: &Path, image: &Image) {
+    let other = kdmp_parser::parse::KernelDumpParser::new(path).expect("kdmp-parser reads it");
+    let mut pages: Vec<(u64, u64)> = other.physmem().map(|(gpa, offset)| (gpa.into(), offset)).collect();
+    pages.sort_unstable();
+    let ours: Vec<(u64, u64)> = image
+        .runs()
+        .iter()
+        .flat_map(|run| {
+            (0..run.bytes).step_by(0x1000).map(|at| (run.start.0 + at, run.file_offset.expect("direct") + at))
+        })
+        .collect();
+    assert!(pages == ours, "{}", path.display());
+    let header = other.headers();
+    assert_eq!(image.hints.dtbs, [Pa(header.directory_table_base)]);
+    assert_eq!(image.hints.kdbg, Some(Va(header.kd_debugger_data_block)));
+    assert_eq!(image.hints.ps_active_process_head, Some(Va(header.ps_active_process_head)));
+    assert_eq!(image.hints.ps_loaded_module_list, Some(Va(header.ps_loaded_module_list)));
+    let fact = |what: &str| image.hints.facts.iter().find(|(name, _)| name == what).map(|(_, value)| value.as_str());
+    assert_eq!(fact("Windows build"), Some(&*header.minor_version.to_string()));
+    assert_eq!(fact("processors"), Some(&*header.number_processors.to_string()));
+    assert!(fact("bug check").is_some_and(|text| text.starts_with(&format!("{:#x} (", header.bug_check_code))));
+}
+
+#[test]
+fn crash_dumps_hold_the_memory() {
+    let Some(truth) = truth() else { return };
+    for file in ["full64.dmp", "full32.dmp", "bmp5-sdmp.dmp", "bmp6-active-sparse.dmp", "rdmp8.dmp"] {
+        let image = truth.open(&format!("synth/{file}"));
+        assert_eq!((image.describe(), &image.warnings[..]), ("Windows crash dump".into(), &[][..]), "{file}");
+        truth.check(file, &image, &truth.made(file));
+        if file == "full32.dmp" {
+            assert_eq!((&image.hints.dtbs[..], image.hints.kdbg), (&[Pa(0x18_5000)][..], Some(Va(0x8292_0000))));
+        } else {
+            kdmp_agrees(&truth.folder.join("synth").join(file), &image);
+        }
+    }
+}
+
+/// Bytes to change, and where.
+type Changes<'a> = &'a [(usize, &'a [u8])];
+
+#[test]
+fn crash_dumps_of_the_other_types_hold_the_memory() {
+    let Some(truth) = truth() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let pages = truth.made("rdmp8.dmp").iter().map(|run| run.2 / 0x1000).sum::<u64>().to_le_bytes();
+    let files: [(&str, &str, Changes<'_>); 5] = [
+        ("bmp5-fdmp.dmp", "bmp5-sdmp.dmp", &[(0x2000, b"F")]),
+        ("kernel.dmp", "bmp5-sdmp.dmp", &[(0xf98, &[2])]),
+        ("automatic.dmp", "bmp5-sdmp.dmp", &[(0xf98, &[7])]),
+        ("rdmp9.dmp", "rdmp8.dmp", &[(0xf98, &[9])]),
+        ("rdmpa.dmp", "rdmp8.dmp", &[(0xf98, &[0xa]), (0x2020, &[2, 0, 0, 0]), (0x2028, &pages)]),
+    ];
+    for (name, from, changes) in files {
+        let mut bytes = std::fs::read(truth.folder.join("synth").join(from)).expect("readable");
+        for (at, new) in changes {
+            bytes[*at..*at + new.len()].copy_from_slice(new);
+        }
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("written");
+        let image = image::open(&path, &image::Options::default()).expect("an image");
+        truth.check(name, &image, &truth.made(from));
+        // It knows no 2 and 7.
+        if !["kernel.dmp", "automatic.dmp"].contains(&name) {
+            kdmp_agrees(&path, &image);
+        }
+    }
+}
+
+#[test]
+fn a_real_triage_dump_is_refused_by_name() {
+    let Some(path) = corpus("windows/dmp/triage_x64.dmp") else { return };
+    let error = image::open(&path, &image::Options::default()).err().expect("refused").to_string();
+    assert!(error.contains("(Windows crash dump): it is a triage dump (minidump)"), "{error}");
+}
