@@ -13,11 +13,13 @@ mod hints;
 mod lime;
 mod mapped_file;
 mod open;
+mod parse;
 mod raw;
 mod run_layer;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unsupported;
+mod vmware;
 mod vote;
 
 pub use hints::Hints;

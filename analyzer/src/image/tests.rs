@@ -295,7 +295,7 @@ fn what_is_not_memory_is_refused_by_name_or_taken_as_it_is() {
         (b"KDUMP   ".to_vec(), "kdump"),
         (b"makedumpfile\0\0\0\0".to_vec(), "flattened kdump"),
         (b"EVF\x09\x0d\x0a\xff\0".to_vec(), "E01"),
-        (b"\xd2\xbe\xd2\xbe".to_vec(), "VMware"),
+        (b"\xd2\xbe\xd2\xbe".to_vec(), "VMware: its header is cut short"),
         (b"QEVM\0\0\0\x03".to_vec(), "QEMU migration"),
         (b"\x1f\x8b\x08\0".to_vec(), "gzip"),
         (b"\xfd7zXZ\0".to_vec(), "xz"),
@@ -335,7 +335,7 @@ fn paths_that_are_no_image_get_one_clear_line() {
     assert_eq!(said(&path("avml"), Some("raw")), "", "forced");
     assert!(said(&path("avml"), Some("lime")).contains("no LiME magic"));
     assert_eq!(said(&path("lime"), Some("lime")), "");
-    assert_eq!(said(&path("lime"), Some("vhd")), "the image format `vhd` is not known; there are: raw, ELF core, LiME");
+    assert!(said(&path("lime"), Some("vhd")).starts_with("the image format `vhd` is not known; there are: raw, "));
 }
 
 #[test]

@@ -20,10 +20,6 @@ const MAGICS: &[(&[u8], &str, &str)] = &[
     (b"EVF\x09\x0d\x0a\xff\0", "an EWF (E01) image", "`ewfexport -f raw` unpacks it"),
     (b"LVF\x09\x0d\x0a\xff\0", "a logical EWF (L01) image, which holds files and no memory", OTHER_FORMAT),
     (b"EVF2\x0d\x0a\x81\0", "an EWF2 (Ex01) image", OTHER_FORMAT),
-    (b"\xd0\xbe\xd2\xbe", "a VMware snapshot (vmss, vmsn)", VMEM),
-    (b"\xd1\xba\xd1\xba", "a VMware snapshot (vmss, vmsn)", VMEM),
-    (b"\xd2\xbe\xd2\xbe", "a VMware snapshot (vmss, vmsn)", VMEM),
-    (b"\xd3\xbe\xd3\xbe", "a VMware snapshot (vmss, vmsn)", VMEM),
     (b"QEVM\0\0\0\x03", "a QEMU migration stream (savevm)", "`virsh dump --memory-only` writes an ELF core"),
     (b"LibvirtQemudSave", "a libvirt save file", "`virsh dump --memory-only` writes an ELF core"),
     (b"LibvirtQemudPart", "a libvirt save file that was not finished", OTHER_FORMAT),
@@ -33,7 +29,6 @@ const MAGICS: &[(&[u8], &str, &str)] = &[
 ];
 
 const OTHER_FORMAT: &str = "raw, LiME and ELF core images are read";
-const VMEM: &str = "the .vmem beside it can be opened as it is";
 /// The signatures of hiberfil.sys, from Windows XP to 11.
 const HIBERNATION: [&[u8; 4]; 6] = [b"hibr", b"wake", b"HIBR", b"WAKE", b"RSTR", b"HORM"];
 

@@ -5,7 +5,7 @@ use quaid_profile::{DirectorySource, ProfilePath};
 use serde_json::Value;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -171,4 +171,29 @@ pub(crate) fn address(cell: &Value) -> u64 {
 /// `path` as an option has it.
 pub(crate) fn arg(path: &Path) -> String {
     path.to_str().expect("a path that is text").to_owned()
+}
+
+/// The folder of `formats/formats.tar.zst`, unpacked: one memory content in many formats.
+pub(crate) fn formats() -> Option<PathBuf> {
+    let archive = corpus("formats/formats.tar.zst")?;
+    let cache = std::env::var_os("QUAID_CORPUS_CACHE").map_or_else(|| root().join("target/corpus"), PathBuf::from);
+    let path = cache.join("formats");
+    if path.exists() {
+        return Some(path);
+    }
+    std::fs::create_dir_all(&cache).expect("the cache folder");
+    // The window of the archive is larger than the decoders of this project allow.
+    let zstd = Command::new("zstd").args(["-dcq", "--long=31"]).arg(archive).stdout(Stdio::piped()).spawn();
+    let Ok(mut zstd) = zstd else {
+        skipped("there is no zstd program");
+        return None;
+    };
+    let temporary = tempfile::tempdir_in(&cache).expect("a folder");
+    let tar = Command::new("tar").arg("-xC").arg(temporary.path()).stdin(zstd.stdout.take().expect("a pipe")).status();
+    assert!(tar.expect("tar starts").success(), "tar unpacks the formats");
+    zstd.wait().expect("zstd ends");
+    // Tests run at once: whoever comes second keeps what the first made.
+    let renamed = std::fs::rename(temporary.path(), &path);
+    assert!(renamed.is_ok() || path.exists(), "{renamed:?}");
+    Some(path)
 }
