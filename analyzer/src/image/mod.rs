@@ -6,9 +6,9 @@
 //! Everything in a file's headers is doubted: counts are compared with the length of the file, ranges that overlap,
 //! overflow or lie behind the end of the file are cut to what is there, and each such repair is told as a warning.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "AVML is the first format that needs it"))]
 mod codec_layer;
 mod elf_core;
+mod ewf;
 mod hints;
 mod lime;
 mod mapped_file;
@@ -22,6 +22,7 @@ mod unsupported;
 mod vmware;
 mod vote;
 
+pub use ewf::contents_md5;
 pub use hints::Hints;
 pub use open::{Image, OpenError, Options, open};
 pub use vote::Ballot;

@@ -17,7 +17,6 @@ const MAGICS: &[(&[u8], &str, &str)] = &[
     (b"DISKDUMP", "a compressed diskdump image", OTHER_FORMAT),
     (b"PAGEDU64", "a 64-bit Windows crash dump", OTHER_FORMAT),
     (b"PAGEDUMP", "a 32-bit Windows crash dump", OTHER_FORMAT),
-    (b"EVF\x09\x0d\x0a\xff\0", "an EWF (E01) image", "`ewfexport -f raw` unpacks it"),
     (b"LVF\x09\x0d\x0a\xff\0", "a logical EWF (L01) image, which holds files and no memory", OTHER_FORMAT),
     (b"EVF2\x0d\x0a\x81\0", "an EWF2 (Ex01) image", OTHER_FORMAT),
     (b"QEVM\0\0\0\x03", "a QEMU migration stream (savevm)", "`virsh dump --memory-only` writes an ELF core"),
