@@ -7,6 +7,7 @@
 //! overflow or lie behind the end of the file are cut to what is there, and each such repair is told as a warning.
 
 mod codec_layer;
+mod compressed;
 mod elf_core;
 mod ewf;
 mod hints;

@@ -102,3 +102,25 @@ fn ewf_of_every_kind_that_ewfacquire_writes_is_read() {
         holds(&image, flat, &[(0, 0, flat.len())], &what);
     }
 }
+
+#[test]
+fn compressed_images_hold_what_is_in_them() {
+    let Some(folder) = formats() else { return };
+    let flat = flat(&folder);
+    let temporary = tempfile::tempdir().expect("a folder");
+    for (program, options) in
+        [("gzip", "-1"), ("xz", "-T2 -1 --block-size=1MiB"), ("xz", "-9"), ("zstd", "-3"), ("zstd", "--long=27 -1")]
+    {
+        let packed = temporary.path().join("packed");
+        let output = std::fs::File::create(&packed).expect("created");
+        let mut command = Command::new(program);
+        let made = command.args(options.split(' ')).arg("-c").arg(folder.join("synth/two.lime"));
+        let Ok(status) = made.stdout(output).status() else { return skipped(&format!("there is no {program}")) };
+        assert!(status.success(), "{program} {options}");
+        let mut image = image(&packed);
+        assert_eq!(image.describe(), "LiME", "{program} {options}");
+        assert!(image.warnings.iter().all(|warning| warning.contains("unpacked into a temporary file")));
+        image.warnings.clear();
+        holds(&image, &flat, &[(0, 0, 0x80_0000), (0x1_0000_0000, 0x80_0000, 0x80_0000)], program);
+    }
+}
