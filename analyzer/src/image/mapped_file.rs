@@ -18,7 +18,11 @@ impl MappedFile {
     /// Opens the regular file `path`. With `map`, it is mapped; a file that cannot be mapped (32-bit hosts, some network
     /// file systems) is read instead.
     pub(super) fn open(path: &Path, map: bool) -> io::Result<Self> {
-        let file = File::open(path)?;
+        Self::new(File::open(path)?, map)
+    }
+
+    /// The same of an open file.
+    pub(super) fn new(file: File, map: bool) -> io::Result<Self> {
         let bytes = file.metadata()?.len();
         let map = if map { try_map(&file) } else { None };
         // The mapping was made from the length at that moment; the shorter of the two is safe to promise.

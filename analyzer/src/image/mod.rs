@@ -8,20 +8,25 @@
 
 mod avml;
 mod codec_layer;
+mod compressed;
 mod crash_dump;
 mod elf_core;
+mod ewf;
 mod fields;
 mod hints;
 mod lime;
 mod mapped_file;
 mod open;
+mod parse;
 mod raw;
 mod run_layer;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unsupported;
+mod vmware;
 mod vote;
 
+pub use ewf::contents_md5;
 pub use hints::Hints;
 pub use open::{Image, OpenError, Options, open};
 pub use vote::Ballot;

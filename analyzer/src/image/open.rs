@@ -108,11 +108,10 @@ pub fn open(path: &Path, options: &Options) -> Result<Image, OpenError> {
     let raw: Arc<dyn PhysicalMemory> = Arc::new(raw);
     let refused = |(format, reason)| OpenError::Refused { path: path.into(), format, reason };
     let probe = Probe { base: &raw, path: Some(path), map: !options.no_map };
-    let Elected { memory, mut warnings, hints, ballots } = match options.format.as_deref() {
+    let Elected { memory, warnings, hints, ballots } = match options.format.as_deref() {
         None => elect(&probe, FORMATS).map_err(refused)?,
         Some(name) => force(&probe, name)?.map_err(refused)?,
     };
-    warnings.extend(vmware_sibling(path));
     Ok(Image { memory, ballots, warnings, hints })
 }
 
@@ -127,14 +126,4 @@ fn force(file: &Probe<'_>, name: &str) -> Result<Result<Elected, (&'static str, 
         Vote::Yes(Layer { memory, warnings, hints }) => Ok(Elected { memory, warnings, hints, ballots: Vec::new() }),
         Vote::No(why) | Vote::Broken(why) => Err((format.name, why)),
     })
-}
-
-/// VMware moves the memory above the PCI hole; only the snapshot file beside a .vmem says where to.
-fn vmware_sibling(path: &Path) -> Option<String> {
-    path.extension().filter(|extension| extension.eq_ignore_ascii_case("vmem"))?;
-    let sibling = ["vmss", "vmsn"].map(|extension| path.with_extension(extension)).into_iter().find(|p| p.exists())?;
-    Some(format!(
-        "the regions that {} describes are not read yet: on a machine with more than 3 GiB of memory, addresses above are wrong",
-        sibling.display()
-    ))
 }

@@ -17,12 +17,16 @@ pub(super) struct Raw {
 impl Raw {
     /// Opens `path`; `map` as in [`MappedFile::open`].
     pub(super) fn open(path: &Path, map: bool) -> io::Result<Self> {
-        let file = MappedFile::open(path, map)?;
+        Ok(Self::new(MappedFile::open(path, map)?))
+    }
+
+    /// The same of an open file.
+    pub(super) fn new(file: MappedFile) -> Self {
         let runs = match file.bytes() {
             0 => Vec::new(),
             bytes => vec![Run { start: Pa(0), bytes, file_offset: Some(0) }],
         };
-        Ok(Self { file, runs })
+        Self { file, runs }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Which format an image has: the formats are asked in order of trust, over and over, until none claims the layer that
 //! the last one made (a crash dump inside an E01). Every answer is kept.
 
-use super::{Hints, PhysicalMemory, avml, crash_dump, elf_core, lime, unsupported};
+use super::raw::Raw;
+use super::{Hints, PhysicalMemory, avml, compressed, crash_dump, elf_core, ewf, lime, unsupported, vmware};
 use std::fmt;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a format is asked about.
@@ -14,6 +16,28 @@ pub(super) struct Probe<'a> {
     pub(super) path: Option<&'a Path>,
     /// Whether files are to be mapped, see `Options::no_map`.
     pub(super) map: bool,
+}
+
+impl Probe<'_> {
+    /// The file beside the probed one that has its name but for the extension, in any case.
+    pub(super) fn sibling(&self, extension: &str) -> Option<PathBuf> {
+        let path = self.path?;
+        let exact = path.with_extension(extension);
+        if exact.is_file() {
+            return Some(exact);
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let wanted = exact.file_name()?;
+        let mut names: Vec<_> = folder.read_dir().ok()?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+        names.sort_unstable();
+        let name = names.into_iter().find(|name| name.eq_ignore_ascii_case(wanted))?;
+        Some(path.with_file_name(name)).filter(|path| path.is_file())
+    }
+
+    /// Opens a file beside the probed one as it is.
+    pub(super) fn open_sibling(&self, path: &Path) -> io::Result<Arc<dyn PhysicalMemory>> {
+        Ok(Arc::new(Raw::open(path, self.map)?))
+    }
 }
 
 /// A layer that a format made.
@@ -56,6 +80,9 @@ pub(super) const FORMATS: &[Format] = &[
     Format { name: "ELF core", probe: elf_core::probe },
     Format { name: "AVML", probe: avml::probe },
     Format { name: "LiME", probe: lime::probe },
+    Format { name: ewf::NAME, probe: ewf::probe },
+    Format { name: compressed::NAME, probe: compressed::probe },
+    Format { name: vmware::NAME, probe: vmware::probe },
 ];
 
 /// One answer of one format, for `-v`.

@@ -1,5 +1,6 @@
 //! The analyzer on the images of the corpus. Each test skips, with a printed line, where the corpus is absent.
 
+mod containers;
 mod damaged;
 mod formats;
 mod linux;

@@ -1,0 +1,328 @@
+//! EWF, the Expert Witness format (.E01, .s01): chunks in one or more segment files, each chunk with a checksum.
+//!
+//! Source: see [`sections`]. Version 2 (.Ex01) and logical images (.L01) are refused by name. Checksums are verified when
+//! a chunk is read; a bad chunk reads as corrupt, with the file and offset where it lies.
+
+mod facts;
+mod sections;
+
+use super::codec_layer::{Codec, CodecLayer, Place};
+use super::parse::{piece, u32_at, u64_at};
+use super::run_layer::end_of;
+use super::vote::{Layer, Probe, Vote};
+use super::{Gap, GapKind, Hints, PhysicalMemory, Run, array};
+use crate::addr::Pa;
+use crate::error::PageFault;
+use md5::{Digest as _, Md5};
+use sections::{MAGIC, Section, Table, adler32, sections, segment_number};
+use std::sync::Arc;
+
+/// The name in the voting log and in `Options::format`.
+pub(super) const NAME: &str = "EWF";
+
+/// The largest chunk that libewf writes is 16 MiB.
+const MAX_CHUNK_BYTES: u64 = 32 << 20;
+/// 2 TiB in chunks of 32 KiB; it bounds the memory that tables can take, 4 bytes a chunk.
+const MAX_CHUNKS: u64 = 1 << 26;
+const END_OF_PHYSICAL: u64 = 1 << 52;
+/// A volume section with less than this has the layout of SMART.
+const VOLUME_BYTES: u64 = 1052;
+
+/// What the volume section says.
+struct Volume {
+    chunk_bytes: u64,
+    media_bytes: u64,
+    guid: Option<Vec<u8>>,
+}
+
+/// One segment file.
+struct Segment {
+    memory: Arc<dyn PhysicalMemory>,
+    name: String,
+}
+
+/// A table with the number of its first chunk.
+struct Numbered {
+    first: u64,
+    segment: usize,
+    table: Table,
+}
+
+/// All chunks of all segments.
+struct Ewf {
+    segments: Vec<Segment>,
+    tables: Vec<Numbered>,
+    chunk_bytes: u64,
+    media_bytes: u64,
+}
+
+/// Answers whether the layer is the first segment of an EWF image.
+pub(super) fn probe(probe: &Probe<'_>) -> Vote {
+    match array::<8>(probe.base.as_ref(), 0) {
+        Some(magic) if &magic == MAGIC => {}
+        _ => return Vote::no("no EWF magic at the start"),
+    }
+    match segment_number(probe.base.as_ref()) {
+        Some(1) => {}
+        Some(number) => {
+            return Vote::Broken(format!("it is segment {number} of an image: open the first one (.E01, .s01)"));
+        }
+        None => return Vote::Broken("its header is cut short".into()),
+    }
+    let mut hints = Hints::default();
+    let mut warnings = Vec::new();
+    let ewf = match read(probe, &mut hints, &mut warnings) {
+        Ok(ewf) => ewf,
+        Err(why) => return Vote::Broken(why),
+    };
+    let chunks = ewf.tables.last().map_or(0, |last| last.first + last.table.chunks());
+    let bytes = (chunks * ewf.chunk_bytes).min(ewf.media_bytes);
+    if bytes == 0 {
+        return Vote::Broken(format!("none of its chunks is there ({})", warnings.join("; ")));
+    }
+    let runs = vec![Run { start: Pa(0), bytes, file_offset: None }];
+    let mut gaps = Vec::new();
+    if bytes < ewf.media_bytes {
+        let missing = ewf.media_bytes - bytes;
+        gaps.push(Gap { start: Pa(bytes), bytes: missing, why: GapKind::Truncated });
+        warnings.push(format!("the image is truncated: {missing} of its {} bytes are missing", ewf.media_bytes));
+    }
+    let memory = Arc::new(CodecLayer::new(Arc::clone(probe.base), ewf, runs, gaps));
+    Vote::Yes(Layer { memory, warnings, hints })
+}
+
+/// The MD5 of a layer of one run, which EWF images carry of their contents (the fact "MD5"). Open the image with the
+/// format "EWF" forced, so that the layer is not what lies inside.
+pub fn contents_md5(memory: &dyn PhysicalMemory) -> Result<[u8; 16], PageFault> {
+    let mut md5 = Md5::new();
+    let mut buffer = vec![0; 8 << 20];
+    let end = end_of(memory);
+    let mut at = 0;
+    while at < end {
+        let bytes = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let (here, _) = buffer.split_at_mut(bytes);
+        memory.read(Pa(at), here)?;
+        memory.release(Pa(at), bytes);
+        md5.update(here);
+        at += bytes as u64;
+    }
+    Ok(md5.finalize().into())
+}
+
+/// The extension of segment `number`, as the first one's: E01 to E99, then EAA to EZZ, FAA to ZZZ.
+fn extension(first: &str, number: u32) -> Option<String> {
+    let letter = first.chars().next().filter(char::is_ascii_alphabetic)?;
+    if number < 100 {
+        return Some(format!("{letter}{number:02}"));
+    }
+    let index = number - 100;
+    let base = if letter.is_ascii_lowercase() { b'a' } else { b'A' };
+    let letters = u8::try_from(index / 676).ok().and_then(|carry| (letter as u8).checked_add(carry));
+    let leading = letters.filter(|&leading| leading <= base + 25)?;
+    let at = |index: u32| char::from(base + (index % 26) as u8);
+    Some([char::from(leading), at(index / 26), at(index)].iter().collect())
+}
+
+fn read(probe: &Probe<'_>, hints: &mut Hints, warnings: &mut Vec<String>) -> Result<Ewf, String> {
+    let path = probe.path;
+    let name = path.and_then(|path| path.file_name()).map_or("the image".into(), |name| name.to_string_lossy());
+    let first = path.and_then(|path| path.extension()).and_then(|e| e.to_str()).unwrap_or("E01");
+    let mut segment = Segment { memory: Arc::clone(probe.base), name: name.into_owned() };
+    let mut volume = None;
+    let mut ewf = Ewf { segments: Vec::new(), tables: Vec::new(), chunk_bytes: 0, media_bytes: 0 };
+    for number in 1.. {
+        let (sections, mut complete) = sections(segment.memory.as_ref());
+        let base = segment.memory.as_ref();
+        if volume.is_none() {
+            let found = sections.iter().find(|section| matches!(section.kind.as_str(), "volume" | "disk" | "data"));
+            let found = found.ok_or_else(|| match &complete {
+                Err(why) => format!("it has no volume section: {why}"),
+                Ok(()) => "it has no volume section".into(),
+            })?;
+            let found = Volume::read(base, found)?;
+            (ewf.chunk_bytes, ewf.media_bytes) = (found.chunk_bytes, found.media_bytes);
+            volume = Some(found);
+            let text = sections.iter().find(|s| s.kind == "header2").or(sections.iter().find(|s| s.kind == "header"));
+            if let Some(section) = text {
+                facts::header(base, section, hints);
+            }
+        } else if !same_image(base, &sections, volume.as_ref()) {
+            warnings.push(format!("{} is a segment of another image: it and what follows is left out", segment.name));
+            break;
+        }
+        if let Err(why) = ewf.take_tables(base, &sections) {
+            complete = Err(why);
+        }
+        for section in sections.iter().filter(|section| matches!(section.kind.as_str(), "digest" | "hash")) {
+            facts::digests(base, section, hints);
+        }
+        if let Some(count) = unreadable_sectors(base, &sections) {
+            warnings.push(format!(
+                "{count} ranges of sectors could not be read when the image was made: they hold what the program put there"
+            ));
+        }
+        let done = sections.last().is_some_and(|section| section.kind == "done");
+        let segment_name = std::mem::take(&mut segment.name);
+        ewf.segments.push(Segment { memory: Arc::clone(&segment.memory), name: segment_name.clone() });
+        if let Err(why) = complete {
+            warnings.push(format!("{segment_name} is damaged: {why}"));
+            break;
+        }
+        if done {
+            break;
+        }
+        let Some(next) = extension(first, number + 1) else {
+            warnings.push(format!("behind {segment_name} there is no name for another segment"));
+            break;
+        };
+        let Some(path) = probe.sibling(&next) else {
+            warnings.push(format!("segment {} (.{next}) is not beside {segment_name}", number + 1));
+            break;
+        };
+        let memory = match probe.open_sibling(&path) {
+            Ok(memory) => memory,
+            Err(error) => {
+                warnings.push(format!("{} cannot be opened: {error}", path.display()));
+                break;
+            }
+        };
+        if segment_number(memory.as_ref()).map(u32::from) != Some(number + 1) {
+            warnings.push(format!("{} is not segment {} of an EWF image", path.display(), number + 1));
+            break;
+        }
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        segment = Segment { memory, name };
+    }
+    Ok(ewf)
+}
+
+impl Volume {
+    fn read(base: &dyn PhysicalMemory, section: &Section) -> Result<Self, String> {
+        let place = format!("the {} section at offset {:#x}", section.kind, section.at);
+        let payload = section.payload(base, VOLUME_BYTES).unwrap_or_default();
+        let number = |at| u32_at(&payload, at).map(u64::from);
+        let full = payload.len() as u64 == VOLUME_BYTES;
+        if full && u32_at(&payload, 1048) != payload.get(..1048).map(adler32) {
+            return Err(format!("{place} has a wrong checksum"));
+        }
+        let sectors = if full { u64_at(&payload, 16) } else { number(16) };
+        let numbers = || Some((number(8)?, number(12)?, sectors?));
+        let (per_chunk, sector_bytes, sectors) = numbers().ok_or_else(|| format!("{place} is cut short"))?;
+        let chunk_bytes = per_chunk.checked_mul(sector_bytes).filter(|bytes| (1..=MAX_CHUNK_BYTES).contains(bytes));
+        let media_bytes = sectors.checked_mul(sector_bytes).filter(|bytes| (1..=END_OF_PHYSICAL).contains(bytes));
+        let (Some(chunk_bytes), Some(media_bytes)) = (chunk_bytes, media_bytes) else {
+            return Err(format!(
+                "{place} declares {sectors} sectors of {sector_bytes} bytes, {per_chunk} in a chunk: no image has that"
+            ));
+        };
+        let guid = payload.get(64..80).filter(|guid| full && guid.iter().any(|&byte| byte != 0)).map(<[u8]>::to_vec);
+        Ok(Self { chunk_bytes, media_bytes, guid })
+    }
+}
+
+/// Whether the volume's copy in a later segment is of the same image. Some writers keep none, or no GUID.
+fn same_image(base: &dyn PhysicalMemory, sections: &[Section], volume: Option<&Volume>) -> bool {
+    let data = sections.iter().find(|section| section.kind == "data");
+    let other = data.and_then(|section| Volume::read(base, section).ok()).and_then(|data| data.guid);
+    match (volume.and_then(|volume| volume.guid.as_ref()), other) {
+        (Some(one), Some(other)) => *one == other,
+        _ => true,
+    }
+}
+
+/// The count of an `error2` section.
+fn unreadable_sectors(base: &dyn PhysicalMemory, sections: &[Section]) -> Option<u32> {
+    let section = sections.iter().find(|section| section.kind == "error2")?;
+    u32_at(&section.payload(base, 4)?, 0).filter(|&count| count > 0)
+}
+
+impl Ewf {
+    /// Adds the tables of the segment that comes next. A table that is damaged is replaced by its mirror; without one the
+    /// numbers of all later chunks are lost.
+    fn take_tables(&mut self, base: &dyn PhysicalMemory, sections: &[Section]) -> Result<(), String> {
+        let mut data_end = None;
+        let mut damaged: Option<String> = None;
+        for section in sections {
+            match section.kind.as_str() {
+                "sectors" => data_end = Some(section.end),
+                "table2" if damaged.is_none() => continue,
+                "table" | "table2" => {}
+                _ => continue,
+            }
+            if section.kind != "table2"
+                && let Some(why) = damaged
+            {
+                return Err(why);
+            }
+            if section.kind == "sectors" {
+                continue;
+            }
+            let first = self.tables.last().map_or(0, |last| last.first + last.table.chunks());
+            let wanted = self.media_bytes.div_ceil(self.chunk_bytes).min(MAX_CHUNKS).saturating_sub(first);
+            match Table::read(base, section, data_end.unwrap_or(section.end), wanted) {
+                Ok(table) if table.chunks() == 0 => damaged = None,
+                Ok(table) => {
+                    damaged = None;
+                    self.tables.push(Numbered { first, segment: self.segments.len(), table });
+                }
+                Err(why) => damaged = Some(why),
+            }
+        }
+        damaged.map_or(Ok(()), Err)
+    }
+
+    /// The chunk's bytes as they should come out: the last chunk of the image is shorter.
+    fn bytes_of(&self, chunk: u64) -> u64 {
+        self.media_bytes.saturating_sub(chunk * self.chunk_bytes).min(self.chunk_bytes)
+    }
+}
+
+impl Codec for Ewf {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn locate(&self, at: Pa) -> Place {
+        let (chunk, offset) = (at.0 / self.chunk_bytes, at.0 % self.chunk_bytes);
+        Place::Chunk { chunk, offset: offset as usize, bytes: self.chunk_bytes - offset }
+    }
+
+    fn decode(&self, _: &dyn PhysicalMemory, chunk: u64, into: &mut Vec<u8>) -> Result<(), String> {
+        let index = self.tables.partition_point(|table| table.first <= chunk).checked_sub(1);
+        let numbered = index.and_then(|index| self.tables.get(index)).ok_or("there is no such chunk")?;
+        let segment = self.segments.get(numbered.segment).ok_or("its segment is gone")?;
+        let stored = numbered.table.chunk(chunk - numbered.first);
+        let stored =
+            stored.ok_or_else(|| format!("chunk {chunk}: its entry in the table of {} is wrong", segment.name))?;
+        let place = |why: &str| format!("chunk {chunk} at offset {:#x} of {} {why}", stored.offset, segment.name);
+        let expected = self.bytes_of(chunk);
+        if stored.compressed {
+            // zlib grows what it cannot pack by five bytes in 16 KiB; what is longer belongs to something else.
+            let most = stored.bytes.min(self.chunk_bytes + self.chunk_bytes / 16 + 1024);
+            let packed = piece(segment.memory.as_ref(), stored.offset, most);
+            let packed = packed.ok_or_else(|| place("lies behind the end of the file"))?;
+            into.reserve_exact(self.chunk_bytes as usize + 1);
+            let mut zlib = flate2::Decompress::new(true);
+            match zlib.decompress_vec(&packed, into, flate2::FlushDecompress::Finish) {
+                Ok(flate2::Status::StreamEnd) => {}
+                Ok(_) => return Err(place("is not a whole zlib stream")),
+                Err(error) => return Err(place(&format!("is not valid zlib ({error})"))),
+            }
+        } else {
+            let data = piece(segment.memory.as_ref(), stored.offset, expected + 4).filter(|_| stored.bytes > expected);
+            let data = data.ok_or_else(|| place("is cut short"))?;
+            let (data, checksum) = data.split_at(expected as usize);
+            if u32_at(checksum, 0) != Some(adler32(data)) {
+                return Err(place("has a wrong Adler-32"));
+            }
+            into.extend(data);
+        }
+        if (into.len() as u64) < expected || into.len() as u64 > self.chunk_bytes {
+            return Err(place(&format!("has {} bytes; {expected} are due", into.len())));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! Numbers and pieces of untrusted headers: what is not there is `None`, and nothing is asked for that the layer cannot
+//! have.
+
+use super::PhysicalMemory;
+use super::run_layer::end_of;
+use crate::addr::Pa;
+
+/// The little-endian 16-bit number at `at`.
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at.checked_add(2)?)?.try_into().ok().map(u16::from_le_bytes)
+}
+
+/// The little-endian 32-bit number at `at`.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_le_bytes)
+}
+
+/// The little-endian 64-bit number at `at`.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..at.checked_add(8)?)?.try_into().ok().map(u64::from_le_bytes)
+}
+
+/// The `bytes` bytes at `offset` of a layer, when it has them all. Memory is asked for only after its length was compared
+/// with the layer's.
+pub(super) fn piece(memory: &dyn PhysicalMemory, offset: u64, bytes: u64) -> Option<Vec<u8>> {
+    if offset.checked_add(bytes)? > end_of(memory) {
+        return None;
+    }
+    let mut piece = vec![0; usize::try_from(bytes).ok()?];
+    memory.read(Pa(offset), &mut piece).ok()?;
+    Some(piece)
+}

@@ -1,0 +1,126 @@
+//! Containers and compressed images of the corpus, against the memory that their makers put into them.
+
+use crate::support::{formats, skipped};
+use quaid_analyzer::Pa;
+use quaid_analyzer::image::{Image, Options, contents_md5, open};
+use std::path::Path;
+use std::process::Command;
+
+fn image(path: &Path) -> Image {
+    open(path, &Options::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// (physical address, offset in flat.raw, bytes)
+type Truth = [(u64, usize, usize)];
+
+/// The image has these runs and no other, and each holds what flat.raw has there: read in one go, and page by page from
+/// the last to the first.
+fn holds(image: &Image, flat: &[u8], truth: &Truth, what: &str) {
+    let seen: Vec<_> = image.runs().iter().map(|run| (run.start.0, run.bytes)).collect();
+    assert_eq!(seen, truth.iter().map(|&(at, _, bytes)| (at, bytes as u64)).collect::<Vec<_>>(), "{what}");
+    assert_eq!(image.warnings, [""; 0], "{what}");
+    for &(at, offset, bytes) in truth {
+        let expected = flat.get(offset..offset + bytes).expect("inside flat.raw");
+        let mut buffer = vec![0xee; bytes];
+        assert_eq!(image.read(Pa(at), &mut buffer), Ok(()), "{what} at {at:#x}");
+        assert!(buffer == expected, "{what} at {at:#x}");
+        for (index, expected) in expected.chunks(4096).enumerate().rev() {
+            let mut page = vec![0xee; expected.len()];
+            let at = at + 4096 * index as u64;
+            assert_eq!(image.read(Pa(at), &mut page), Ok(()), "{what} at {at:#x}");
+            assert!(page == expected, "{what} at {at:#x}");
+        }
+    }
+}
+
+fn flat(folder: &Path) -> Vec<u8> {
+    std::fs::read(folder.join("flat.raw")).expect("flat.raw")
+}
+
+#[test]
+fn vmware_memory_is_where_the_snapshot_file_says() {
+    let Some(folder) = formats() else { return };
+    let flat = flat(&folder);
+    for file in ["synth/vm.vmem", "synth/vm.vmss"] {
+        let image = image(&folder.join(file));
+        assert_eq!(image.describe(), "VMware");
+        // synth/expected.json, vm.vmem
+        holds(&image, &flat, &[(0, 0, 0x80_0000), (0x1_0000_0000, 0x80_0000, 0x80_0000)], file);
+    }
+}
+
+/// Its MD5 is 16 bytes of text in the digest sections, and what the image has is hashed here again.
+#[test]
+fn ewf_of_several_writers_holds_the_memory_and_its_own_md5() {
+    let Some(folder) = formats() else { return };
+    let flat = flat(&folder);
+    for (file, digest) in [("ewf/s_encase6.E01", true), ("ewf/s_nocomp.E01", true), ("ewf/s_smart.s01", false)] {
+        let image = image(&folder.join(file));
+        assert_eq!(image.describe(), "EWF", "{file}");
+        holds(&image, &flat, &[(0, 0, flat.len())], file);
+        let fact =
+            |name: &str| image.hints.facts.iter().find(|(what, _)| what == name).map(|(_, value)| value.as_str());
+        assert_eq!(fact("acquisition tool version"), Some("20140813"), "{file}");
+        if digest {
+            // md5sum of flat.raw
+            assert_eq!(fact("MD5"), Some("c1ee6e04bc5c036da66f73b3324df1b3"), "{file}");
+        }
+        let md5 = contents_md5(image.memory()).expect("all of it");
+        assert_eq!(md5[..4], [0xc1, 0xee, 0x6e, 0x04], "{file}");
+    }
+}
+
+/// Each layout and compression that ewfacquire writes; a length that is no multiple of a chunk.
+#[test]
+fn ewf_of_every_kind_that_ewfacquire_writes_is_read() {
+    let Some(folder) = formats() else { return };
+    let flat = flat(&folder);
+    let flat = flat.get(..3 * 1024 * 1024 + 512).expect("16 MiB");
+    let temporary = tempfile::tempdir().expect("a folder");
+    std::fs::write(temporary.path().join("raw"), flat).expect("written");
+    for (format, compression, extension) in [
+        ("encase1", "fast", "E01"),
+        ("encase2", "none", "E01"),
+        ("encase4", "best", "E01"),
+        ("encase5", "empty-block", "E01"),
+        ("encase6", "none", "E01"),
+        ("linen5", "fast", "E01"),
+        ("ftk", "best", "E01"),
+        ("ewfx", "fast", "e01"),
+        ("smart", "none", "s01"),
+        ("smart", "empty-block", "s01"),
+    ] {
+        let what = format!("{format}-{compression}");
+        let made = Command::new("ewfacquire")
+            .args(["-u", "-q", "-S", "1048576", "-c", compression, "-f", format, "-t"])
+            .args([temporary.path().join(&what), temporary.path().join("raw")])
+            .output();
+        let Ok(made) = made else { return skipped("there is no ewfacquire program") };
+        assert!(made.status.success(), "{what}: {}", String::from_utf8_lossy(&made.stderr));
+        let image = image(&temporary.path().join(format!("{what}.{extension}")));
+        assert_eq!(image.describe(), "EWF", "{what}");
+        holds(&image, flat, &[(0, 0, flat.len())], &what);
+    }
+}
+
+#[test]
+fn compressed_images_hold_what_is_in_them() {
+    let Some(folder) = formats() else { return };
+    let flat = flat(&folder);
+    let temporary = tempfile::tempdir().expect("a folder");
+    for (program, options) in
+        [("gzip", "-1"), ("xz", "-T2 -1 --block-size=1MiB"), ("xz", "-9"), ("zstd", "-3"), ("zstd", "--long=27 -1")]
+    {
+        let packed = temporary.path().join("packed");
+        let output = std::fs::File::create(&packed).expect("created");
+        let mut command = Command::new(program);
+        let made = command.args(options.split(' ')).arg("-c").arg(folder.join("synth/two.lime"));
+        let Ok(status) = made.stdout(output).status() else { return skipped(&format!("there is no {program}")) };
+        assert!(status.success(), "{program} {options}");
+        let mut image = image(&packed);
+        assert_eq!(image.describe(), "LiME", "{program} {options}");
+        assert!(image.warnings.iter().all(|warning| warning.contains("unpacked into a temporary file")));
+        image.warnings.clear();
+        holds(&image, &flat, &[(0, 0, 0x80_0000), (0x1_0000_0000, 0x80_0000, 0x80_0000)], program);
+    }
+}
