@@ -1,6 +1,7 @@
 //! Why memory could not be read: the address, the level and the reason.
 
 use crate::addr::{Pa, Va};
+use crate::paging::Absent;
 use std::fmt;
 
 /// Why one read of memory failed.
@@ -18,6 +19,8 @@ pub enum FaultReason {
         entry_at: Pa,
         /// The entry.
         entry: u64,
+        /// What the operating system means by it.
+        why: Absent,
     },
     /// The page table itself is not in the image.
     TableMissing {
@@ -28,6 +31,8 @@ pub enum FaultReason {
     },
     /// The virtual address is not canonical: no page table can map it.
     NotCanonical,
+    /// The address is in a half of the addresses whose page table is not known (AArch64: TTBR0 or TTBR1).
+    NoRoot,
     /// The file under the image could not be read.
     Io(String),
 }
@@ -71,13 +76,14 @@ impl fmt::Display for PageFault {
         match &self.reason {
             FaultReason::NotInImage(pa) => write!(f, "physical address {pa} is not in the image"),
             FaultReason::Truncated(pa) => write!(f, "physical address {pa} is behind the end of the truncated image"),
-            FaultReason::NotPresent { level, entry_at, entry } => {
-                write!(f, "the {level} at physical {entry_at} is {entry:#x}: not present")
+            FaultReason::NotPresent { level, entry_at, entry, why } => {
+                write!(f, "the {level} at physical {entry_at} is {entry:#x}: {why}")
             }
             FaultReason::TableMissing { level, entry_at } => {
                 write!(f, "the {level} at physical {entry_at} is not in the image")
             }
             FaultReason::NotCanonical => f.write_str("not canonical"),
+            FaultReason::NoRoot => f.write_str("no page table is known for this half of the addresses"),
             FaultReason::Io(why) => f.write_str(why),
         }
     }

@@ -8,7 +8,7 @@ use crate::addr::{Pa, Va};
 use crate::image::PhysicalMemory;
 use crate::object::Types;
 use crate::object::text_of_bytes;
-use crate::paging::{AMD64, AMD64_LA57, AddressSpace, Software};
+use crate::paging::{AMD64, AMD64_LA57, AddressSpace, LinuxPtes, Software};
 use crate::scan::find_all;
 use crate::session::Session;
 use memchr::memmem;
@@ -203,7 +203,7 @@ impl<'m> Search<'m, '_, '_> {
             (None, None) => return Err(format!("it has no symbol {}", PAGE_TABLES.join(" or "))),
         };
         let spec = if kernel.has_five_levels() { &AMD64_LA57 } else { &AMD64 };
-        let space = AddressSpace::new(self.memory, spec, Software::Linux, root);
+        let space = AddressSpace::new(self.memory, spec, Software::Linux(LinuxPtes::Amd64), root);
         let shows_banner = |slide: &u64| space.translate(Va(banner.wrapping_add(*slide))) == Ok(hit.at);
         let slide = match self.options.kernel_slide {
             Some(slide) => Some(slide).filter(shows_banner),
