@@ -159,7 +159,7 @@ impl fmt::Display for Absent {
         let bytes = |page: &u64| page.saturating_mul(super::PAGE_BYTES);
         match self {
             Self::Invalid => f.write_str("not present"),
-            Self::Vad => f.write_str("not present: the VAD decides"),
+            Self::Vad => f.write_str("not present: the VAD of the process may tell more"),
             Self::DemandZero => f.write_str("demand zero"),
             Self::Pagefile { number, page } => {
                 write!(f, "in page file {number} at offset {:#x} (--pagefile)", bytes(page))

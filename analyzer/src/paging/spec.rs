@@ -89,6 +89,11 @@ impl PagingSpec {
         register & self.root_mask | self.root_high.map_or(0, |high| high.of(register))
     }
 
+    /// The address of the table that an entry points to.
+    pub fn table(&self, entry: u64) -> u64 {
+        self.frame(entry, false)
+    }
+
     /// The address that an entry points to; `large` says that it maps a large page.
     pub(super) fn frame(&self, entry: u64, large: bool) -> u64 {
         let high = |moved: Option<Moved>| moved.map_or(0, |high| high.of(entry));

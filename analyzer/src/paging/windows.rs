@@ -93,12 +93,12 @@ impl WindowsPtes {
                 SoftEntry::Kept(plain & self.frame_mask(), State::Transition)
             }
             _ if plain & PROTOTYPE != 0 && position.prototype => SoftEntry::Absent(
-                self.subsection.map_or(Absent::FileBacked, |field| Absent::Subsection(self.address(field, plain))),
+                self.subsection.map_or(Absent::FileBacked, |field| Absent::Subsection(address(field, plain))),
             ),
             _ if plain & PROTOTYPE != 0 => match self.prototype {
                 // The lookup value: the VAD knows the prototype.
                 Some(field) if is_lookup(field, plain) || is_lookup(field, entry) => SoftEntry::Absent(Absent::Vad),
-                Some(field) => SoftEntry::Prototype(self.address(field, plain)),
+                Some(field) => SoftEntry::Prototype(address(field, plain)),
                 None => SoftEntry::Absent(Absent::Prototype(None)),
             },
             _ if self.entry_bytes == 8 && entry & (FILE_BACKED | 0xf) == FILE_BACKED => {
@@ -132,20 +132,14 @@ impl WindowsPtes {
     fn plain(&self, entry: u64) -> u64 {
         match self.swizzle {
             Swizzle::Mask(mask) if entry & SWIZZLE_BIT == 0 => entry ^ mask,
-            Swizzle::Mask(_) => entry,
             // In addresses of the kernel the bit is set by itself.
             Swizzle::Unknown if self.entry_bytes == 8 && entry & PROTOTYPE == 0 => entry & !L1TF_BIT,
-            Swizzle::Unknown => entry,
+            Swizzle::Mask(_) | Swizzle::Unknown => entry,
         }
     }
 
     fn frame_mask(&self) -> u64 {
         if self.entry_bytes == 4 { 0xffff_f000 } else { FRAME }
-    }
-
-    /// An address of the kernel. Those of 32 bits are not extended.
-    fn address(&self, field: Field, plain: u64) -> Va {
-        Va(if field.bits > 32 { field.signed_of(plain) } else { field.of(plain) })
     }
 
     /// Reads `buffer` out of a page file; `None` without that file.
@@ -178,6 +172,11 @@ impl WindowsPtes {
         let more = (protection >> 3).checked_sub(1).and_then(|index| more.get(index)).copied().unwrap_or_default();
         format!("{}{more}", NAMES.get(protection & 7).copied().unwrap_or_default())
     }
+}
+
+/// An address of the kernel. Those of 32 bits are not extended.
+fn address(field: Field, plain: u64) -> Va {
+    Va(if field.bits > 32 { field.signed_of(plain) } else { field.of(plain) })
 }
 
 /// `MI_PTE_LOOKUP_NEEDED`, as an address.

@@ -3,4 +3,5 @@
 mod damaged;
 mod linux;
 mod support;
+mod vtop;
 mod windows;

@@ -1,12 +1,12 @@
 //! `vtop`: how a virtual address becomes a physical one, level by level.
 //!
 //! ```text
-//! Level              Entry (P)    Value              Meaning
-//! ---------------- -------------- ------------------ ----------------------------------------
-//! PML4E            0x000000187f80 0x0000000000199063 table at 0x199000
-//! PDPTE            0x000000199050 0x000000000019a063 table at 0x19a000
-//! PDE              0x00000019a0a0 0x00000000028009e3 large page at 0x2800000, 2 MiB
-//! Physical Address 0x00000281a000 -                  -
+//! Level              Entry (P)    Value              Meaning                                  Flags
+//! ---------------- -------------- ------------------ ---------------------------------------- --------------------
+//! PML4E            0x000000187f80 0x0000000000199063 table at 0x199000                        P W A
+//! PDPTE            0x000000199050 0x000000000019a063 table at 0x19a000                        P W A
+//! PDE              0x00000019a0a0 0x00000000028009e3 large page at 0x2800000, 2 MiB           P W A D G PS
+//! Physical Address 0x00000281a000 -                  -                                        -
 //! ```
 
 use crate::addr::Va;
@@ -27,6 +27,7 @@ pub(crate) const PLUGIN: Plugin = Plugin {
         Column::address("entry", "Entry (P)"),
         Column::text("value", "Value", 18),
         Column::text("meaning", "Meaning", 40),
+        Column::text("flags", "Flags", 20),
     ],
     options: &[
         Opt::positional("address", Value::Address, "The virtual address"),
@@ -46,10 +47,12 @@ fn run(s: &Session<'_>, args: &Args, out: &mut dyn RowSink) -> Result<(), Error>
 
 fn show(space: &AddressSpace<'_>, va: Va, out: &mut dyn RowSink) -> Result<(), Error> {
     for step in space.walk(va) {
-        out.row(row![step.level, step.entry_at, format!("{:#018x}", step.entry), step.meaning.to_string()])?;
+        let value = format!("{:#0width$x}", step.entry, width = usize::from(space.spec().entry_bytes) * 2 + 2);
+        let flags = Some(space.flags(&step)).filter(|flags| !flags.is_empty());
+        out.row(row![step.level, step.entry_at, value, step.meaning.to_string(), flags])?;
     }
     match space.translate(va) {
-        Ok(pa) => out.row(row!["Physical Address", pa, None::<String>, None::<String>])?,
+        Ok(pa) => out.row(row!["Physical Address", pa, None::<String>, None::<String>, None::<String>])?,
         Err(fault) => out.problem(fault.to_string()),
     }
     Ok(())
