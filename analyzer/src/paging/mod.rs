@@ -209,6 +209,8 @@ fn page_left(va: Va) -> usize {
 }
 
 #[cfg(test)]
+mod not_present;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vectors;

@@ -36,7 +36,8 @@ pub struct WindowsPtes {
 pub enum Swizzle {
     /// `MiState.Hardware.InvalidPteMask`, by exclusive or where bit 4 (`SwizzleBit`) is clear.
     Mask(u64),
-    /// The mask is not known. On all machines with less than 32 TiB of memory it has bit 45.
+    /// The mask is not known. On all machines with less than 32 TiB of memory that need one it has bit 45: it is taken out
+    /// of frame numbers, and flipped in places in page files.
     Unknown,
 }
 
@@ -101,16 +102,13 @@ impl WindowsPtes {
                 Some(field) => SoftEntry::Prototype(address(field, plain)),
                 None => SoftEntry::Absent(Absent::Prototype(None)),
             },
-            _ if self.entry_bytes == 8 && entry & (FILE_BACKED | 0xf) == FILE_BACKED => {
-                SoftEntry::Absent(Absent::FileBacked)
-            }
             _ => SoftEntry::Absent(self.software(entry, plain)),
         }
     }
 
     /// A page file's entry, or one that no page was made for yet. `_MMPTE_SOFTWARE`.
     fn software(&self, entry: u64, plain: u64) -> Absent {
-        let number = self.pagefile_number.of(plain) as u8;
+        let number = u8::try_from(self.pagefile_number.of(plain)).unwrap_or(u8::MAX);
         let page = self.pagefile_page.of(plain);
         // Entries that no page file ever had are not mixed with anything.
         if self.pagefile_page.of(entry) == 0 && self.pagefile_number.of(entry) == 0 || page == 0 && number == 0 {
@@ -121,7 +119,10 @@ impl WindowsPtes {
         if page == all || self.pagefile_page.of(entry) == all {
             return Absent::Vad;
         }
-        if self.stores >> number & 1 != 0 {
+        if self.entry_bytes == 8 && entry & (FILE_BACKED | 0xf) == FILE_BACKED {
+            return Absent::FileBacked;
+        }
+        if self.stores.checked_shr(number.into()).is_some_and(|stores| stores & 1 != 0) {
             Absent::CompressedStore { number, page }
         } else {
             Absent::Pagefile { number, page }
@@ -133,7 +134,12 @@ impl WindowsPtes {
         match self.swizzle {
             Swizzle::Mask(mask) if entry & SWIZZLE_BIT == 0 => entry ^ mask,
             // In addresses of the kernel the bit is set by itself.
-            Swizzle::Unknown if self.entry_bytes == 8 && entry & PROTOTYPE == 0 => entry & !L1TF_BIT,
+            Swizzle::Unknown if self.entry_bytes == 8 && entry & (PROTOTYPE | SWIZZLE_BIT) == 0 => {
+                match entry & TRANSITION {
+                    0 => entry ^ L1TF_BIT,
+                    _ => entry & !L1TF_BIT,
+                }
+            }
             Swizzle::Mask(_) | Swizzle::Unknown => entry,
         }
     }
@@ -193,6 +199,13 @@ impl Pagefile {
     pub fn open(path: &Path) -> Result<Self, image::OpenError> {
         let options = image::Options { format: Some("raw".to_owned()), ..image::Options::default() };
         Ok(Self(Arc::new(image::open(path, &options)?)))
+    }
+}
+
+impl Pagefile {
+    /// Its length in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.runs().iter().map(|run| run.bytes).sum()
     }
 }
 

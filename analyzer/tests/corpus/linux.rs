@@ -377,3 +377,47 @@ fn the_page_tables_the_slide_and_the_begin_of_the_memory_of_arm64_are_found() {
         assert!(error.contains(why), "{error}");
     }
 }
+
+#[test]
+fn the_page_tables_of_processes_are_found_with_the_user_s_half_where_the_kernel_hides() {
+    let (Some(plain), Some(isolated), Some(arm)) = (a256(), linux_5_10(), arm64()) else { return };
+    for (guest, user_half) in [(plain, None), (isolated, Some(0x1000)), (arm, None)] {
+        let rows = guest.run("find_dtb", &[]).rows;
+        let pslist = guest.run("pslist", &[]).rows;
+        let with_dtb: BTreeMap<u64, &Value> = pslist
+            .iter()
+            .filter(|row| !row["dtb"].is_null())
+            .map(|row| (row["pid"].as_u64().expect("a number"), &row["dtb"]))
+            .collect();
+        assert!(with_dtb.len() >= 20 && rows.len() == with_dtb.len() + 1, "{}", rows.len());
+        assert_eq!((&rows[0]["name"], &rows[0]["valid"]), (&json!("kernel"), &json!(true)));
+        for row in &rows[1..] {
+            assert_eq!((&row["dtb"], &row["valid"]), (with_dtb[&row["pid"].as_u64().expect("a number")], &json!(true)));
+            let expected = user_half.map(|half| format!("{:#x}", address(&row["dtb"]) + half));
+            assert_eq!(row["user_dtb"], json!(expected), "{row}");
+        }
+        // The user's half leads to the kernel's, which a register had while a program ran.
+        if let Some(half) = user_half {
+            let dtb = address(&rows[1]["dtb"]);
+            let options = Options { dtb: Some(dtb + half), ..Options::default() };
+            let run = run(&guest.image, &folder(guest.repository.path()), &options, "pslist", &[]);
+            assert_eq!(run.rows, pslist);
+            let told =
+                format!("(DTB: {dtb:#x}, slide: 0x1e000000, {:#x} is the user's half of this page table)", dtb + half);
+            assert!(run.steps.iter().any(|step| step.contains(&told)), "{:#?}", run.steps);
+        }
+    }
+}
+
+#[test]
+fn the_address_spaces_of_a_session_are_told() {
+    let Some(guest) = arm64() else { return };
+    let rows = guest.run("load_as", &[]).rows;
+    assert_eq!(
+        rows,
+        [
+            json!({"space": "physical", "kind": "raw", "begin": "0x40000000", "bytes": 268_435_456}),
+            json!({"space": "kernel", "kind": "AArch64 with 4 KiB pages, 48-bit addresses", "begin": "0x4158f000", "bytes": null}),
+        ]
+    );
+}

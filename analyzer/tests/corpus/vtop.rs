@@ -126,11 +126,11 @@ fn compare(name: &str, profile: &str, machine: &Machine, kernel_root: u64, range
     assert!(outcome.len() == 4 && outcome.values().all(|&count| count >= 300), "{name}: {outcome:?}");
 }
 
-fn ask(session: &Session<'_>, plugin: &str, args: Args) -> Vec<Value> {
+fn ask(session: &Session<'_>, plugin: &str, args: &Args) -> Vec<Value> {
     let plugin = plugins::find(plugin, session.os()).expect("a plugin");
     let mut json = Vec::new();
     let mut renderer = render::renderer("json", plugin.columns, &mut json).expect("a renderer");
-    plugin.run(session, &args, renderer.as_mut()).expect("it runs");
+    plugin.run(session, args, renderer.as_mut()).expect("it runs");
     drop(renderer);
     serde_json::from_slice(&json).expect("JSON")
 }
@@ -138,14 +138,14 @@ fn ask(session: &Session<'_>, plugin: &str, args: Args) -> Vec<Value> {
 fn vtop(session: &Session<'_>, va: u64, pid: Option<u64>) -> Option<u64> {
     let address = ("address".to_owned(), vec![format!("{va:#x}")]);
     let pid = pid.map(|pid| ("pid".to_owned(), vec![pid.to_string()]));
-    let rows = ask(session, "vtop", Args::new([Some(address), pid].into_iter().flatten()));
+    let rows = ask(session, "vtop", &Args::new([Some(address), pid].into_iter().flatten()));
     let last = rows.last().filter(|row| row["level"] == "Physical Address")?;
     Some(crate::support::address(&last["entry"]))
 }
 
 /// The root page tables of the processes that have one.
 fn pslist(session: &Session<'_>) -> BTreeMap<u64, u64> {
-    let rows = ask(session, "pslist", Args::default());
+    let rows = ask(session, "pslist", &Args::default());
     let with_root = rows.iter().filter(|row| row["dtb"].is_string());
     with_root.map(|row| (row["pid"].as_u64().expect("a number"), crate::support::address(&row["dtb"]))).collect()
 }

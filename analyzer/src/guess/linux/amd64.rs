@@ -12,7 +12,7 @@ const ALIGN: u64 = 0x20_0000;
 /// `KERNEL_IMAGE_SIZE` with KASLR: how far the image can be moved.
 const IMAGE_BYTES: u64 = 0x4000_0000;
 /// With page-table isolation a process has two top page tables, the user's one behind the kernel's
-/// (`PTI_USER_PGTABLE_MASK`, arch/x86/include/asm/pgtable.h). The user's one hardly shows the kernel.
+/// (`PTI_USER_PGTABLE_MASK`, arch/x86/include/asm/pgtable.h).
 const USER_HALF: u64 = 0x1000;
 
 /// Finds the kernel whose banner was seen.
@@ -34,13 +34,13 @@ pub(super) fn place<'m>(kernel: &Kernel<'_, 'm>, options: &Options) -> Result<Pl
     let mut space = space_of(root);
     let mut remark = String::new();
     let mut slide = slide_of(&space);
-    // A CR3 that was taken while a program ran.
-    if slide.is_none() && options.dtb.is_some() && root & USER_HALF != 0 {
+    // A CR3 that was taken while a program ran: it shows the kernel's code at most, and none of its data.
+    if options.dtb.is_some() && root & USER_HALF != 0 && !shows_idle_task(kernel, &space, slide) {
         let kernel_half = space_of(root & !USER_HALF);
-        slide = slide_of(&kernel_half);
-        if slide.is_some() {
+        let kernel_slide = slide_of(&kernel_half);
+        if shows_idle_task(kernel, &kernel_half, kernel_slide) {
             remark = format!(", {} is the user's half of this page table", space.root());
-            space = kernel_half;
+            (space, slide) = (kernel_half, kernel_slide);
         }
     }
     let slide = slide.ok_or_else(|| {
@@ -54,6 +54,11 @@ pub(super) fn place<'m>(kernel: &Kernel<'_, 'm>, options: &Options) -> Result<Pl
     })?;
     check_physical_base(kernel, slide)?;
     Ok(Placed { space, slide, remark })
+}
+
+fn shows_idle_task(kernel: &Kernel<'_, '_>, space: &AddressSpace<'_>, slide: Option<u64>) -> bool {
+    let at = kernel.layout.idle_name;
+    slide.is_some_and(|slide| space.translate(Va(at.wrapping_add(slide))) == Ok(kernel.physical(at)))
 }
 
 /// Kernels that can use five levels keep a word that says whether they do.

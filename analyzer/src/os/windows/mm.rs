@@ -69,10 +69,68 @@ pub(crate) fn with_state<'m>(space: &AddressSpace<'m>, types: &Types<'_>, base: 
             let Ok(()) = space.read(table.wrapping_add(number * pointer_bytes), part) else { break };
             let file = Va(u64::from_le_bytes(pointer));
             let flags = space.read_u32(file.wrapping_add(place.offset)).unwrap_or(0);
-            if file != Va(0) && flags.checked_shr(start as u32).unwrap_or(0) & 1 == 1 {
+            let flag = u32::try_from(start).ok().and_then(|start| flags.checked_shr(start));
+            if file != Va(0) && flag.is_some_and(|flag| flag & 1 == 1) {
                 ptes.stores |= 1 << number;
             }
         }
     }
     Ok(space.with_software(Software::Windows(Arc::new(ptes))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paging::AMD64;
+    use crate::session::testing::memory;
+    use quaid_profile::ProfileFile;
+
+    /// Fields as builds 19041 and 7601 have them, in the places of the first.
+    const STRUCTS: &str = r#"
+        "_MMPTE_SOFTWARE": [8, {"SwizzleBit": [0, ["BitField", {"start_bit": 4, "end_bit": 5, "target": "unsigned long long"}]],
+            "PageFileLow": [0, ["BitField", {"start_bit": 12, "end_bit": 16, "target": "unsigned long long"}]],
+            "PageFileHigh": [0, ["BitField", {"start_bit": 32, "end_bit": 64, "target": "unsigned long long"}]]}],
+        "_MMPTE_PROTOTYPE": [8, {"ProtoAddress": [0, ["BitField", {"start_bit": 16, "end_bit": 64, "target": "long long"}]]}],
+        "_MI_HARDWARE_STATE": [392, {"InvalidPteMask": [192, ["unsigned long long"]]}],
+        "_MI_SYSTEM_INFORMATION": [10000, {"Hardware": [5568, ["_MI_HARDWARE_STATE"]]}],
+        "_MI_VISIBLE_PARTITION": [800, {"PagingFile": [32, ["Array", {"target": "Pointer", "target_args": {"target": "_MMPAGING_FILE"}, "count": 16}]]}],
+        "_MI_PARTITION": [8000, {"Vp": [6912, ["_MI_VISIBLE_PARTITION"]]}],
+        "_MMPAGING_FILE": [288, {"VirtualStorePagefile": [204, ["BitField", {"start_bit": 8, "end_bit": 9, "target": "unsigned short"}]]}]"#;
+
+    fn profile(structs: &str) -> ProfileFile {
+        let text = format!(
+            r#"{{"$METADATA": {{"ProfileClass": "Nt", "arch": "AMD64"}}, "$STRUCTS": {{{structs}}},
+            "$CONSTANTS": {{"MiState": 4096, "MiSystemPartition": 65536}}}}"#
+        );
+        ProfileFile::parse("made", text.as_bytes()).expect("a profile")
+    }
+
+    #[test]
+    fn fields_mask_and_stores_are_what_the_kernel_says() {
+        let profile = profile(STRUCTS);
+        let types = Types::new(&profile);
+        let ptes = ptes(&types, &AMD64).expect("fields");
+        assert_eq!((ptes.pagefile_number, ptes.pagefile_page), (Field::new(12, 4), Field::new(32, 32)));
+        assert_eq!((ptes.prototype, ptes.swizzle), (Some(Field::new(16, 48)), Swizzle::Unknown));
+        let base = Va(0x4000);
+        let mut memory = memory(0x4_0000);
+        memory.put(0x4000 + 4096 + 5568 + 192, 0x2000_0000_0000);
+        // Page file 0 is a file; 2 stands for the store.
+        memory.put(0x4000 + 65536 + 6912 + 32, 0x3_0000);
+        memory.put(0x4000 + 65536 + 6912 + 32 + 16, 0x3_1000);
+        memory.put(0x3_1000 + 204, 0x0100);
+        let space = AddressSpace::new(&memory, &AMD64, Software::Windows(Arc::new(ptes)), 0x1000);
+        let Software::Windows(known) = with_state(&space, &types, base).expect("a profile").software().clone() else {
+            panic!("no Windows")
+        };
+        assert_eq!((known.swizzle, known.stores), (Swizzle::Mask(0x2000_0000_0000), 0b100));
+    }
+
+    #[test]
+    fn a_build_without_the_swizzle_bit_mixes_nothing_and_one_without_symbols_is_unknown() {
+        let old = r#""_MMPTE_SOFTWARE": [8, {"PageFileLow": [0, ["BitField", {"start_bit": 1, "end_bit": 5, "target": "unsigned long long"}]]}]"#;
+        let ptes = |structs: &str| ptes(&Types::new(&profile(structs)), &AMD64).expect("fields");
+        assert_eq!((ptes(old).pagefile_number, ptes(old).swizzle), (Field::new(1, 4), Swizzle::Mask(0)));
+        assert_eq!(ptes("").swizzle, Swizzle::Unknown);
+    }
 }

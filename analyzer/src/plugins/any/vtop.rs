@@ -11,12 +11,12 @@
 
 use crate::addr::Va;
 use crate::options::{Args, Opt, Value};
-use crate::os::{linux, windows};
+use crate::os::processes;
 use crate::paging::AddressSpace;
 use crate::plugins::Plugin;
 use crate::session::{Error, Session};
 use crate::table::{Column, RowSink, row};
-use quaid_profile::Os;
+use std::ops::ControlFlow;
 
 pub(crate) const PLUGIN: Plugin = Plugin {
     name: "vtop",
@@ -58,34 +58,27 @@ fn show(space: &AddressSpace<'_>, va: Va, out: &mut dyn RowSink) -> Result<(), E
     Ok(())
 }
 
-/// Physical address of the top page table of a process.
+/// The root register of a process.
 fn root_of(s: &Session<'_>, pid: u64, out: &mut dyn RowSink) -> Result<u64, Error> {
     let refuse = |why: &str| Error::Option { option: "pid".to_owned(), why: format!("{pid}: {why}") };
-    let unreadable = |fault| Error::Fault { what: format!("the process {pid}"), fault };
-    match s.os() {
-        Os::Windows => {
-            for process in s.list::<windows::Eprocess>(s.symbol("PsActiveProcessHead")?, |process| &process.links)? {
-                match process {
-                    Ok(process) if process.pid() == Ok(pid) => return process.dtb().map_err(unreadable),
-                    Ok(_) => {}
-                    Err(fault) => out.problem(fault.to_string()),
-                }
+    let mut found = None;
+    processes(s, &mut |process| {
+        Ok(match process {
+            Ok(process) if process.pid == Ok(pid) => {
+                found = Some(process.root);
+                ControlFlow::Break(())
             }
-        }
-        Os::Linux => {
-            for task in linux::tasks(s)? {
-                match task {
-                    Ok(task) if task.pid().map(u64::from) == Ok(pid) => {
-                        let mm = s.follow::<linux::Mm>(task.mm())?;
-                        let root = mm.get(|mm| s.kernel().translate(mm.pgd()?)).map_err(unreadable)?;
-                        return root.map(|root| root.0).ok_or_else(|| refuse("it has no memory of its own"));
-                    }
-                    Ok(_) => {}
-                    Err(fault) => out.problem(fault.to_string()),
-                }
+            Ok(_) => ControlFlow::Continue(()),
+            Err(fault) => {
+                out.problem(fault.to_string());
+                ControlFlow::Continue(())
             }
-        }
-        Os::Macos => return Err(refuse("processes of macOS are not read yet")),
+        })
+    })?;
+    match found {
+        Some(Ok(Some(root))) => Ok(root),
+        Some(Ok(None)) => Err(refuse("it has no memory of its own")),
+        Some(Err(fault)) => Err(Error::Fault { what: format!("the process {pid}"), fault }),
+        None => Err(refuse("there is no such process")),
     }
-    Err(refuse("there is no such process"))
 }
