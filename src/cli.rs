@@ -172,11 +172,15 @@ fn globals() -> Command {
                 .value_parser(number)
                 .allow_hyphen_values(true),
         )
+        .arg(
+            value("pagefile", "FILE", "A page file of the Windows machine (repeatable: the first one is number 0)")
+                .action(ArgAction::Append)
+                .value_parser(path.clone()),
+        )
         .arg(value("report", "FILE", "Write a generator's JSON report to this file").value_parser(path.clone()))
         .arg(flag("offline", "Use no network"))
         .arg(value("config", "FILE", "Read this configuration file only").value_parser(path))
         .arg(value("plugin", "FILE", "Load a user's plugin (not supported yet)").hide(true))
-        .arg(value("pagefile", "FILE", "Pages that were swapped out (not supported yet)").hide(true))
         .arg(value("cache_dir", "FOLDER", "Session cache (not supported yet)").hide(true))
         .arg(flag("autobuild", "Make a missing profile at once (not supported yet)").hide(true))
 }
@@ -196,7 +200,6 @@ pub(crate) fn number(text: &str) -> Result<u64, String> {
 fn context(args: &ArgMatches) -> Result<Context> {
     for (option, instead) in [
         ("plugin", "there is no way to load a plugin yet; see CONTRIBUTING.md for adding one to the program"),
-        ("pagefile", "pages that were swapped out cannot be read yet"),
         ("cache_dir", "sessions are not cached yet"),
     ] {
         if args.contains_id(option) {
@@ -264,6 +267,10 @@ fn context(args: &ArgMatches) -> Result<Context> {
             pager: text("pager").or(file.pager),
             dtb: args.get_one::<u64>("dtb").copied().or(file.dtb),
             kernel_slide: args.get_one::<u64>("kernel_slide").copied().or(file.kernel_slide),
+            pagefiles: match args.get_many::<PathBuf>("pagefile") {
+                Some(given) => given.cloned().collect(),
+                None => file.pagefiles,
+            },
             layer: text("layer").or(file.layer),
             offline: args.get_flag("offline")
                 || std::env::var_os("QUAID_OFFLINE").is_some_and(|v| !v.is_empty())

@@ -19,6 +19,7 @@ pub(crate) struct Config {
     pub(crate) layer: Option<String>,
     pub(crate) dtb: Option<u64>,
     pub(crate) kernel_slide: Option<u64>,
+    pub(crate) pagefiles: Vec<PathBuf>,
     pub(crate) verbose: bool,
     pub(crate) debug: bool,
     pub(crate) overwrite: bool,
@@ -92,6 +93,9 @@ fn parse(text: &str, folder: &Path) -> Result<Config> {
             "layer" => config.layer = Some(text()?),
             "dtb" => config.dtb = Some(number()?),
             "kernel_slide" => config.kernel_slide = Some(number()?),
+            "pagefile" => {
+                config.pagefiles = list(&key, &value)?.iter().map(|item| place(folder, item).into()).collect();
+            }
             "verbose" => config.verbose = flag()?,
             "debug" => config.debug = flag()?,
             "overwrite" => config.overwrite = flag()?,

@@ -48,6 +48,8 @@ pub struct Globals {
     pub dtb: Option<u64>,
     /// `--kernel_slide`: how far the kernel runs from where it was linked, in bytes.
     pub kernel_slide: Option<u64>,
+    /// `--pagefile`: the page files of the machine, by number.
+    pub pagefiles: Vec<PathBuf>,
     /// `--layer`: the image's format, where it is not to be found out.
     pub layer: Option<String>,
     /// `--offline`: nothing may use the network.

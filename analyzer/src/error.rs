@@ -1,6 +1,7 @@
 //! Why memory could not be read: the address, the level and the reason.
 
 use crate::addr::{Pa, Va};
+use crate::paging::Absent;
 use std::fmt;
 
 /// Why one read of memory failed.
@@ -29,6 +30,8 @@ pub enum FaultReason {
         entry_at: Pa,
         /// The entry.
         entry: u64,
+        /// What the operating system means by it.
+        why: Absent,
     },
     /// The page table itself is not in the image.
     TableMissing {
@@ -39,6 +42,8 @@ pub enum FaultReason {
     },
     /// The virtual address is not canonical: no page table can map it.
     NotCanonical,
+    /// The address is in a half of the addresses whose page table is not known (AArch64: TTBR0 or TTBR1).
+    NoRoot,
     /// The file under the image could not be read.
     Io(String),
 }
@@ -87,13 +92,14 @@ impl fmt::Display for PageFault {
             FaultReason::NotDumped(pa) => write!(f, "physical address {pa} was left out when the image was made"),
             FaultReason::Unreadable(pa) => write!(f, "physical address {pa} could not be read when the image was made"),
             FaultReason::Corrupt { at, why } => write!(f, "physical address {at} cannot be decoded: {why}"),
-            FaultReason::NotPresent { level, entry_at, entry } => {
-                write!(f, "the {level} at physical {entry_at} is {entry:#x}: not present")
+            FaultReason::NotPresent { level, entry_at, entry, why } => {
+                write!(f, "the {level} at physical {entry_at} is {entry:#x}: {why}")
             }
             FaultReason::TableMissing { level, entry_at } => {
                 write!(f, "the {level} at physical {entry_at} is not in the image")
             }
             FaultReason::NotCanonical => f.write_str("not canonical"),
+            FaultReason::NoRoot => f.write_str("no page table is known for this half of the addresses"),
             FaultReason::Io(why) => f.write_str(why),
         }
     }

@@ -4,7 +4,7 @@ use crate::addr::Va;
 use crate::error::PageFault;
 use crate::image::PhysicalMemory;
 use crate::object::{KernelStruct, Layout, LayoutError, List, ListEntry, Member, Memory, Resolver, Types};
-use crate::paging::AddressSpace;
+use crate::paging::{AddressSpace, Halves};
 use quaid_profile::{Os, ProfileFile};
 use std::any::Any;
 use std::io;
@@ -118,7 +118,14 @@ impl<'m> Session<'m> {
     /// Takes an address as a person types it: one of the kernel may lack the 16 ones above its 48 bits, as text output
     /// shows it.
     pub fn typed_address(&self, address: u64) -> Va {
-        if self.profile.pointer_bytes() == 8 && address >> 47 == 1 { Va(address | 0xffff << 48) } else { Va(address) }
+        let extended = Va(address | 0xffff << 48);
+        let of_kernel = match self.kernel.spec().halves {
+            Halves::SignExtended => address >> 47 == 1,
+            // The kernel's half begins with any digit: it is the one where something is.
+            Halves::TwoRoots => address >> 48 == 0 && self.kernel.translate(extended).is_ok(),
+            Halves::One => false,
+        };
+        if of_kernel { extended } else { Va(address) }
     }
 
     /// Where the members of `L` are; looked up once a session.

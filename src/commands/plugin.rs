@@ -8,6 +8,7 @@ use crate::{commands::Run, sources};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches};
 use quaid_analyzer::image::{self, Image};
+use quaid_analyzer::paging::Pagefile;
 use quaid_analyzer::plugins::{self, Plugin};
 use quaid_analyzer::{Args, OpenError, Opt, Options, Session, Value, render};
 use std::collections::BTreeMap;
@@ -77,7 +78,13 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
     }
     let image = open_image(context, path)?;
     let profiles = sources::open(context);
-    let options = Options { profile: globals.profile.clone(), dtb: globals.dtb, kernel_slide: globals.kernel_slide };
+    let pagefiles: Result<Vec<_>, _> = globals.pagefiles.iter().map(|file| Pagefile::open(file)).collect();
+    let options = Options {
+        profile: globals.profile.clone(),
+        dtb: globals.dtb,
+        kernel_slide: globals.kernel_slide,
+        pagefiles: pagefiles.context("--pagefile")?,
+    };
     let mut observe = |step: &str| context.detail(if step.starts_with("Loaded ") { 1 } else { 2 }, step);
     let session = match Session::open(image.memory(), &profiles, &options, &mut observe) {
         Ok(session) => session,
@@ -86,6 +93,9 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
         }
     };
 
+    if !options.pagefiles.is_empty() && session.os() != quaid_profile::Os::Windows {
+        context.warn("--pagefile is for images of Windows: it is not used");
+    }
     let Some(plugin) = plugins::find(name, session.os()) else {
         bail!("{}: there is no {name} for {} images", path.display(), system(session.os()));
     };

@@ -2,7 +2,7 @@
 
 use crate::support::{corpus_text, formats, unpacked};
 use quaid_analyzer::image::{Image, Options, open};
-use quaid_analyzer::paging::{AMD64, AddressSpace, PagingSpec, Software, X86_PAE};
+use quaid_analyzer::paging::{AMD64, AddressSpace, LinuxPtes, PagingSpec, Software, X86_PAE};
 use quaid_analyzer::{Pa, Va};
 use std::path::Path;
 
@@ -26,7 +26,7 @@ fn linux_symbols_read_through_the_page_tables_of_cr3() {
     let cr3 = u64::from_str_radix(cr3, 16).expect("hex");
     let image = image(&path);
     assert_eq!(image.describe(), "raw");
-    let kernel = AddressSpace::new(image.memory(), &AMD64, Software::Linux, cr3);
+    let kernel = AddressSpace::new(image.memory(), &AMD64, Software::Linux(LinuxPtes::Amd64), cr3);
     let banner: [u8; 39] = kernel.read_array(kallsyms(&truth, "linux_banner")).expect("the banner is mapped");
     assert_eq!(std::str::from_utf8(&banner), Ok("Linux version 6.1.0-56-cloud-amd64 (deb"));
     let text = kallsyms(&truth, "_text");
@@ -47,12 +47,8 @@ fn windows_kernels_are_where_the_truth_says() {
         let base = Va(truth["kernel_base"].as_u64().expect("kernel_base"));
         let system = &truth["processes"][0];
         let image = image(&path);
-        let kernel = AddressSpace::new(
-            image.memory(),
-            spec,
-            Software::Windows,
-            system["dtb"].as_u64().expect("the System's dtb"),
-        );
+        let kernel =
+            AddressSpace::new(image.memory(), spec, Software::None, system["dtb"].as_u64().expect("the System's dtb"));
         assert_eq!(kernel.read_array(base).as_ref(), Ok(b"MZ"), "{name}");
         let record = base.wrapping_add(truth["rsds_rva"].as_u64().expect("rsds_rva"));
         assert_eq!(kernel.read_array(record).as_ref(), Ok(b"RSDS"), "{name}");

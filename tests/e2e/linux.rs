@@ -75,6 +75,40 @@ fn a_debian_guest_with_kaslr_is_analysed_without_naming_a_profile() {
 }
 
 #[test]
+fn an_arm64_guest_is_analysed_with_the_profile_of_its_module_zip() {
+    let (Some(raw), Some(told)) = (unpacked("linux/arm64/mem.raw"), corpus_text("linux/arm64/groundtruth.txt.xz"))
+    else {
+        return;
+    };
+    let zip = corpus("linux/arm64/debian-6.1.0-56-cloud-arm64-dwarf5.zip").expect("the corpus is there");
+    let folder = tempfile::tempdir().expect("a folder");
+    let repo = repository(folder.path(), &zip);
+    check_tasks(&plugin(&repo, &raw, &["pslist"]), &told);
+    check_modules(&plugin(&repo, &raw, &["lsmod"]), &told);
+    let seen = plugin(&repo, &raw, &["psaux"]);
+    let sections = truth::sections(&told);
+    let mut compared = 0;
+    for row in &seen {
+        let Some(line) = sections.get(format!("pid/{}/cmdline", number(row, "pid")).as_str()) else { continue };
+        let line = line.trim_end_matches(['|', '\n']).replace('|', " ");
+        if !line.is_empty() {
+            assert_eq!(row["command"], line.as_str(), "{row}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 20, "{compared}");
+    // The task that init_task is: its address, its place in the image, and its content.
+    let idle = "0xffffd272f4e28c80";
+    let vtop = plugin(&repo, &raw, &["vtop", idle]);
+    let levels: Vec<&str> = vtop.iter().map(|row| row["level"].as_str().expect("a text")).collect();
+    assert_eq!((levels.last(), &vtop[levels.len() - 1]["entry"]), (Some(&"Physical Address"), &"0x41a28c80".into()));
+    assert_eq!(levels[0], "L0");
+    let dt = plugin(&repo, &raw, &["dt", "task_struct", "--offset", idle]);
+    let comm = dt.iter().find(|row| row["field"] == "comm").expect("a member");
+    assert!(comm["content"].as_str().expect("a text").contains("swapper/0"), "{comm}");
+}
+
+#[test]
 fn the_profile_of_dwarf_4_gives_the_same_rows() {
     let (Some(raw), Some(told)) = (unpacked("linux/a256/mem.raw"), corpus_text("linux/a256/groundtruth.txt.xz")) else {
         return;

@@ -7,6 +7,7 @@ mod linux;
 mod windows;
 
 use crate::image::PhysicalMemory;
+use crate::paging::Pagefile;
 use crate::session::Session;
 use quaid_profile::{Found, GuidAge, NotFound, Os, ProfilePath, Step, guid_of_name, release_of};
 use std::fmt;
@@ -21,6 +22,8 @@ pub struct Options {
     /// What is to be added to the profile's addresses: the address of the kernel's image for Windows, how far the kernel
     /// runs from where it was linked for Linux.
     pub kernel_slide: Option<u64>,
+    /// The page files of Windows, by number: pages that were written there are read from them.
+    pub pagefiles: Vec<Pagefile>,
 }
 
 /// The identity of a kernel, as the image tells it.

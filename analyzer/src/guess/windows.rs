@@ -6,12 +6,13 @@ use crate::addr::{Pa, Va};
 use crate::error::PageFault;
 use crate::image::PhysicalMemory;
 use crate::object::{KernelStruct, ListEntry, Memory, Resolver, Types, kernel_struct};
-use crate::os::windows::{Eprocess, EprocessLayout};
-use crate::paging::{AMD64, AddressSpace, PAGE_BYTES, PagingSpec, Software, X86_PAE};
+use crate::os::windows::{self, Eprocess, EprocessLayout};
+use crate::paging::{AMD64, AddressSpace, PAGE_BYTES, Pagefile, PagingSpec, Software, WindowsPtes, X86, X86_PAE};
 use crate::scan::{find_all, rsds};
 use crate::session::Session;
 use quaid_profile::{Arch, Found, GuidAge, Os, ProfileFile};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// The PDBs of the kernel's variants: one or several processors, without or with PAE.
 const KERNEL_PDBS: [&str; 4] = ["ntkrnlmp.pdb", "ntkrnlpa.pdb", "ntkrpamp.pdb", "ntoskrnl.pdb"];
@@ -99,7 +100,7 @@ impl<'m> Search<'m, '_, '_> {
     /// A session, when the image's kernel is the one that the profile describes; else what was expected and seen.
     fn verify(&mut self, found: Found) -> Result<Session<'m>, String> {
         let Found { profile, name } = found;
-        let kernel = Kernel::of(&profile, &name)?;
+        let kernel = Kernel::of(&profile, &name, &self.options.pagefiles)?;
         let mut first_failure = None;
         for process in PROCESSES {
             let mut candidates = 0;
@@ -111,6 +112,8 @@ impl<'m> Search<'m, '_, '_> {
                         self.tell(&format!("Found _EPROCESS @ {at:#} (DTB: {:#})", space.root()));
                         let remark = kernel.compare(&place, self.options.profile.is_some())?;
                         self.tell(&format!("Kernel at {}: {remark}", place.base));
+                        let space = windows::with_state(&space, &Types::new(&profile), place.base)
+                            .map_err(|why| why.to_string())?;
                         return Ok(Session::new(profile, name, Os::Windows, space, place.base.0));
                     }
                     Err(why) => {
@@ -136,7 +139,8 @@ impl<'m> Search<'m, '_, '_> {
         if dtb == 0 || !kernel.is_kernel_address(links.prev) || !kernel.is_kernel_address(links.next) {
             return Ok(None);
         }
-        let space = AddressSpace::new(self.memory, kernel.spec, Software::Windows, self.options.dtb.unwrap_or(dtb));
+        let software = Software::Windows(Arc::clone(&kernel.ptes));
+        let space = AddressSpace::new(self.memory, kernel.spec, software, self.options.dtb.unwrap_or(dtb));
         kernel.check_shared_data(&space)?;
         let place = match self.options.kernel_slide {
             Some(base) => image_at(&space, Va(base))?,
@@ -157,6 +161,7 @@ struct Place {
 struct Kernel {
     id: Option<GuidAge>,
     spec: &'static PagingSpec,
+    ptes: Arc<WindowsPtes>,
     pointer_bytes: u64,
     layout: EprocessLayout,
     ring: RingLayout,
@@ -172,24 +177,34 @@ kernel_struct! {
 }
 
 impl Kernel {
-    fn of(profile: &ProfileFile, name: &str) -> Result<Self, String> {
+    fn of(profile: &ProfileFile, name: &str, pagefiles: &[Pagefile]) -> Result<Self, String> {
         let text = |why: quaid_profile::Error| why.to_string();
         let spec = match profile.metadata().arch() {
             Some(Arch::Amd64) => &AMD64,
             Some(Arch::I386) => match profile.structure("_MMPTE").map_err(text)?.map(|pte| pte.size) {
-                Some(4) => return Err("its kernel runs without PAE; such page tables are not read yet".to_owned()),
+                Some(4) => &X86,
                 _ => &X86_PAE,
             },
             Some(arch) => return Err(format!("its kernel runs on {}; such page tables are not read yet", arch.name())),
             None => return Err("it does not tell its architecture ($METADATA.arch)".to_owned()),
         };
         let types = Types::new(profile);
+        let mut ptes = windows::ptes(&types, spec).map_err(text)?;
+        ptes.pagefiles = pagefiles.to_vec();
         let layout = Resolver::layout::<EprocessLayout>(&types, name).map_err(|why| why.to_string())?;
         let ring = Resolver::layout::<RingLayout>(&types, name).map_err(|why| why.to_string())?;
         let head =
             profile.symbol("PsActiveProcessHead").map_err(text)?.ok_or("it has no symbol PsActiveProcessHead")?;
         let id = profile.metadata().guid_age();
-        Ok(Self { id, spec, pointer_bytes: profile.pointer_bytes(), layout, ring, head: head.address })
+        Ok(Self {
+            id,
+            spec,
+            ptes: Arc::new(ptes),
+            pointer_bytes: profile.pointer_bytes(),
+            layout,
+            ring,
+            head: head.address,
+        })
     }
 
     /// Whether an address is in the kernel's half.

@@ -89,6 +89,13 @@ pub trait PhysicalMemory: Send + Sync {
     /// process, so that a scan of 64 GB does not hold 64 GB. A later read brings them back.
     fn release(&self, at: Pa, bytes: usize);
 
+    /// The same memory with its first byte at `begin`; `None` where the format says itself where its bytes belong. For raw
+    /// images of machines whose memory does not begin at 0; there is one such place, and the first one asked for counts.
+    fn moved_to(&self, begin: Pa) -> Option<&dyn PhysicalMemory> {
+        let _ = begin;
+        None
+    }
+
     /// The format, for `-v` ("LiME", "ELF core").
     fn describe(&self) -> String;
 }

@@ -1,4 +1,5 @@
-//! A raw image: the offset in the file is the physical address. Every file is one, if nothing better is known of it.
+//! A raw image: the offset in the file is the physical address, unless someone knows that the memory begins elsewhere. Every
+//! file is one, if nothing better is known of it.
 
 use super::mapped_file::MappedFile;
 use super::{PhysicalMemory, Run};
@@ -6,12 +7,16 @@ use crate::addr::Pa;
 use crate::error::{FaultReason, PageFault};
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 /// The ground layer: the file as it is.
 pub(super) struct Raw {
-    file: MappedFile,
+    file: Arc<MappedFile>,
+    /// Physical address of the first byte.
+    begin: u64,
     /// One run, or none when the file is empty.
     runs: Vec<Run>,
+    moved: OnceLock<Box<Self>>,
 }
 
 impl Raw {
@@ -22,25 +27,38 @@ impl Raw {
 
     /// The same of an open file.
     pub(super) fn new(file: MappedFile) -> Self {
+        Self::at(Arc::new(file), 0)
+    }
+
+    fn at(file: Arc<MappedFile>, begin: u64) -> Self {
         let runs = match file.bytes() {
             0 => Vec::new(),
-            bytes => vec![Run { start: Pa(0), bytes, file_offset: Some(0) }],
+            bytes => vec![Run { start: Pa(begin), bytes, file_offset: Some(0) }],
         };
-        Self { file, runs }
+        Self { file, begin, runs, moved: OnceLock::new() }
+    }
+
+    /// The offset of a physical address in the file.
+    fn offset(&self, at: Pa) -> Option<u64> {
+        at.0.checked_sub(self.begin)
     }
 }
 
 impl PhysicalMemory for Raw {
     fn read(&self, at: Pa, buffer: &mut [u8]) -> Result<(), PageFault> {
-        let left = self.file.bytes().saturating_sub(at.0);
+        let Some(offset) = self.offset(at) else {
+            buffer.fill(0);
+            return Err(PageFault::physical(FaultReason::NotInImage(at)));
+        };
+        let left = self.file.bytes().saturating_sub(offset);
         let here = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         let (good, missing) = buffer.split_at_mut(here);
         missing.fill(0);
         if !good.is_empty()
-            && let Err(error) = self.file.read_exact_at(at.0, good)
+            && let Err(error) = self.file.read_exact_at(offset, good)
         {
             good.fill(0);
-            let why = format!("{} bytes at offset {:#x} of the image could not be read: {error}", here, at.0);
+            let why = format!("{here} bytes at offset {offset:#x} of the image could not be read: {error}");
             return Err(PageFault::physical(FaultReason::Io(why)));
         }
         if missing.is_empty() {
@@ -54,11 +72,18 @@ impl PhysicalMemory for Raw {
     }
 
     fn slice(&self, at: Pa, bytes: usize) -> Option<&[u8]> {
-        self.file.slice(at.0, bytes)
+        self.file.slice(self.offset(at)?, bytes)
     }
 
     fn release(&self, at: Pa, bytes: usize) {
-        self.file.release(at.0, bytes);
+        if let Some(offset) = self.offset(at) {
+            self.file.release(offset, bytes);
+        }
+    }
+
+    fn moved_to(&self, begin: Pa) -> Option<&dyn PhysicalMemory> {
+        let moved = self.moved.get_or_init(|| Box::new(Self::at(Arc::clone(&self.file), begin.0)));
+        (moved.begin == begin.0).then_some(moved.as_ref() as &dyn PhysicalMemory)
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,10 @@
 //! named after the kernel's own headers and subsystems.
 
 pub(crate) mod linux;
+mod roots;
 pub(crate) mod windows;
+
+pub(crate) use roots::{Process, processes};
 
 use crate::error::PageFault;
 use crate::object::CStr;

@@ -1,42 +1,61 @@
 //! Virtual memory: page tables over physical memory.
 
+mod flags;
+mod linux;
 mod software;
 mod spec;
 mod tlb;
 mod walk;
+mod windows;
 
-pub use software::{Software, State};
-pub use spec::{AMD64, AMD64_LA57, Level, PagingSpec, X86_PAE};
+pub use linux::LinuxPtes;
+pub use software::{Absent, Field, Software, State};
+pub use spec::{AMD64, AMD64_LA57, EPT, Entries, Granule, Halves, Level, Moved, PagingSpec, X86, X86_PAE};
 pub use walk::{Meaning, Step};
+pub use windows::{Pagefile, Swizzle, WindowsPtes};
 
 use crate::addr::{Pa, Va};
 use crate::error::{FaultReason, PageFault};
 use crate::image::PhysicalMemory;
 use tlb::Tlb;
 
-/// Bytes of the smallest page.
+/// Bytes of the smallest page of all layouts.
 pub const PAGE_BYTES: u64 = 4096;
 
-/// The memory that one root page table shows. Reads need no exclusive access and may come from several threads.
+/// The memory that a page table shows. Reads need no exclusive access and may come from several threads.
+#[derive(Clone)]
 pub struct AddressSpace<'m> {
     memory: &'m dyn PhysicalMemory,
-    spec: &'static PagingSpec,
+    spec: PagingSpec,
     software: Software,
-    root: Pa,
+    /// Of all addresses; of those with bit 55 clear where each half has its own.
+    root: Option<Pa>,
+    /// Of the addresses with bit 55 set, where each half has its own.
+    high_root: Option<Pa>,
     tlb: Tlb,
 }
 
 impl<'m> AddressSpace<'m> {
-    /// The address space of the page table that `cr3` points to; flags and PCID in it are dropped. `software` says
-    /// whose the entries are that are not present.
-    pub fn new(memory: &'m dyn PhysicalMemory, spec: &'static PagingSpec, software: Software, cr3: u64) -> Self {
-        Self { memory, spec, software, root: Pa(cr3 & spec.root_mask), tlb: Tlb::new(spec.address_bits) }
+    /// The kernel's address space: `root` is the register that points to its page table (CR3; TTBR1_EL1), and flags and
+    /// PCID or ASID in it are dropped. `software` says whose the entries are that are not present.
+    pub fn new(memory: &'m dyn PhysicalMemory, spec: &PagingSpec, software: Software, root: u64) -> Self {
+        let root = Some(Pa(spec.root(root)));
+        let (root, high_root) = if spec.halves == Halves::TwoRoots { (None, root) } else { (root, None) };
+        Self { memory, spec: *spec, software, root, high_root, tlb: Tlb::new(spec) }
     }
 
-    /// The same memory, layout and operating system with another root: that of a process.
+    /// The same memory, layout and operating system with the root of a process (CR3; TTBR0_EL1). Where each half of the
+    /// addresses has its own root, the kernel's half stays.
     #[must_use]
-    pub fn with_root(&self, cr3: u64) -> Self {
-        Self::new(self.memory, self.spec, self.software, cr3)
+    pub fn with_root(&self, root: u64) -> Self {
+        let root = Some(Pa(self.spec.root(root)));
+        Self { root, tlb: Tlb::new(&self.spec), software: self.software.clone(), ..*self }
+    }
+
+    /// The same page tables, whose not-present entries mean what `software` says.
+    #[must_use]
+    pub fn with_software(&self, software: Software) -> Self {
+        Self { software, tlb: Tlb::new(&self.spec), ..*self }
     }
 
     /// The physical memory below.
@@ -45,33 +64,45 @@ impl<'m> AddressSpace<'m> {
     }
 
     /// The layout of its page tables.
-    pub fn spec(&self) -> &'static PagingSpec {
-        self.spec
+    pub fn spec(&self) -> &PagingSpec {
+        &self.spec
     }
 
-    /// Physical address of the root page table.
+    /// Physical address of the root page table: the process's where there is one, else the kernel's.
     pub fn root(&self) -> Pa {
-        self.root
+        self.root.or(self.high_root).unwrap_or_default()
     }
 
-    /// The physical address of `va`. It need not be in the image.
+    /// The root of the half of the addresses that `va` is in.
+    fn root_for(&self, va: Va) -> Option<Pa> {
+        if self.spec.halves == Halves::TwoRoots && va.0 >> 55 & 1 == 1 { self.high_root } else { self.root }
+    }
+
+    /// The operating system's reading of entries that are not present.
+    pub fn software(&self) -> &Software {
+        &self.software
+    }
+
+    /// The physical address of `va`. It need not be in the image. Pages that are not in physical memory have none; some of
+    /// them can be read all the same.
     pub fn translate(&self, va: Va) -> Result<Pa, PageFault> {
         self.check_canonical(va)?;
         let inside = va.0 % PAGE_BYTES;
-        if let Some(page) = self.tlb.get(va) {
+        let key = self.key(va);
+        if let Some(page) = self.tlb.get(key) {
             return Ok(page.wrapping_add(inside));
         }
         let (page, bytes) = self.walk_with(va, |_| {})?;
         // `bytes` is a power of two, and the page is aligned to it.
         let page = page.wrapping_add((va.0 & (bytes - 1)) - inside);
-        self.tlb.put(va, page);
+        self.tlb.put(key, page);
         Ok(page.wrapping_add(inside))
     }
 
     /// Every step from the root to the page of `va`; the last one's meaning says how it ended. Empty when `va` is not
-    /// canonical.
+    /// canonical, or in a half of the addresses whose root is not known.
     pub fn walk(&self, va: Va) -> Vec<Step> {
-        let mut steps = Vec::with_capacity(self.spec.levels.len());
+        let mut steps = Vec::with_capacity(self.spec.levels.len() + 1);
         // How it ended is in the last step.
         let _ = self.walk_with(va, |step| steps.push(step));
         steps
@@ -116,7 +147,7 @@ impl<'m> AddressSpace<'m> {
         let bytes = page_left(here).min(rest.len());
         let pa = match self.translate(here) {
             Ok(pa) => pa,
-            Err(fault) => return Piece { good: 0, fault: Some(fault) },
+            Err(fault) => return self.read_absent(fault, here, rest.get_mut(..bytes).unwrap_or_default()),
         };
         match self.memory.read(pa, rest.get_mut(..bytes).unwrap_or_default()) {
             Ok(()) => Piece { good: bytes, fault: None },
@@ -124,6 +155,16 @@ impl<'m> AddressSpace<'m> {
                 let good = fault.good_bytes_from(pa).min(bytes);
                 Piece { good, fault: Some(fault.at(here.wrapping_add(good as u64))) }
             }
+        }
+    }
+
+    /// Reads what lies in one page that has no frame: zeros, or out of a page file.
+    fn read_absent(&self, fault: PageFault, here: Va, buffer: &mut [u8]) -> Piece {
+        let FaultReason::NotPresent { why, .. } = fault.reason else { return Piece { good: 0, fault: Some(fault) } };
+        match self.software.read(why, here.0 % PAGE_BYTES, buffer) {
+            Some(Ok(())) => Piece { good: buffer.len(), fault: None },
+            Some(Err(fault)) => Piece { good: 0, fault: Some(fault.at(here)) },
+            None => Piece { good: 0, fault: Some(fault) },
         }
     }
 
@@ -168,4 +209,8 @@ fn page_left(va: Va) -> usize {
 }
 
 #[cfg(test)]
+mod not_present;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

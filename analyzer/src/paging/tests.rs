@@ -6,6 +6,12 @@ const NX: u64 = 1 << 63;
 const FLAGS: u64 = 0x7ff0_0000_0000_0063;
 const LARGE: u64 = 1 << 7;
 
+const LINUX: Software = Software::Linux(LinuxPtes::Amd64);
+
+fn windows_10() -> Software {
+    Software::Windows(std::sync::Arc::new(WindowsPtes::amd64(true)))
+}
+
 /// Two MiB at 0, with four levels of tables: root at 0x1000, then 0x2000, 0x3000, 0x4000.
 fn tables() -> TestMemory {
     let mut memory = TestMemory::new(vec![(0, vec![0; 0x20_0000])]);
@@ -65,7 +71,7 @@ fn faults_name_the_level_the_entry_and_the_reason() {
         let mut memory = tables();
         memory.put(entry_at, 0x7000 | (FLAGS & !1));
         let entry_at = Pa(entry_at);
-        let reason = FaultReason::NotPresent { level, entry_at, entry: 0x7000 | (FLAGS & !1) };
+        let reason = FaultReason::NotPresent { level, entry_at, entry: 0x7000 | (FLAGS & !1), why: Absent::Invalid };
         assert_eq!(space(&memory).translate(VA), Err(PageFault { va: Some(VA), reason }));
     }
     for (entry_at, level, missing) in [(0x1888, "PDPTE", 0x110), (0x2110, "PDE", 0x998), (0x3998, "PTE", 0x220)] {
@@ -97,11 +103,11 @@ fn addresses_that_share_a_slot_of_the_cache_stay_apart() {
         assert_eq!(space.translate(other), Ok(Pa(0x7000)));
         assert!(space.translate(low).is_err());
     }
-    let tlb = Tlb::new(57);
-    tlb.put(VA, Pa(0xf_ffff_ffff_f000));
-    assert_eq!(tlb.get(VA), None, "a frame that does not fit is forgotten");
-    tlb.put(Va(0), Pa(0));
-    assert_eq!((tlb.get(Va(0)), tlb.get(Va(1 << 21))), (Some(Pa(0)), None));
+    let tlb = Tlb::new(&AMD64_LA57);
+    tlb.put(VA.0, Pa(0xf_ffff_ffff_f000));
+    assert_eq!(tlb.get(VA.0), None, "a frame that does not fit is forgotten");
+    tlb.put(0, Pa(0));
+    assert_eq!((tlb.get(0), tlb.get(1 << 21)), (Some(Pa(0)), None));
 }
 
 #[test]
@@ -163,20 +169,17 @@ fn entries_that_are_not_present_mean_what_the_operating_system_says() {
     for (entry, nobody, windows, linux) in table {
         let mut memory = tables();
         memory.put(0x4000 + 8 * 0x044, entry);
-        for (software, page) in [(Software::None, nobody), (Software::Windows, windows), (Software::Linux, linux)] {
-            let space = AddressSpace::new(&memory, &AMD64, software, 0x1000);
+        for (software, page) in [(Software::None, nobody), (windows_10(), windows), (LINUX, linux)] {
+            let space = AddressSpace::new(&memory, &AMD64, software.clone(), 0x1000);
             assert_eq!(space.translate(VA).ok().map(|pa| pa.0), page, "{entry:#x} of {software:?}");
         }
     }
     // A page table in transition is walked through; a large page of PROT_NONE is one.
     let mut memory = tables();
     memory.put(0x3000 + 8 * 0x133, 0x4880);
-    assert_eq!(AddressSpace::new(&memory, &AMD64, Software::Windows, 0x1000).translate(VA), Ok(Pa(0x5000)));
+    assert_eq!(AddressSpace::new(&memory, &AMD64, windows_10(), 0x1000).translate(VA), Ok(Pa(0x5000)));
     memory.put(0x3000 + 8 * 0x133, 0x000f_ffff_ff9f_f1e2 & !0x1000);
-    assert_eq!(
-        AddressSpace::new(&memory, &AMD64, Software::Linux, 0x1000).translate(VA),
-        Ok(Pa(0x0060_0000 | 0x4_4000))
-    );
+    assert_eq!(AddressSpace::new(&memory, &AMD64, LINUX, 0x1000).translate(VA), Ok(Pa(0x0060_0000 | 0x4_4000)));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A small cache of translations.
 
 use super::PAGE_BYTES;
-use crate::addr::{Pa, Va};
+use super::spec::{Halves, PagingSpec};
+use crate::addr::Pa;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SLOTS: usize = 512;
@@ -16,22 +17,31 @@ pub(super) struct Tlb {
     tag_bits: u32,
 }
 
+impl Clone for Tlb {
+    /// An empty one: what it knows is found again.
+    fn clone(&self) -> Self {
+        let slots = (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
+        Self { slots, tag_bits: self.tag_bits }
+    }
+}
+
 impl Tlb {
-    /// For virtual addresses of `address_bits` bits.
-    pub(super) fn new(address_bits: u32) -> Self {
+    /// For the keys of virtual addresses of this layout ([`AddressSpace::key`](super::AddressSpace::key)).
+    pub(super) fn new(spec: &PagingSpec) -> Self {
+        let address_bits = spec.address_bits + u32::from(spec.halves == Halves::TwoRoots);
         let slots = (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
         Self { slots, tag_bits: address_bits - PAGE_BITS - SLOT_BITS }
     }
 
-    /// The frame of the page of `va`, when it is known. `va` is canonical: bits above are not compared.
-    pub(super) fn get(&self, va: Va) -> Option<Pa> {
+    /// The frame of the page with the address `va`, when it is known.
+    pub(super) fn get(&self, va: u64) -> Option<Pa> {
         let (slot, key) = self.slot(va)?;
         let word = slot.load(Ordering::Relaxed);
         (word & self.key_mask() == key).then_some(Pa((word >> self.key_bits()) << PAGE_BITS))
     }
 
     /// Keeps the translation of the page of `va`; one to a frame so high that it does not fit the word is forgotten.
-    pub(super) fn put(&self, va: Va, page: Pa) {
+    pub(super) fn put(&self, va: u64, page: Pa) {
         let frame = page.0 >> PAGE_BITS;
         if frame.leading_zeros() < self.key_bits() {
             return;
@@ -42,8 +52,8 @@ impl Tlb {
     }
 
     /// The slot of the page of `va`, and what its low bits must be: the tag, and a one that no empty slot has.
-    fn slot(&self, va: Va) -> Option<(&AtomicU64, u64)> {
-        let page = va.0 >> PAGE_BITS;
+    fn slot(&self, va: u64) -> Option<(&AtomicU64, u64)> {
+        let page = va >> PAGE_BITS;
         let slot = self.slots.get(page as usize % SLOTS)?;
         Some((slot, (page >> SLOT_BITS << 1 | 1) & self.key_mask()))
     }

@@ -1,6 +1,6 @@
 //! Linux images of the corpus, against what the guests printed before the dump.
 
-use crate::support::{address, corpus, folder, linux_repository, refused, run, text, unpacked};
+use crate::support::{address, arm64_elf, corpus, folder, linux_repository, refused, run, text, unpacked};
 use quaid_analyzer::Options;
 use quaid_profile::{IsfExtra, ProfileFile};
 use serde_json::{Value, json};
@@ -34,6 +34,10 @@ fn a256() -> Option<Guest> {
 
 fn linux_5_10() -> Option<Guest> {
     guest("linux/linux-5.10", "linux/linux-5.10/debian-5.10.0-43-cloud-amd64.json.xz")
+}
+
+fn arm64() -> Option<Guest> {
+    guest("linux/arm64", "linux/arm64/linux-6.1.0-56-cloud-arm64.isf.json.xz")
 }
 
 impl Guest {
@@ -229,8 +233,12 @@ fn the_page_tables_and_the_slide_are_those_of_the_machine() {
 fn what_a_person_knows_is_used_and_checked() {
     let Some(guest) = a256() else { return };
     let profiles = folder(guest.repository.path());
-    let known =
-        Options { profile: Some("Linux/kernel".to_owned()), dtb: Some(0x681_0000), kernel_slide: Some(0x2e40_0000) };
+    let known = Options {
+        profile: Some("Linux/kernel".to_owned()),
+        dtb: Some(0x681_0000),
+        kernel_slide: Some(0x2e40_0000),
+        ..Options::default()
+    };
     assert_eq!(run(&guest.image, &profiles, &known, "pslist", &[]).rows.len(), guest.alive().len());
     for (wrong, why) in [
         (
@@ -307,14 +315,109 @@ fn a_profile_of_another_kernel_is_refused_with_both_banners() {
 
 #[test]
 fn other_processors_are_refused_by_name() {
-    let Some(image) = unpacked("linux/arm64/mem.raw") else { return };
-    let printed = text("linux/arm64/groundtruth.txt").expect("beside it");
-    let banner = printed.lines().find(|line| line.starts_with("Linux version ")).expect("a banner");
-    let repository =
-        linux_repository(banner, &corpus("linux/arm64/linux-6.1.0-56-cloud-arm64.isf.json.xz").expect("beside it"));
-    let error = refused(&image, &folder(repository.path()), &Options::default()).to_string();
+    let Some(guest) = a256() else { return };
+    let path = corpus("linux/profiles/debian-6.1.0-56-cloud-amd64.isf.json.xz").expect("the corpus is there");
+    let mut profile = ProfileFile::open(&path).expect("a profile").decode().expect("decodes");
+    profile.metadata.set("arch", "RISCV64");
+    profile.isf = IsfExtra::default();
+    let made = guest.repository.path().join("riscv.json");
+    std::fs::write(&made, profile.to_rekall()).expect("written");
+    let repository = linux_repository(guest.sections["version"].trim_end(), &made);
+    let error = refused(&guest.image, &folder(repository.path()), &Options::default()).to_string();
     assert_eq!(
         error,
-        "no profile fits this image: Linux/kernel: its kernel runs on ARM64; such page tables are not read yet"
+        "no profile fits this image: Linux/kernel: its kernel runs on RISCV64; such page tables are not read yet"
+    );
+}
+
+#[test]
+fn processes_of_arm64_are_those_that_the_guest_printed() {
+    let Some(guest) = arm64() else { return };
+    check_processes(&guest, 70);
+}
+
+#[test]
+fn modules_and_command_lines_of_arm64_are_those_of_proc() {
+    let Some(guest) = arm64() else { return };
+    check_modules(&guest);
+    check_command_lines(&guest);
+}
+
+/// What `arm64/README.md` of the corpus tells of the machine: its memory from 0x40000000 on, KASLR, `TTBR1_EL1`.
+const ARM64_FOUND: &str = "Found linux_banner @ 0x40f33148 (DTB: 0x4158f000, slide: 0x5272eb600000, \
+    AArch64 with 4 KiB pages, 48-bit addresses";
+
+#[test]
+fn the_page_tables_the_slide_and_the_begin_of_the_memory_of_arm64_are_found() {
+    let Some(guest) = arm64() else { return };
+    let found = |run: &crate::support::Run| {
+        run.steps.iter().find(|step| step.starts_with("Found linux_banner")).expect("found").clone()
+    };
+    let pslist = guest.run("pslist", &[]);
+    let told = found(&pslist);
+    assert!(told.starts_with(&format!("{ARM64_FOUND}, memory from 0x40000000 on): Linux version 6.1.0-56")), "{told}");
+    // The same machine as an ELF core, which tells where its memory begins.
+    let elf = arm64_elf().expect("the corpus is there");
+    let same = run(&elf, &folder(guest.repository.path()), &Options::default(), "pslist", &[]);
+    assert!(found(&same).starts_with(&format!("{ARM64_FOUND}): Linux version 6.1.0-56")), "{}", found(&same));
+    assert_eq!(same.rows, pslist.rows);
+    // TTBR1_EL1 as the machine had it, with its ASID.
+    let known =
+        Options { dtb: Some(0x0df0_0000_4158_f000), kernel_slide: Some(0x5272_eb60_0000), ..Options::default() };
+    let same = run(&guest.image, &folder(guest.repository.path()), &known, "pslist", &[]);
+    assert_eq!(same.rows, pslist.rows);
+    for (wrong, why) in [
+        (
+            Options { dtb: Some(0x4158_e000), ..Options::default() },
+            "do not show the banner at 0xf33148 by kimage_voffset",
+        ),
+        (Options { kernel_slide: Some(0), ..Options::default() }, "its slide is 0x5272eb600000 by kimage_voffset"),
+    ] {
+        let error = refused(&guest.image, &folder(guest.repository.path()), &wrong).to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn the_page_tables_of_processes_are_found_with_the_user_s_half_where_the_kernel_hides() {
+    let (Some(plain), Some(isolated), Some(arm)) = (a256(), linux_5_10(), arm64()) else { return };
+    for (guest, user_half) in [(plain, None), (isolated, Some(0x1000)), (arm, None)] {
+        let rows = guest.run("find_dtb", &[]).rows;
+        let pslist = guest.run("pslist", &[]).rows;
+        let with_dtb: BTreeMap<u64, &Value> = pslist
+            .iter()
+            .filter(|row| !row["dtb"].is_null())
+            .map(|row| (row["pid"].as_u64().expect("a number"), &row["dtb"]))
+            .collect();
+        assert!(with_dtb.len() >= 20 && rows.len() == with_dtb.len() + 1, "{}", rows.len());
+        assert_eq!((&rows[0]["name"], &rows[0]["valid"]), (&json!("kernel"), &json!(true)));
+        for row in &rows[1..] {
+            assert_eq!((&row["dtb"], &row["valid"]), (with_dtb[&row["pid"].as_u64().expect("a number")], &json!(true)));
+            let expected = user_half.map(|half| format!("{:#x}", address(&row["dtb"]) + half));
+            assert_eq!(row["user_dtb"], json!(expected), "{row}");
+        }
+        // The user's half leads to the kernel's, which a register had while a program ran.
+        if let Some(half) = user_half {
+            let dtb = address(&rows[1]["dtb"]);
+            let options = Options { dtb: Some(dtb + half), ..Options::default() };
+            let run = run(&guest.image, &folder(guest.repository.path()), &options, "pslist", &[]);
+            assert_eq!(run.rows, pslist);
+            let told =
+                format!("(DTB: {dtb:#x}, slide: 0x1e000000, {:#x} is the user's half of this page table)", dtb + half);
+            assert!(run.steps.iter().any(|step| step.contains(&told)), "{:#?}", run.steps);
+        }
+    }
+}
+
+#[test]
+fn the_address_spaces_of_a_session_are_told() {
+    let Some(guest) = arm64() else { return };
+    let rows = guest.run("load_as", &[]).rows;
+    assert_eq!(
+        rows,
+        [
+            json!({"space": "physical", "kind": "raw", "begin": "0x40000000", "bytes": 268_435_456}),
+            json!({"space": "kernel", "kind": "AArch64 with 4 KiB pages, 48-bit addresses", "begin": "0x4158f000", "bytes": null}),
+        ]
     );
 }

@@ -5,4 +5,5 @@ mod damaged;
 mod formats;
 mod linux;
 mod support;
+mod vtop;
 mod windows;

@@ -54,6 +54,18 @@ pub(crate) fn unpacked(name: &str) -> Option<PathBuf> {
     }))
 }
 
+/// The arm64 image as the ELF core that QEMU wrote: the parts that the corpus has, joined.
+pub(crate) fn arm64_elf() -> Option<PathBuf> {
+    let raw = unpacked("linux/arm64/mem.raw")?;
+    let (head, tail) = (corpus("linux/arm64/mem.elf.head")?, corpus("linux/arm64/mem.elf.tail")?);
+    Some(cached("linux/arm64/mem.elf", |to| {
+        let mut file = std::fs::File::create(to).expect("the temporary file");
+        for part in [head, raw, tail] {
+            std::io::copy(&mut std::fs::File::open(part).expect("a part"), &mut file).expect("copied");
+        }
+    }))
+}
+
 /// The text of a file of the corpus that is stored as `NAME.xz`.
 pub(crate) fn text(name: &str) -> Option<String> {
     let bytes = std::fs::read(corpus(&format!("{name}.xz"))?).expect("readable");

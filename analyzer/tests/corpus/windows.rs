@@ -2,6 +2,7 @@
 
 use crate::support::{address, arg, fails, folder, member, nt_isf, refused, run, text, unpacked};
 use quaid_analyzer::Options;
+use quaid_analyzer::paging::Pagefile;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -235,4 +236,90 @@ fn vtop_and_dt_agree_with_the_truth() {
     assert_eq!(layout.rows, expected);
     let unknown = fails(&image, &profiles, "dt", &[("type", &["eprocess"])]);
     assert!(unknown.contains("has no struct `eprocess`; there are") && unknown.contains("_EPROCESS"), "{unknown}");
+}
+
+/// Writes an entry or a page into a copy of an image.
+fn put(image: &mut [u8], at: u64, bytes: &[u8]) {
+    image[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
+}
+
+#[test]
+fn processes_whose_pages_are_out_in_a_page_file_are_read_from_there() {
+    let Some((original, profiles, truth)) = image("win10_19041", WIN10) else { return };
+    let profiles = folder(&profiles);
+    let expected = run(&original, &profiles, &Options::default(), "pslist", &[]).rows;
+    let mut content = std::fs::read(&original).expect("the image");
+    // The fourth process that is listed: its struct begins on this page.
+    let process = &truth["processes"][3];
+    let va = process["va"].as_u64().expect("an address");
+    let pa = process["pa"].as_u64().expect("an address") & !0xfff;
+    let walk = |image: &std::path::Path| {
+        run(image, &profiles, &Options::default(), "vtop", &[("address", &[&format!("{va:#x}")])])
+    };
+    let steps = walk(&original).rows;
+    let (level, pte) = (&steps[3]["level"], address(&steps[3]["entry"]));
+    assert_eq!((level, address(&steps[4]["entry"]) & !0xfff), (&json!("PTE"), pa));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = folder.path().join("mem.raw");
+    let write = |content: &[u8]| std::fs::write(&image, content).expect("written");
+    // In transition (bit 11; SwizzleBit set, so that nothing is mixed in): read as before.
+    put(&mut content, pte, &(pa | 0x890).to_le_bytes());
+    write(&content);
+    assert_eq!(walk(&image).rows[3]["meaning"], format!("page in transition at {pa:#x}"));
+    assert_eq!(walk(&image).rows[3]["flags"], "READWRITE");
+    assert_eq!(run(&image, &profiles, &Options::default(), "pslist", &[]).rows, expected);
+
+    // In page 5 of page file 1, and no longer in memory.
+    let mut pagefile = vec![0; 0x6000];
+    pagefile[0x5000..].copy_from_slice(&content[pa as usize..pa as usize + 0x1000]);
+    put(&mut content, pa, &[0; 0x1000]);
+    put(&mut content, pte, &0x0000_0005_0000_1090_u64.to_le_bytes());
+    write(&content);
+    let files = [folder.path().join("page0.sys"), folder.path().join("page1.sys")];
+    std::fs::write(&files[0], [0xff; 0x6000]).expect("written");
+    std::fs::write(&files[1], pagefile).expect("written");
+    let open = |file: &PathBuf| Pagefile::open(file).expect("a page file");
+    let options = Options { pagefiles: files.iter().map(open).collect(), ..Options::default() };
+    assert_eq!(run(&image, &profiles, &options, "pslist", &[]).rows, expected);
+    let without = run(&image, &profiles, &Options::default(), "pslist", &[]);
+    assert_ne!(without.rows, expected);
+    let told = "in page file 1 at offset 0x5000 (--pagefile)";
+    assert!(without.summary.problems.iter().any(|problem| problem.ends_with(told)), "{:?}", without.summary);
+    let vtop = walk(&image);
+    assert_eq!(vtop.rows.len(), 4);
+    assert_eq!(vtop.rows[3]["meaning"], told);
+    assert!(vtop.summary.problems[0].ends_with(told), "{:?}", vtop.summary.problems);
+    let loaded = run(&image, &profiles, &options, "load_as", &[]).rows;
+    assert_eq!(loaded[3], json!({"space": "page file", "kind": "number 1", "begin": null, "bytes": 0x6000}));
+
+    // A page by a prototype PTE, which is in the kernel's memory: where the process struct of another process was.
+    let other = &truth["processes"][4];
+    let at = other["va"].as_u64().expect("an address") + 0x400;
+    put(&mut content, other["pa"].as_u64().expect("an address") + 0x400, &(pa | 0x121).to_le_bytes());
+    put(&mut content, pte, &(at << 16 | 0x410).to_le_bytes());
+    write(&content);
+    let vtop = walk(&image);
+    assert_eq!(vtop.rows[3]["meaning"], format!("prototype PTE at virtual {at:#x}"));
+    assert_eq!(
+        (&vtop.rows[4]["level"], &vtop.rows[4]["meaning"]),
+        (&json!("Prototype PTE"), &json!(format!("page at {pa:#x}")))
+    );
+    assert_eq!(vtop.rows[5]["level"], "Physical Address");
+}
+
+#[test]
+fn the_page_tables_of_windows_processes_are_those_of_the_truth() {
+    for (name, id) in [("win7x64", WIN7), ("win10_19041", WIN10)] {
+        let Some((image, profiles, truth)) = image(name, id) else { return };
+        let rows = run(&image, &folder(&profiles), &Options::default(), "find_dtb", &[]).rows;
+        let listed = truth["processes"].as_array().expect("a list").iter().filter(|p| p["hidden"] == json!(false));
+        let expected: Vec<(Value, Value)> = listed
+            .map(|p| (p["pid"].clone(), json!(format!("{:#x}", p["dtb"].as_u64().expect("a number") & !0xfff))))
+            .collect();
+        let seen: Vec<(Value, Value)> = rows[1..].iter().map(|row| (row["pid"].clone(), row["dtb"].clone())).collect();
+        assert_eq!(seen, expected, "{name}");
+        assert!(rows.iter().all(|row| row["valid"] == json!(true)), "{rows:?}");
+        assert_eq!(rows[0]["dtb"], expected[0].1);
+    }
 }

@@ -20,6 +20,8 @@ kernel_struct! {
         threads: u32 = "ActiveThreads",
         /// Physical address of its top page table, with flags in the low bits. On x86 the second word is no address.
         dtb: u64 = "Pcb.DirectoryTableBase.0" | "Pcb.DirectoryTableBase",
+        /// The page table with which it runs its own code, where the kernel is hidden from it (KVA shadow). Odd: there is none.
+        user_dtb: Option<u64> = "Pcb.UserDirectoryTableBase",
         /// A FILETIME.
         create_time: u64 = "CreateTime.QuadPart",
         /// A FILETIME; 0 while it runs.

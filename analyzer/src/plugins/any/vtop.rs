@@ -1,22 +1,22 @@
 //! `vtop`: how a virtual address becomes a physical one, level by level.
 //!
 //! ```text
-//! Level              Entry (P)    Value              Meaning
-//! ---------------- -------------- ------------------ ----------------------------------------
-//! PML4E            0x000000187f80 0x0000000000199063 table at 0x199000
-//! PDPTE            0x000000199050 0x000000000019a063 table at 0x19a000
-//! PDE              0x00000019a0a0 0x00000000028009e3 large page at 0x2800000, 2 MiB
-//! Physical Address 0x00000281a000 -                  -
+//! Level              Entry (P)    Value              Meaning                                  Flags
+//! ---------------- -------------- ------------------ ---------------------------------------- --------------------
+//! PML4E            0x000000187f80 0x0000000000199063 table at 0x199000                        P W A
+//! PDPTE            0x000000199050 0x000000000019a063 table at 0x19a000                        P W A
+//! PDE              0x00000019a0a0 0x00000000028009e3 large page at 0x2800000, 2 MiB           P W A D G PS
+//! Physical Address 0x00000281a000 -                  -                                        -
 //! ```
 
 use crate::addr::Va;
 use crate::options::{Args, Opt, Value};
-use crate::os::{linux, windows};
+use crate::os::processes;
 use crate::paging::AddressSpace;
 use crate::plugins::Plugin;
 use crate::session::{Error, Session};
 use crate::table::{Column, RowSink, row};
-use quaid_profile::Os;
+use std::ops::ControlFlow;
 
 pub(crate) const PLUGIN: Plugin = Plugin {
     name: "vtop",
@@ -27,6 +27,7 @@ pub(crate) const PLUGIN: Plugin = Plugin {
         Column::address("entry", "Entry (P)"),
         Column::text("value", "Value", 18),
         Column::text("meaning", "Meaning", 40),
+        Column::text("flags", "Flags", 20),
     ],
     options: &[
         Opt::positional("address", Value::Address, "The virtual address"),
@@ -46,43 +47,38 @@ fn run(s: &Session<'_>, args: &Args, out: &mut dyn RowSink) -> Result<(), Error>
 
 fn show(space: &AddressSpace<'_>, va: Va, out: &mut dyn RowSink) -> Result<(), Error> {
     for step in space.walk(va) {
-        out.row(row![step.level, step.entry_at, format!("{:#018x}", step.entry), step.meaning.to_string()])?;
+        let value = format!("{:#0width$x}", step.entry, width = usize::from(space.spec().entry_bytes) * 2 + 2);
+        let flags = Some(space.flags(&step)).filter(|flags| !flags.is_empty());
+        out.row(row![step.level, step.entry_at, value, step.meaning.to_string(), flags])?;
     }
     match space.translate(va) {
-        Ok(pa) => out.row(row!["Physical Address", pa, None::<String>, None::<String>])?,
+        Ok(pa) => out.row(row!["Physical Address", pa, None::<String>, None::<String>, None::<String>])?,
         Err(fault) => out.problem(fault.to_string()),
     }
     Ok(())
 }
 
-/// Physical address of the top page table of a process.
+/// The root register of a process.
 fn root_of(s: &Session<'_>, pid: u64, out: &mut dyn RowSink) -> Result<u64, Error> {
     let refuse = |why: &str| Error::Option { option: "pid".to_owned(), why: format!("{pid}: {why}") };
-    let unreadable = |fault| Error::Fault { what: format!("the process {pid}"), fault };
-    match s.os() {
-        Os::Windows => {
-            for process in s.list::<windows::Eprocess>(s.symbol("PsActiveProcessHead")?, |process| &process.links)? {
-                match process {
-                    Ok(process) if process.pid() == Ok(pid) => return process.dtb().map_err(unreadable),
-                    Ok(_) => {}
-                    Err(fault) => out.problem(fault.to_string()),
-                }
+    let mut found = None;
+    processes(s, &mut |process| {
+        Ok(match process {
+            Ok(process) if process.pid == Ok(pid) => {
+                found = Some(process.root);
+                ControlFlow::Break(())
             }
-        }
-        Os::Linux => {
-            for task in linux::tasks(s)? {
-                match task {
-                    Ok(task) if task.pid().map(u64::from) == Ok(pid) => {
-                        let mm = s.follow::<linux::Mm>(task.mm())?;
-                        let root = mm.get(|mm| s.kernel().translate(mm.pgd()?)).map_err(unreadable)?;
-                        return root.map(|root| root.0).ok_or_else(|| refuse("it has no memory of its own"));
-                    }
-                    Ok(_) => {}
-                    Err(fault) => out.problem(fault.to_string()),
-                }
+            Ok(_) => ControlFlow::Continue(()),
+            Err(fault) => {
+                out.problem(fault.to_string());
+                ControlFlow::Continue(())
             }
-        }
-        Os::Macos => return Err(refuse("processes of macOS are not read yet")),
+        })
+    })?;
+    match found {
+        Some(Ok(Some(root))) => Ok(root),
+        Some(Ok(None)) => Err(refuse("it has no memory of its own")),
+        Some(Err(fault)) => Err(Error::Fault { what: format!("the process {pid}"), fault }),
+        None => Err(refuse("there is no such process")),
     }
-    Err(refuse("there is no such process"))
 }

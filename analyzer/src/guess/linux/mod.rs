@@ -1,14 +1,17 @@
-//! Linux on x86-64: the build by the banner, the kernel's two places by where the banner lies.
+//! Linux: the build by the banner, the kernel's two places by where the banner lies.
 //!
 //! The kernel is moved twice (KASLR), independently: its physical address tells the page tables, which lie in its data;
 //! its virtual address is the one at which these page tables show the banner again.
+
+mod amd64;
+mod arm64;
 
 use super::{Identity, MAX_LOOKUPS, Search};
 use crate::addr::{Pa, Va};
 use crate::image::PhysicalMemory;
 use crate::object::Types;
 use crate::object::text_of_bytes;
-use crate::paging::{AMD64, AMD64_LA57, AddressSpace, Software};
+use crate::paging::AddressSpace;
 use crate::scan::find_all;
 use crate::session::Session;
 use memchr::memmem;
@@ -18,13 +21,6 @@ use std::collections::HashMap;
 const PREFIX: &[u8] = b"Linux version ";
 /// The longest banner, in bytes: release, builder, compiler and version are each limited to some tens of bytes.
 const MAX_BANNER: usize = 1024;
-/// `__START_KERNEL_map`: where the kernel's image is mapped, before it is moved (arch/x86/include/asm/page_64_types.h).
-const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
-/// The finest step of both moves (`CONFIG_PHYSICAL_ALIGN` is at least this).
-const ALIGN: u64 = 0x20_0000;
-/// `KERNEL_IMAGE_SIZE` with KASLR: how far the image can be moved.
-const IMAGE_BYTES: u64 = 0x4000_0000;
-
 /// At how many places one profile's page tables are looked into. Where an idle task lies at the right distance from the
 /// banner, there mostly is the kernel.
 const MAX_TRIES: usize = 64;
@@ -181,8 +177,7 @@ impl<'m> Search<'m, '_, '_> {
     fn try_at(&mut self, candidate: &mut Candidate, hit: &Hit) -> Result<(AddressSpace<'m>, u64), String> {
         check_identity(&candidate.profile.profile, &hit.banner)?;
         let layout = candidate.layout.as_ref().map_err(Clone::clone)?;
-        let shift = hit.at.0.wrapping_sub(layout.banner.wrapping_sub(START_KERNEL_MAP));
-        let kernel = Kernel { layout, memory: self.memory, shift };
+        let kernel = Kernel { layout, memory: self.memory, banner_at: hit.at };
         kernel.check_idle_task()?;
         candidate.tries = candidate.tries.saturating_add(1);
         if candidate.tries > MAX_TRIES {
@@ -192,39 +187,14 @@ impl<'m> Search<'m, '_, '_> {
             }
             return Err(why);
         }
-        self.kernel_at_banner(&kernel, hit)
-    }
-
-    fn kernel_at_banner(&mut self, kernel: &Kernel<'_, 'm>, hit: &Hit) -> Result<(AddressSpace<'m>, u64), String> {
-        let banner = kernel.layout.banner;
-        let root = match (self.options.dtb, kernel.layout.page_tables) {
-            (Some(dtb), _) => dtb,
-            (None, Some(linked)) => kernel.physical(linked).0,
-            (None, None) => return Err(format!("it has no symbol {}", PAGE_TABLES.join(" or "))),
+        let Placed { space, slide, remark } = match layout.arch {
+            Arch::Arm64 => arm64::place(&kernel, &hit.banner, self.options)?,
+            _ => amd64::place(&kernel, self.options)?,
         };
-        let spec = if kernel.has_five_levels() { &AMD64_LA57 } else { &AMD64 };
-        let space = AddressSpace::new(self.memory, spec, Software::Linux, root);
-        let shows_banner = |slide: &u64| space.translate(Va(banner.wrapping_add(*slide))) == Ok(hit.at);
-        let slide = match self.options.kernel_slide {
-            Some(slide) => Some(slide).filter(shows_banner),
-            None => (0..IMAGE_BYTES / ALIGN).map(|step| step * ALIGN).find(shows_banner),
-        };
-        let slide = slide.ok_or_else(|| match self.options.kernel_slide {
-            Some(slide) => format!(
-                "the page tables at {} do not show the banner at {hit} for a slide of {slide:#x}",
-                space.root(),
-                hit = hit.at
-            ),
-            None => format!(
-                "the page tables at {} show the banner at {} nowhere in the kernel's image",
-                space.root(),
-                hit.at
-            ),
-        })?;
-        kernel.check_physical_base(slide)?;
+        // Where the banner is by the kernel's own reckoning: a raw image may begin elsewhere than the memory.
+        let banner_at = space.translate(Va(layout.banner.wrapping_add(slide))).unwrap_or(hit.at);
         self.tell(&format!(
-            "Found linux_banner @ {} (DTB: {}, slide: {slide:#x}): {}",
-            hit.at,
+            "Found linux_banner @ {banner_at} (DTB: {}, slide: {slide:#x}{remark}): {}",
             space.root(),
             hit.banner
         ));
@@ -232,11 +202,19 @@ impl<'m> Search<'m, '_, '_> {
     }
 }
 
+/// Where a kernel is.
+struct Placed<'m> {
+    space: AddressSpace<'m>,
+    slide: u64,
+    /// What else there is to say of it.
+    remark: String,
+}
+
 /// A profile with a banner must have this one; one without must be of its release.
 fn check_identity(profile: &ProfileFile, banner: &str) -> Result<(), String> {
     let metadata = profile.metadata();
     match metadata.arch() {
-        Some(Arch::Amd64) | None => {}
+        Some(Arch::Amd64 | Arch::Arm64) | None => {}
         Some(arch) => return Err(format!("its kernel runs on {}; such page tables are not read yet", arch.name())),
     }
     match (metadata.banner(), metadata.release()) {
@@ -255,6 +233,8 @@ const PAGE_TABLES: [&str; 3] = ["init_top_pgt", "init_level4_pgt", "swapper_pg_d
 
 /// Where a profile's kernel has what is looked at: addresses at which it was linked.
 struct Layout {
+    /// Which processors the kernel is for.
+    arch: Arch,
     /// `linux_banner`.
     banner: u64,
     /// `init_task.comm`.
@@ -265,6 +245,8 @@ struct Layout {
     five_levels: Option<u64>,
     /// `phys_base`.
     phys_base: Option<u64>,
+    /// `kimage_voffset`.
+    voffset: Option<u64>,
 }
 
 impl Layout {
@@ -281,27 +263,34 @@ impl Layout {
             page_tables = page_tables.or(find(name)?);
         }
         Ok(Self {
+            arch: profile.metadata().arch().unwrap_or(Arch::Amd64),
             banner: need("linux_banner")?,
             idle_name: need("init_task")?.wrapping_add(comm.offset),
             page_tables,
             five_levels: find("__pgtable_l5_enabled")?,
             phys_base: find("phys_base")?,
+            voffset: find("kimage_voffset")?,
         })
     }
 }
 
-/// The kernel of a profile, at a supposed place.
+/// The kernel of a profile, at a supposed place. Its image is in one piece.
 struct Kernel<'l, 'm> {
     layout: &'l Layout,
     memory: &'m dyn PhysicalMemory,
-    /// From the image's offset to its physical address.
-    shift: u64,
+    /// Where its banner lies.
+    banner_at: Pa,
 }
 
 impl Kernel<'_, '_> {
     /// Where the part of the image that was linked at `linked` lies.
     fn physical(&self, linked: u64) -> Pa {
-        Pa(linked.wrapping_sub(START_KERNEL_MAP).wrapping_add(self.shift))
+        self.banner_at.wrapping_add(linked.wrapping_sub(self.layout.banner))
+    }
+
+    /// Where the kernel's top page table was linked.
+    fn page_tables(&self) -> Result<u64, String> {
+        self.layout.page_tables.ok_or_else(|| format!("it has no symbol {}", PAGE_TABLES.join(" or ")))
     }
 
     fn bytes<const N: usize>(&self, linked: u64) -> Option<[u8; N]> {
@@ -320,23 +309,6 @@ impl Kernel<'_, '_> {
                 self.physical(at),
                 seen.map_or("unreadable".to_owned(), |b| format!("\"{}\"", text_of_bytes(&b).escape_default()))
             )),
-        }
-    }
-
-    /// Kernels that can use five levels keep a word that says whether they do.
-    fn has_five_levels(&self) -> bool {
-        self.layout.five_levels.and_then(|at| self.bytes::<4>(at)).is_some_and(|word| word != [0; 4])
-    }
-
-    /// The kernel's own note of its move must say the same.
-    fn check_physical_base(&self, slide: u64) -> Result<(), String> {
-        let Some(at) = self.layout.phys_base else { return Ok(()) };
-        let expected = self.shift.wrapping_sub(slide);
-        match self.bytes::<8>(at).map(u64::from_le_bytes) {
-            Some(seen) if seen != expected => {
-                Err(format!("phys_base is {seen:#x}, and must be {expected:#x} for a kernel at this place"))
-            }
-            _ => Ok(()),
         }
     }
 }
