@@ -10,6 +10,7 @@ use std::process::Command;
 
 mod hostile;
 mod llvm;
+mod old;
 mod rekall;
 
 /// Every PDB of the corpus that is not damaged or of format 2.00, by its path in `windows/pdb`.
