@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | container (MSF) | `container` | streams |
 //! | 1 info, 3 DBI | `dbi` | identity, architecture, numbers of the others |
-//! | 2 types | `records` one by one, `table` by index, `naming` (with `sameness`), `convert` | structs, enums |
+//! | 2 types | `records` one by one, `table` by index, `naming` (with `sameness`), `convert` (with `virtual_bases`) | structs, enums |
 //! | section headers, OMAP | `address` | RVAs |
 //! | symbol records | `symbols`, `decoration` | constants, functions, types of data |
 
@@ -27,6 +27,7 @@ mod records;
 mod sameness;
 mod symbols;
 mod table;
+mod virtual_bases;
 
 pub use error::PdbError;
 pub use metadata::default_profile_class;

@@ -174,7 +174,10 @@ fn anonymous_in(
             found.push(index);
         }
         Some(
-            Record::Pointer { target: next, .. } | Record::Alias { target: next } | Record::Array { element: next, .. },
+            Record::Pointer { target: next, .. }
+            | Record::Alias { target: next }
+            | Record::Array { element: next, .. }
+            | Record::Vector { element: next, .. },
         ) => {
             anonymous_in(table, next, depth + 1, found, budget)?;
         }

@@ -19,7 +19,9 @@ pub(super) struct Comparison<'a, 't> {
 #[derive(PartialEq, Eq)]
 enum Shape {
     Pointer { bytes: u8 },
+    MemberOffset { bytes: u8 },
     Array { bytes: u64 },
+    Vector { count: u32 },
     BitField { start: u8, len: u8 },
     Alias,
     Procedure { has_this: bool },
@@ -124,6 +126,8 @@ fn is_made_up(name: &[u8]) -> bool {
 fn shape(record: &Record<'_>) -> (Shape, Vec<u32>) {
     match *record {
         Record::Pointer { target, bytes } => (Shape::Pointer { bytes }, vec![target]),
+        Record::MemberOffset { bytes } => (Shape::MemberOffset { bytes }, vec![]),
+        Record::Vector { element, count } => (Shape::Vector { count }, vec![element]),
         Record::Array { element, bytes } => (Shape::Array { bytes }, vec![element]),
         Record::BitField { base, start, len } => (Shape::BitField { start, len }, vec![base]),
         Record::Alias { target } => (Shape::Alias, vec![target]),
@@ -140,6 +144,7 @@ fn without_type(field: Field<'_>) -> (Field<'_>, u32) {
     match field {
         Field::Member { ty, offset, name } => (Field::Member { ty: 0, offset, name }, ty),
         Field::Base { ty, offset } => (Field::Base { ty: 0, offset }, ty),
+        Field::VirtualBase { ty, pointer, direct } => (Field::VirtualBase { ty: 0, pointer, direct }, ty),
         other => (other, 0),
     }
 }

@@ -146,9 +146,16 @@ impl<'t> TypeTable<'t> {
         if !tagged.forward() {
             return Some(index);
         }
-        // C has no decorated names, and a type may be declared in C and defined in C++.
-        let unique = tagged.unique_name().and_then(|unique| self.by_unique_name.get(unique));
-        unique.or_else(|| self.by_name.get(tagged.name())).copied()
+        let unique = tagged.unique_name();
+        if let Some(index) = unique.and_then(|unique| self.by_unique_name.get(unique)) {
+            return Some(*index);
+        }
+        // C has no decorated names, and a type may be declared in C and defined in C++, or declared as class and defined as
+        // struct, which is the first letter of the decorated name. Another decorated name is that of another type.
+        let index = *self.by_name.get(tagged.name())?;
+        let found = self.tagged(index)?.unique_name();
+        let (Some(unique), Some(found)) = (unique, found) else { return Some(index) };
+        (unique.get(1..) == found.get(1..)).then_some(index)
     }
 
     /// The fields of a list and of those that continue it.
@@ -180,7 +187,8 @@ impl<'t> TypeTable<'t> {
         }
         match self.get(index)? {
             Record::Pointer { bytes: 0, .. } => Some(u64::from(self.pointer_bytes)),
-            Record::Pointer { bytes, .. } => Some(u64::from(bytes)),
+            Record::Pointer { bytes, .. } | Record::MemberOffset { bytes } => Some(u64::from(bytes)),
+            Record::Vector { element, count } => self.size_of(element, depth + 1)?.checked_mul(u64::from(count)),
             Record::Array { bytes, .. } => Some(bytes),
             Record::Alias { target } => self.size_of(target, depth + 1),
             Record::BitField { base, .. } => self.size_of(base, depth + 1),

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod differ;
 mod hostile;
 mod llvm;
+mod made;
 mod old;
 mod rekall;
 
@@ -24,6 +26,11 @@ fn good_pdbs() -> Vec<PathBuf> {
     paths.sort();
     assert_eq!(paths.len(), 24, "the corpus's PDBs");
     paths
+}
+
+/// Every PDB that judges of types read: the corpus's and those that the project makes.
+fn judged_pdbs() -> Vec<PathBuf> {
+    good_pdbs().into_iter().chain(made::made_pdbs()).collect()
 }
 
 fn name(path: &Path) -> String {
