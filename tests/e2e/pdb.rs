@@ -10,6 +10,7 @@ use std::process::Command;
 
 mod differ;
 mod hostile;
+mod isr;
 mod llvm;
 mod made;
 mod old;
