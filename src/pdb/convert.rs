@@ -5,7 +5,7 @@ use super::budget::Budget;
 use super::error::PdbError;
 use super::naming::Names;
 use super::primitive::{self, Indirection, LONG, Native, Simple, UNSIGNED_CHAR};
-use super::records::{self, EnumRecord, Field, Record, Udt, UdtKind, arg_indices};
+use super::records::{self, EnumRecord, Field, Record, Udt, UdtKind};
 use super::table::{MAX_DEPTH, Tagged, TypeTable, is_anonymous};
 use super::virtual_bases::VirtualBases;
 use quaid_profile::{Enum, Member, Profile, Struct, StructKind, Type};
@@ -250,7 +250,7 @@ impl<'a, 't> Converter<'a, 't> {
                 match self.table.get(args) {
                     Some(Record::ArgList(indices)) => {
                         // Index 0 at the end stands for `...`; it comes out as Void, which no argument can be.
-                        for arg in arg_indices(indices) {
+                        for arg in indices.indices() {
                             list.push(self.ty(arg, Place::Value, below)?);
                         }
                     }

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | container (MSF) | `container` | streams |
 //! | 1 info, 3 DBI | `dbi` | identity, architecture, numbers of the others |
-//! | 2 types | `records` one by one, `table` by index, `naming` (with `sameness`), `convert` (with `virtual_bases`) | structs, enums |
+//! | 2 types | `records` (`records16`) one by one, `table` by index, `naming` (with `sameness`), `convert` (with `virtual_bases`) | structs, enums |
 //! | section headers, OMAP | `address` | RVAs |
 //! | symbol records | `symbols`, `decoration` | constants, functions, types of data |
 
@@ -24,6 +24,7 @@ mod metadata;
 mod naming;
 mod primitive;
 mod records;
+mod records16;
 mod sameness;
 mod symbols;
 mod table;

@@ -7,7 +7,7 @@
 
 use super::budget::Budget;
 use super::error::PdbError;
-use super::records::{Field, Record, arg_indices};
+use super::records::{Field, Record};
 use super::sameness::Comparison;
 use super::table::{MAX_DEPTH, Tagged, TypeTable, is_anonymous};
 use std::borrow::Cow;
@@ -184,7 +184,7 @@ fn anonymous_in(
         Some(Record::Procedure { ret, args, .. }) => {
             anonymous_in(table, ret, depth + 1, found, budget)?;
             if let Some(Record::ArgList(list)) = table.get(args) {
-                for arg in arg_indices(list) {
+                for arg in list.indices() {
                     anonymous_in(table, arg, depth + 1, found, budget)?;
                 }
             }

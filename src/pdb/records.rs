@@ -5,6 +5,7 @@
 //! a record claims to have (16 GiB), and both abort the process.
 
 use super::bytes::Reader;
+use super::records16;
 
 /// A type record. Type indices are bare `u32`; what they mean is the table's business.
 #[derive(Debug, Clone)]
@@ -42,8 +43,8 @@ pub(super) enum Record<'t> {
         /// An `LF_ARGLIST`.
         args: u32,
     },
-    /// `LF_ARGLIST`: four bytes an argument.
-    ArgList(&'t [u8]),
+    /// `LF_ARGLIST`.
+    ArgList(Args<'t>),
     /// A kind that no type of data is made of.
     Other,
 }
@@ -84,7 +85,7 @@ pub(super) struct EnumRecord<'t> {
 
 /// Leaf kinds below this have texts that begin with their length.
 const LF_ST_MAX: u16 = 0x1500;
-const FORWARD: u16 = 0x80;
+pub(super) const FORWARD: u16 = 0x80;
 const HAS_UNIQUE_NAME: u16 = 0x200;
 
 /// The leaf kind of a record.
@@ -94,22 +95,22 @@ pub(super) fn kind(record: &[u8]) -> u16 {
 
 /// Whether a record of this kind declares or defines a struct, union or enum.
 pub(super) fn is_tagged(kind: u16) -> bool {
-    matches!(kind, 0x1004..=0x1007 | 0x1504..=0x1507 | 0x1519 | 0x1608..=0x160b)
+    matches!(kind, 0x0004..=0x0007 | 0x1004..=0x1007 | 0x1504..=0x1507 | 0x1519 | 0x1608..=0x160b)
 }
 
 /// The name of a leaf kind, for reports.
 pub(super) fn kind_name(kind: u16) -> String {
     let name = match kind {
-        0x1002 => "LF_POINTER",
-        0x1003 | 0x1503 => "LF_ARRAY",
-        0x100c | 0x1508 => "LF_DIMARRAY",
+        0x0002 | 0x1002 => "LF_POINTER",
+        0x0003 | 0x1003 | 0x1503 => "LF_ARRAY",
+        0x0011 | 0x100c | 0x1508 => "LF_DIMARRAY",
         0x1516 => "LF_STRIDED_ARRAY",
-        0x1004 | 0x1504 | 0x1608 => "LF_CLASS",
-        0x1005 | 0x1505 | 0x1609 => "LF_STRUCTURE",
-        0x1006 | 0x1506 | 0x160a => "LF_UNION",
-        0x1007 | 0x1507 => "LF_ENUM",
-        0x1203 => "LF_FIELDLIST",
-        0x1205 => "LF_BITFIELD",
+        0x0004 | 0x1004 | 0x1504 | 0x1608 => "LF_CLASS",
+        0x0005 | 0x1005 | 0x1505 | 0x1609 => "LF_STRUCTURE",
+        0x0006 | 0x1006 | 0x1506 | 0x160a => "LF_UNION",
+        0x0007 | 0x1007 | 0x1507 => "LF_ENUM",
+        0x0204 | 0x1203 => "LF_FIELDLIST",
+        0x0206 | 0x1205 => "LF_BITFIELD",
         0x151b => "LF_VECTOR",
         0x151c => "LF_MATRIX",
         _ => return format!("type record 0x{kind:04x}"),
@@ -124,6 +125,7 @@ impl<'t> Record<'t> {
         let leaf = r.u16()?;
         let counted = leaf < LF_ST_MAX;
         Some(match leaf {
+            0x0001..=0x0fff => return records16::record(leaf, r),
             0x1004 | 0x1005 | 0x1504 | 0x1505 | 0x1519 => {
                 let _count = r.u16()?;
                 let properties = r.u16()?;
@@ -164,7 +166,9 @@ impl<'t> Record<'t> {
             0x1203 => Self::FieldList(r.0),
             0x1002 => {
                 let target = r.u32()?;
-                pointer(target, r.u32()?, r)
+                let attributes = r.u32()?;
+                // Behind the class comes how its member pointers are made.
+                pointer(target, attributes, r.u32().and_then(|_class| r.u16()))
             }
             0x1003 | 0x1503 => {
                 let element = r.u32()?;
@@ -194,15 +198,15 @@ impl<'t> Record<'t> {
             }
             0x1201 => {
                 let count = usize::try_from(r.u32()?).ok()?;
-                Self::ArgList(r.take(count.checked_mul(4)?)?)
+                Self::ArgList(Args { list: r.take(count.checked_mul(4)?)?, bytes: 4 })
             }
             _ => Self::Other,
         })
     }
 }
 
-/// An `LF_POINTER`, of which the type of the target and the attributes (`lfPointerAttr`) are read.
-fn pointer(target: u32, attributes: u32, mut rest: Reader<'_>) -> Record<'_> {
+/// An `LF_POINTER`. Its `representation` is that of pointers to members (`CV_pmtype_e`).
+pub(super) fn pointer<'t>(target: u32, attributes: u32, representation: Option<u16>) -> Record<'t> {
     // Old compilers leave out the size and tell the kind alone: near and far ones of 16 and 32 bits, and 64 bits.
     let by_kind = match attributes & 0x1f {
         0 => 2,
@@ -216,9 +220,7 @@ fn pointer(target: u32, attributes: u32, mut rest: Reader<'_>) -> Record<'_> {
     if !matches!(mode, 2 | 3) {
         return Record::Pointer { target, bytes: if told == 0 { by_kind } else { told } };
     }
-    // Behind the class comes how its member pointers are made (`CV_pmtype_e`).
-    let _class = rest.u32();
-    let by_representation = match (rest.u16().unwrap_or(0), by_kind) {
+    let by_representation = match (representation.unwrap_or(0), by_kind) {
         (3, _) | (6, 4) => 8,
         (4, _) | (7, 4) => 12,
         (6 | 7, _) | (8, 4) => 16,
@@ -239,7 +241,7 @@ fn class_kind(leaf: u16) -> UdtKind {
 }
 
 /// Size and names, with which each of the struct-like leaves ends.
-fn udt(mut r: Reader<'_>, kind: UdtKind, properties: u16, fields: u32, counted: bool) -> Option<Udt<'_>> {
+pub(super) fn udt(mut r: Reader<'_>, kind: UdtKind, properties: u16, fields: u32, counted: bool) -> Option<Udt<'_>> {
     let size = r.size()?;
     let name = r.text(counted)?;
     let unique_name = unique_name(&mut r, properties, counted);
@@ -253,9 +255,19 @@ fn unique_name<'t>(r: &mut Reader<'t>, properties: u16, counted: bool) -> Option
     name.map(|name| name.strip_prefix(b".?A").unwrap_or(name))
 }
 
-/// The type indices of an [`Record::ArgList`].
-pub(super) fn arg_indices(list: &[u8]) -> impl Iterator<Item = u32> {
-    list.chunks_exact(4).filter_map(|index| Reader(index).u32())
+/// A list of arguments: type indices of 2 or 4 bytes each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Args<'t> {
+    pub(super) list: &'t [u8],
+    pub(super) bytes: usize,
+}
+
+impl<'t> Args<'t> {
+    /// The type indices.
+    pub(super) fn indices(self) -> impl Iterator<Item = u32> + 't {
+        let indices = self.list.chunks_exact(self.bytes);
+        indices.map(|index| index.iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte)))
+    }
 }
 
 /// A field of a struct or enum.
@@ -290,6 +302,9 @@ impl<'t> Fields<'t> {
     fn field(&mut self, leaf: u16) -> Option<Field<'t>> {
         let r = &mut self.0;
         let counted = leaf < LF_ST_MAX;
+        if (0x0400..0x0500).contains(&leaf) && leaf != 0x0403 {
+            return records16::field(leaf, r);
+        }
         // The attributes: access, kind of method, flags. Some leaves have padding in their place.
         let attributes = r.u16()?;
         Some(match leaf {
@@ -403,7 +418,7 @@ mod tests {
         let Some(Record::ArgList(list)) = Record::parse(&[0x01, 0x12, 2, 0, 0, 0, 0x10, 0, 0, 0, 0x22, 0, 0, 0]) else {
             panic!("a list")
         };
-        assert_eq!(arg_indices(list).collect::<Vec<_>>(), [0x10, 0x22]);
+        assert_eq!(list.indices().collect::<Vec<_>>(), [0x10, 0x22]);
     }
 
     /// Widths of Visual C++'s pointers to members: one base, several, virtual ones, an undefined class (`CV_pmtype_e`).

@@ -3,7 +3,7 @@
 //! Each source file may bring a definition of its own, which differs in the indices of the anonymous types below it,
 //! and between C and C++ in nested types and decorated names. What differs in size, members, offsets or types is different.
 
-use super::records::{Field, Record, arg_indices};
+use super::records::{Field, Record};
 use super::table::{MAX_DEPTH, Tagged, TypeTable, is_anonymous};
 
 /// Compares definitions, and counts the steps.
@@ -134,7 +134,7 @@ fn shape(record: &Record<'_>) -> (Shape, Vec<u32>) {
         Record::Procedure { ret, this, args } => {
             (Shape::Procedure { has_this: this.is_some() }, [ret, args].into_iter().chain(this).collect())
         }
-        Record::ArgList(list) => (Shape::ArgList, arg_indices(list).collect()),
+        Record::ArgList(list) => (Shape::ArgList, list.indices().collect()),
         Record::Udt(_) | Record::Enum(_) | Record::FieldList(_) | Record::Other => (Shape::Nothing, vec![]),
     }
 }
