@@ -118,7 +118,7 @@ impl<'a, 't> Comparison<'a, 't> {
 }
 
 /// Whether the compiler made this name up, in the old way or the new (`<unnamed-type-u>`).
-fn is_made_up(name: &[u8]) -> bool {
+pub(super) fn is_made_up(name: &[u8]) -> bool {
     let last = name.rsplit(|&b| b == b':').next().unwrap_or_default();
     is_anonymous(name) || last.starts_with(b"<unnamed-")
 }

@@ -82,3 +82,24 @@ fn members_are_where_clang_puts_them() {
         assert_eq!(skipped, expected, "{}", path.display());
     }
 }
+
+/// What names were made up for depends on what it is, and not on the order of the records: the same objects linked in the other
+/// order give the same types, but for those of one name that differ, of which the first keeps it.
+#[test]
+fn names_do_not_depend_on_the_order_of_records() {
+    for path in made_pdbs() {
+        let swapped = path.file_name().expect("a name").to_string_lossy().replace("types_", "swapped_");
+        let swapped = parsed(&path.with_file_name(swapped)).profile;
+        let profile = parsed(&path).profile;
+        let differ = |name: &str| matches!(name, "clash" | "clash_1");
+        let mut made_up = 0;
+        assert_eq!(profile.structs.len(), swapped.structs.len());
+        for (name, ours) in profile.structs.iter().filter(|(name, _)| !differ(name)) {
+            assert_eq!(Some(ours), swapped.structs.get(name), "{}: {name}", path.display());
+            made_up += usize::from(name.contains("<unnamed-"));
+        }
+        assert_eq!(profile.enums, swapped.enums, "{}", path.display());
+        assert!(made_up > 10 && profile.enums.contains_key("<unnamed-enum-NAMELESS_ONE>_1"), "{made_up}");
+        assert_eq!(profile.structs["clash"], swapped.structs["clash_1"]);
+    }
+}
