@@ -1,6 +1,7 @@
-//! The container: MSF 7.00, "multi-stream file". A file of pages of equal size; a directory tells the pages of each stream.
+//! The container: MSF, "multi-stream file". A file of pages of equal size; a directory tells the pages of each stream.
+//! Of its two forms, 7.00 has page numbers of 32 bits; 2.00 (Visual C++ 6 and older) has such of 16.
 //!
-//! Layout: llvm.org/docs/PDB/MsfFile.html; microsoft-pdb, PDB/msf/msf.cpp.
+//! Layout: llvm.org/docs/PDB/MsfFile.html; microsoft-pdb, PDB/msf/msf.cpp (`BIGMSF_HDR`, `MSF_HDR`).
 
 use super::bytes::Reader;
 use super::error::PdbError;
@@ -26,10 +27,7 @@ impl<'b> Container<'b> {
     /// Checks the magic and reads the stream directory.
     pub(super) fn open(bytes: &'b [u8]) -> Result<Self, PdbError> {
         if bytes.starts_with(PDB2) {
-            return Err(PdbError::Unsupported(
-                "PDB 2.00 (\"JG\", of Visual C++ 6 and older) is not supported: its type records are of another form"
-                    .into(),
-            ));
+            return Self::open_old(bytes);
         }
         if bytes.starts_with(MSFZ) {
             return Err(PdbError::Unsupported(
@@ -47,16 +45,7 @@ impl<'b> Container<'b> {
         let (Some(page_bytes), Some(_free_map), Some(pages), Some(directory_bytes), Some(_)) = fields else {
             return Err(PdbError::damaged("header", format!("the file ends after {} bytes", bytes.len())));
         };
-        // Writers make pages of 512 bytes to 32 KiB.
-        if !page_bytes.is_power_of_two() || !(256..=1 << 16).contains(&page_bytes) {
-            return Err(PdbError::damaged("header", format!("a page size of {page_bytes} bytes")));
-        }
-        let declared = u64::from(pages) * u64::from(page_bytes);
-        if declared > bytes.len() as u64 {
-            let why = format!("it declares {declared} bytes, and the file has {}", bytes.len());
-            return Err(PdbError::damaged("header", why));
-        }
-        let mut container = Self { bytes, page_bytes: page_bytes as usize, streams: Vec::new() };
+        let mut container = Self::without_streams(bytes, page_bytes, pages)?;
         // The header ends in the numbers of the pages that hold the numbers of the directory's pages.
         let directory_pages = container.page_count(directory_bytes);
         let index_bytes =
@@ -70,6 +59,36 @@ impl<'b> Container<'b> {
         let cut = || PdbError::damaged("stream directory", "it is too short for the streams it counts");
         container.streams = container.streams(&directory).ok_or_else(cut)?;
         Ok(container)
+    }
+
+    /// Form 2.00: the header ends in the numbers of the directory's pages.
+    fn open_old(bytes: &'b [u8]) -> Result<Self, PdbError> {
+        let mut header = Reader(bytes.get(PDB2.len() + 2..).unwrap_or_default());
+        let fields = (header.u32(), header.u16(), header.u16(), header.u32(), header.u32());
+        let (Some(page_bytes), Some(_free_map), Some(pages), Some(directory_bytes), Some(_)) = fields else {
+            return Err(PdbError::damaged("header", format!("the file ends after {} bytes", bytes.len())));
+        };
+        let mut container = Self::without_streams(bytes, page_bytes, pages.into())?;
+        let pages = header.take(container.page_count(directory_bytes).saturating_mul(2)).ok_or_else(|| {
+            PdbError::damaged("stream directory", format!("{directory_bytes} bytes of it do not fit the header"))
+        })?;
+        let directory = container.join(&widened(pages), directory_bytes, "stream directory")?;
+        let cut = || PdbError::damaged("stream directory", "it is too short for the streams it counts");
+        container.streams = container.old_streams(&directory).ok_or_else(cut)?;
+        Ok(container)
+    }
+
+    fn without_streams(bytes: &'b [u8], page_bytes: u32, pages: u32) -> Result<Self, PdbError> {
+        // Writers make pages of 512 bytes to 32 KiB.
+        if !page_bytes.is_power_of_two() || !(256..=1 << 16).contains(&page_bytes) {
+            return Err(PdbError::damaged("header", format!("a page size of {page_bytes} bytes")));
+        }
+        let declared = u64::from(pages) * u64::from(page_bytes);
+        if declared > bytes.len() as u64 {
+            let why = format!("it declares {declared} bytes, and the file has {}", bytes.len());
+            return Err(PdbError::damaged("header", why));
+        }
+        Ok(Self { bytes, page_bytes: page_bytes as usize, streams: Vec::new() })
     }
 
     /// The bytes of a stream; empty when it is absent. 0xffff stands for no stream. Copied only when its pages do not
@@ -91,6 +110,20 @@ impl<'b> Container<'b> {
             let size = if size == NO_SIZE { 0 } else { size };
             let pages = reader.take(self.page_count(size).checked_mul(4)?)?;
             streams.push((size, pages.to_vec()));
+        }
+        Some(streams)
+    }
+
+    /// The directory of form 2.00: beside each size lie four bytes that mean nothing in a file.
+    fn old_streams(&self, directory: &[u8]) -> Option<Vec<(u32, Vec<u8>)>> {
+        let mut reader = Reader(directory);
+        let count = usize::from(reader.u16()?);
+        let _reserved = reader.u16()?;
+        let mut sizes = Reader(reader.take(count.checked_mul(8)?)?);
+        let mut streams = Vec::with_capacity(count);
+        while let (Some(size), Some(_)) = (sizes.u32(), sizes.u32()) {
+            let size = if size == NO_SIZE { 0 } else { size };
+            streams.push((size, widened(reader.take(self.page_count(size).checked_mul(2)?)?)));
         }
         Some(streams)
     }
@@ -122,6 +155,11 @@ impl<'b> Container<'b> {
         }
         Ok(Cow::Owned(joined))
     }
+}
+
+/// Page numbers of 16 bits as such of 32.
+fn widened(pages: &[u8]) -> Vec<u8> {
+    pages.chunks_exact(2).flat_map(|number| [number, &[0; 2]].concat()).collect()
 }
 
 /// What a file that is no PDB seems to be.
@@ -158,7 +196,7 @@ mod tests {
         assert!(refused(b"MSCF\0\0\0\0").contains("cabinet"));
         assert!(refused(b"MZ\x90\0").contains("PE file"));
         assert!(refused(b"").contains("empty"));
-        assert!(refused(PDB2).contains("2.00"));
+        assert!(refused(PDB2).contains("damaged"));
         let compressed = refused(b"Microsoft MSFZ Container\r\n\x1aALD\0\0\0\0\0\0");
         assert!(compressed.contains("MSFZ") && compressed.contains("quaid fetch_pdb"), "{compressed}");
         assert!(refused(MSF7).contains("damaged"));

@@ -4,9 +4,10 @@ use super::ParseReport;
 use super::budget::Budget;
 use super::error::PdbError;
 use super::naming::Names;
-use super::primitive::{self, Indirection, Native, Simple};
-use super::records::{self, EnumRecord, Field, Record, Udt, UdtKind, arg_indices};
+use super::primitive::{self, Indirection, LONG, Native, Simple, UNSIGNED_CHAR};
+use super::records::{self, EnumRecord, Field, Record, Udt, UdtKind};
 use super::table::{MAX_DEPTH, Tagged, TypeTable, is_anonymous};
+use super::virtual_bases::VirtualBases;
 use quaid_profile::{Enum, Member, Profile, Struct, StructKind, Type};
 use std::collections::HashMap;
 
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 pub(super) struct Converter<'a, 't> {
     table: &'a TypeTable<'t>,
     names: Names<'t>,
+    virtual_bases: VirtualBases<'a, 't>,
     budget: Budget,
     report: &'a mut ParseReport,
     /// Native types that were met.
@@ -37,7 +39,8 @@ impl<'a, 't> Converter<'a, 't> {
         let mut budget = Budget::for_stream(stream_bytes);
         let names = Names::assign(table, &mut budget)?;
         report.conflicting_definitions = names.conflicts;
-        Ok(Self { table, names, budget, report, natives: HashMap::new() })
+        let virtual_bases = VirtualBases::new(table);
+        Ok(Self { table, names, virtual_bases, budget, report, natives: HashMap::new() })
     }
 
     /// Converts every definition into `profile`.
@@ -79,27 +82,34 @@ impl<'a, 't> Converter<'a, 't> {
         };
         let mut structure = Struct { size: udt.size, kind, ..Struct::default() };
         let mut next: HashMap<String, u32> = HashMap::new();
+        let mut has_virtual_bases = false;
         let table = self.table;
         for field in table.fields(udt.fields) {
             self.budget.spend(64)?;
             let (name, offset, ty) = match field {
                 Ok(Field::Member { ty, offset, name }) => {
+                    if ty == 0 {
+                        self.report.skip("type of a member: the compiler wrote none (T_NOTYPE)");
+                    }
                     (String::from_utf8_lossy(name).into_owned(), offset, self.ty(ty, Place::Value, 0)?)
                 }
                 Ok(Field::Base { ty, offset }) => {
-                    let ty = self.ty(ty, Place::Value, 0)?;
-                    let Type::Named(base) = &ty else {
-                        self.report.skip("LF_BCLASS");
-                        continue;
-                    };
-                    let member = Member { offset, ty: ty.clone(), anonymous: true };
-                    insert(&mut structure, &mut next, base, member);
+                    self.base(&mut structure, &mut next, ty, offset)?;
                     continue;
                 }
                 // The name by which Microsoft's debuggers show it.
                 Ok(Field::VirtualTable { offset }) => ("__VFN_table".to_owned(), offset, Type::pointer_to(Type::Void)),
-                Ok(Field::VirtualBase) => {
-                    self.report.skip("LF_VBCLASS (a virtual base has no fixed offset)");
+                Ok(Field::VirtualBase { pointer, .. }) => {
+                    has_virtual_bases = true;
+                    if !self.virtual_bases.has_own_pointer(udt, pointer) {
+                        continue;
+                    }
+                    // It points to offsets, counted from where it lies itself.
+                    let offsets = Type::array_of(self.native(&LONG), 0);
+                    ("__VB_table".to_owned(), pointer, Type::pointer_to(offsets))
+                }
+                Ok(Field::NoNumber(kind)) => {
+                    self.report.skip(&format!("field record 0x{kind:04x} whose number is no integer"));
                     continue;
                 }
                 Ok(Field::Label { .. } | Field::Continues(_) | Field::NoData) => continue,
@@ -113,7 +123,35 @@ impl<'a, 't> Converter<'a, 't> {
             let name = if name.is_empty() { "__unnamed" } else { &name };
             insert(&mut structure, &mut next, name, Member { offset, ty, anonymous });
         }
+        if has_virtual_bases {
+            match self.virtual_bases.places(udt) {
+                Some(places) => {
+                    for (ty, offset) in places {
+                        self.base(&mut structure, &mut next, ty, offset)?;
+                    }
+                }
+                None => self.report.skip("virtual bases of a class whose size does not tell where they lie"),
+            }
+        }
         Ok(structure)
+    }
+
+    /// A base class, as a member without a name of its own.
+    fn base(
+        &mut self,
+        structure: &mut Struct,
+        next: &mut HashMap<String, u32>,
+        ty: u32,
+        offset: u64,
+    ) -> Result<(), PdbError> {
+        match self.ty(ty, Place::Value, 0)? {
+            Type::Named(base) => {
+                let member = Member { offset, ty: Type::Named(base.clone()), anonymous: true };
+                insert(structure, next, &base, member);
+            }
+            _ => self.report.skip("LF_BCLASS"),
+        }
+        Ok(())
     }
 
     fn enumeration(&mut self, record: &EnumRecord<'t>) -> Result<Enum, PdbError> {
@@ -188,6 +226,14 @@ impl<'a, 't> Converter<'a, 't> {
                 let target = Box::new(self.ty(target, Place::Pointee, below)?);
                 Type::Pointer { target, bytes: self.odd_width(bytes) }
             }
+            Record::MemberOffset { bytes } if bytes % 4 == 0 && bytes > 0 => match self.native(&LONG) {
+                offset if bytes == 4 => offset,
+                offset => Type::array_of(offset, u64::from(bytes) / 4),
+            },
+            Record::MemberOffset { .. } => self.unknown("LF_POINTER to a member, of an impossible width"),
+            Record::Vector { element, count } => {
+                Type::array_of(self.ty(element, Place::Value, below)?, u64::from(count))
+            }
             Record::Array { element, bytes } => self.array(element, bytes, below)?,
             Record::BitField { base, start, len } => {
                 let target = Box::new(self.ty(base, Place::Value, below)?);
@@ -204,7 +250,7 @@ impl<'a, 't> Converter<'a, 't> {
                 match self.table.get(args) {
                     Some(Record::ArgList(indices)) => {
                         // Index 0 at the end stands for `...`; it comes out as Void, which no argument can be.
-                        for arg in arg_indices(indices) {
+                        for arg in indices.indices() {
                             list.push(self.ty(arg, Place::Value, below)?);
                         }
                     }
@@ -264,9 +310,10 @@ impl<'a, 't> Converter<'a, 't> {
         let count = match self.table.size_of(element, 0) {
             Some(size @ 1..) => bytes / size,
             _ if bytes == 0 => 0,
+            // Of a type that no record tells the extent is known at least.
             _ => {
-                self.report.skip("length of an array whose element has no known size");
-                0
+                self.report.skip("element type of an array (its bytes are there)");
+                return Ok(Type::array_of(self.native(&UNSIGNED_CHAR), bytes));
             }
         };
         Ok(match target {

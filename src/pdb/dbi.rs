@@ -5,7 +5,7 @@
 
 use super::bytes::Reader;
 use super::error::PdbError;
-use quaid_profile::{Arch, GuidAge};
+use quaid_profile::Arch;
 
 /// No stream.
 pub(super) const NO_STREAM: u16 = 0xffff;
@@ -17,8 +17,10 @@ pub(super) struct Info {
     pub(super) version: u32,
     /// Time of creation, seconds since 1970; newer linkers write a hash.
     pub(super) signature: u32,
-    /// GUID, and the age of the info stream, which grows when a tool rewrites the PDB.
-    pub(super) guid_age: GuidAge,
+    /// Age of the info stream, which grows when a tool rewrites the PDB.
+    pub(super) age: u32,
+    /// The GUID, in the order of its bytes in the file; PDBs of Visual C++ 6 and older have none.
+    pub(super) guid: Option<[u8; 16]>,
 }
 
 impl Info {
@@ -26,18 +28,17 @@ impl Info {
     const FIRST_WITH_GUID: u32 = 19_990_604;
 
     pub(super) fn parse(stream: &[u8]) -> Result<Self, PdbError> {
-        let short = || PdbError::damaged("info stream", format!("{} bytes, of at least 28", stream.len()));
+        let short = || PdbError::damaged("info stream", format!("{} bytes, of at least 12", stream.len()));
         let mut reader = Reader(stream);
         let version = reader.u32().ok_or_else(short)?;
-        if version < Self::FIRST_WITH_GUID {
-            return Err(PdbError::Unsupported(format!(
-                "a PDB whose info stream is of version {version}, which has no GUID, is not supported"
-            )));
-        }
         let signature = reader.u32().ok_or_else(short)?;
         let age = reader.u32().ok_or_else(short)?;
-        let guid = reader.take(16).and_then(|guid| guid.try_into().ok()).ok_or_else(short)?;
-        Ok(Self { version, signature, guid_age: GuidAge::from_le_bytes(guid, age) })
+        let guid = if version < Self::FIRST_WITH_GUID {
+            None
+        } else {
+            Some(reader.take(16).and_then(|guid| guid.try_into().ok()).ok_or_else(short)?)
+        };
+        Ok(Self { version, signature, age, guid })
     }
 }
 

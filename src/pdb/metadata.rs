@@ -4,7 +4,7 @@ use super::ParseOptions;
 use super::dbi::Info;
 use crate::hex::hex;
 use quaid_analyzer::Time;
-use quaid_profile::{Arch, GuidAge, Metadata};
+use quaid_profile::{Arch, Metadata};
 use sha2::{Digest, Sha256};
 
 /// Classes that readers know by the name of the PDB: the kernels, and modules with a class of their own.
@@ -18,7 +18,7 @@ pub fn default_profile_class(file_name: &str) -> &'static str {
     CLASSES.iter().find(|class| class.eq_ignore_ascii_case(stem)).copied().unwrap_or("BasicPEProfile")
 }
 
-pub(super) fn metadata(bytes: &[u8], info: &Info, identity: GuidAge, arch: Arch, options: &ParseOptions) -> Metadata {
+pub(super) fn metadata(bytes: &[u8], info: &Info, identity: &str, arch: Arch, options: &ParseOptions) -> Metadata {
     let mut metadata = Metadata::default();
     metadata.set("Type", "Profile");
     metadata.set(
@@ -26,7 +26,7 @@ pub(super) fn metadata(bytes: &[u8], info: &Info, identity: GuidAge, arch: Arch,
         options.profile_class.as_deref().unwrap_or_else(|| default_profile_class(&options.file_name)),
     );
     metadata.set("PDBFile", options.file_name.as_str());
-    metadata.set("GUID_AGE", identity.to_string());
+    metadata.set("GUID_AGE", identity);
     metadata.set("Timestamp", timestamp(info.signature));
     metadata.set("Version", info.version);
     metadata.set("arch", arch.name());

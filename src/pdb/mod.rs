@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | container (MSF) | `container` | streams |
 //! | 1 info, 3 DBI | `dbi` | identity, architecture, numbers of the others |
-//! | 2 types | `records` one by one, `table` by index, `naming` (with `sameness`), `convert` | structs, enums |
+//! | 2 types | `records` (`records16`) one by one, `table` by index, `naming` (with `sameness`), `convert` (with `virtual_bases`) | structs, enums |
 //! | section headers, OMAP | `address` | RVAs |
 //! | symbol records | `symbols`, `decoration` | constants, functions, types of data |
 
@@ -24,9 +24,11 @@ mod metadata;
 mod naming;
 mod primitive;
 mod records;
+mod records16;
 mod sameness;
 mod symbols;
 mod table;
+mod virtual_bases;
 
 pub use error::PdbError;
 pub use metadata::default_profile_class;
@@ -117,7 +119,7 @@ pub fn parse(bytes: &[u8], options: &ParseOptions, progress: Progress<'_>) -> Re
     let arch = dbi.map_or(Ok(Arch::I386), |dbi| dbi.arch())?;
     let mut report = ParseReport::default();
     let mut profile = Profile {
-        metadata: metadata::metadata(bytes, &info, guid_age(&info, dbi), arch, options),
+        metadata: metadata::metadata(bytes, &info, &identity_text(&info, dbi), arch, options),
         ..Profile::default()
     };
 
@@ -152,10 +154,15 @@ pub fn parse(bytes: &[u8], options: &ParseOptions, progress: Progress<'_>) -> Re
 /// The identity of a PDB: its GUID, and the DBI stream's age, as the image's RSDS record and symbol servers have it.
 ///
 /// # Errors
-/// As [`parse`].
+/// As [`parse`]; and [`PdbError::Unsupported`] for a PDB that is older than GUIDs.
 pub fn identity(bytes: &[u8]) -> Result<GuidAge, PdbError> {
     let (info, dbi) = identity_streams(&Container::open(bytes)?)?;
-    Ok(guid_age(&info, dbi))
+    guid_age(&info, dbi).ok_or_else(|| {
+        let text = identity_text(&info, dbi);
+        PdbError::Unsupported(format!(
+            "a PDB without a GUID (Visual C++ 6 and older): its signature and age are {text}"
+        ))
+    })
 }
 
 fn identity_streams(container: &Container<'_>) -> Result<(Info, Option<Dbi>), PdbError> {
@@ -166,8 +173,14 @@ fn identity_streams(container: &Container<'_>) -> Result<(Info, Option<Dbi>), Pd
     Ok((info, dbi))
 }
 
-fn guid_age(info: &Info, dbi: Option<Dbi>) -> GuidAge {
-    GuidAge { age: dbi.map_or(info.guid_age.age, |dbi| dbi.age), ..info.guid_age }
+fn guid_age(info: &Info, dbi: Option<Dbi>) -> Option<GuidAge> {
+    Some(GuidAge::from_le_bytes(info.guid?, dbi.map_or(info.age, |dbi| dbi.age)))
+}
+
+/// By what symbol servers know a PDB: GUID and age, or the signature and age of one that is older than GUIDs.
+fn identity_text(info: &Info, dbi: Option<Dbi>) -> String {
+    let old = || format!("{:08X}{:X}", info.signature, dbi.map_or(info.age, |dbi| dbi.age));
+    guid_age(info, dbi).map_or_else(old, |id| id.to_string())
 }
 
 fn read_symbols<'s>(

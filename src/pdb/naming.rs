@@ -3,15 +3,16 @@
 //! Compilers leave types without a name (`union { ... } u;`), and may define one name twice, differently. Consumers
 //! know types by name only, so each gets a name of its own: an anonymous one that of its parent and the member that
 //! has it (`_LARGE_INTEGER::<unnamed-type-u>`, as newer compilers spell it themselves), which unlike its type index
-//! stays the same from build to build; of definitions that differ, the second gets `_1`.
+//! stays the same from build to build; of definitions that differ, the second gets `_1`. Where the name is made up, what
+//! they have in them tells which is the second, and not the order of their records.
 
 use super::budget::Budget;
 use super::error::PdbError;
-use super::records::{Field, Record, arg_indices};
-use super::sameness::Comparison;
+use super::records::{Field, Record};
+use super::sameness::{Comparison, is_made_up};
 use super::table::{MAX_DEPTH, Tagged, TypeTable, is_anonymous};
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 /// The names.
 #[derive(Debug, Default)]
@@ -45,10 +46,10 @@ impl<'t> Names<'t> {
             names.assign_children(table, parent, budget)?;
         }
         // What no member leads to is known by its first member.
-        let mut rest: Vec<(Cow<'t, str>, u64, u32)> = Vec::new();
-        for (index, size) in anonymous {
+        let mut rest: Vec<(Cow<'t, str>, Content<'t>, u32)> = Vec::new();
+        for index in anonymous {
             if !names.by_index.contains_key(&index) {
-                rest.push((first_member(table, index), size, index));
+                rest.push((first_member(table, index), content(table, index, budget)?, index));
             }
         }
         rest.sort_unstable();
@@ -61,16 +62,17 @@ impl<'t> Names<'t> {
         Ok(names)
     }
 
-    /// Names what has a name, and enums after their first label. Gives the anonymous structs: index and size in bytes.
-    fn assign_named(&mut self, table: &TypeTable<'t>, budget: &mut Budget) -> Result<Vec<(u32, u64)>, PdbError> {
+    /// Names what has a name, and enums after their first label. Gives the anonymous structs.
+    fn assign_named(&mut self, table: &TypeTable<'t>, budget: &mut Budget) -> Result<Vec<u32>, PdbError> {
         let mut anonymous = Vec::new();
         let mut definitions: HashMap<Cow<'t, str>, Vec<u32>> = HashMap::new();
         let mut conflicts = Vec::new();
+        let mut made_up: BTreeSet<Cow<'t, str>> = BTreeSet::new();
         let mut comparison = Comparison::new(table);
         for (index, tagged) in table.definitions() {
             let name = match tagged {
                 Tagged::Udt(udt) if is_anonymous(udt.name) => {
-                    anonymous.push((index, udt.size));
+                    anonymous.push(index);
                     continue;
                 }
                 Tagged::Enum(record) if is_anonymous(record.name) => {
@@ -88,11 +90,25 @@ impl<'t> Names<'t> {
                 continue;
             }
             known.push(index);
-            if known.len() == 1 {
+            if is_made_up(name.as_bytes()) {
+                made_up.insert(name);
+            } else if known.len() == 1 {
                 self.take(index, name);
             } else {
                 conflicts.push((index, name));
             }
+        }
+        for name in made_up {
+            let mut known = Vec::new();
+            for index in definitions.remove(&name).unwrap_or_default() {
+                known.push((content(table, index, budget)?, index));
+            }
+            known.sort_unstable();
+            let mut known = known.into_iter().map(|(_, index)| index);
+            if let Some(first) = known.next() {
+                self.take(first, name.clone());
+            }
+            conflicts.extend(known.map(|index| (index, name.clone())));
         }
         // Made-up names come after all real ones, so that none of them takes a name that exists.
         self.conflicts = conflicts.len() as u64;
@@ -174,14 +190,17 @@ fn anonymous_in(
             found.push(index);
         }
         Some(
-            Record::Pointer { target: next, .. } | Record::Alias { target: next } | Record::Array { element: next, .. },
+            Record::Pointer { target: next, .. }
+            | Record::Alias { target: next }
+            | Record::Array { element: next, .. }
+            | Record::Vector { element: next, .. },
         ) => {
             anonymous_in(table, next, depth + 1, found, budget)?;
         }
         Some(Record::Procedure { ret, args, .. }) => {
             anonymous_in(table, ret, depth + 1, found, budget)?;
             if let Some(Record::ArgList(list)) = table.get(args) {
-                for arg in arg_indices(list) {
+                for arg in list.indices() {
                     anonymous_in(table, arg, depth + 1, found, budget)?;
                 }
             }
@@ -189,6 +208,28 @@ fn anonymous_in(
         _ => {}
     }
     Ok(())
+}
+
+/// Size in bytes, and name and number (offset or value) of each member or label.
+type Content<'t> = (u64, Vec<(&'t [u8], i128)>);
+
+/// What tells types apart for which a name was made up.
+fn content<'t>(table: &TypeTable<'t>, index: u32, budget: &mut Budget) -> Result<Content<'t>, PdbError> {
+    let (size, list) = match table.tagged(index) {
+        Some(Tagged::Udt(udt)) => (udt.size, udt.fields),
+        Some(Tagged::Enum(record)) => (table.size_of(record.base, 0).unwrap_or(0), record.fields),
+        None => (0, 0),
+    };
+    let mut fields = Vec::new();
+    for field in table.fields(list).flatten() {
+        budget.spend(32)?;
+        match field {
+            Field::Member { name, offset, .. } => fields.push((name, offset.into())),
+            Field::Label { name, value } => fields.push((name, value)),
+            _ => {}
+        }
+    }
+    Ok((size, fields))
 }
 
 /// The name of the first member or label.

@@ -49,7 +49,7 @@ const fn native(name: &'static str, size: u64, signed: bool, kind: BaseKind) -> 
 }
 
 static CHAR: Native = native("char", 1, true, BaseKind::Char);
-static UNSIGNED_CHAR: Native = native("unsigned char", 1, false, BaseKind::Char);
+pub(super) static UNSIGNED_CHAR: Native = native("unsigned char", 1, false, BaseKind::Char);
 static SHORT: Native = native("short", 2, true, BaseKind::Int);
 pub(super) static UNSIGNED_SHORT: Native = native("unsigned short", 2, false, BaseKind::Int);
 pub(super) static LONG: Native = native("long", 4, true, BaseKind::Int);
@@ -64,6 +64,8 @@ static FLOAT48: Native = native("_Float48", 6, true, BaseKind::Float);
 static DOUBLE: Native = native("double", 8, true, BaseKind::Float);
 static LONG_DOUBLE: Native = native("long double", 10, true, BaseKind::Float);
 static FLOAT128: Native = native("_Float128", 16, true, BaseKind::Float);
+static COMPLEX16: Native = native("_Float16 _Complex", 4, true, BaseKind::Float);
+static COMPLEX48: Native = native("_Float48 _Complex", 12, true, BaseKind::Float);
 static COMPLEX32: Native = native("float _Complex", 8, true, BaseKind::Float);
 static COMPLEX64: Native = native("double _Complex", 16, true, BaseKind::Float);
 static COMPLEX80: Native = native("long double _Complex", 20, true, BaseKind::Float);
@@ -72,6 +74,7 @@ static BOOL: Native = native("bool", 1, false, BaseKind::Bool);
 static BOOL16: Native = native("bool16", 2, false, BaseKind::Bool);
 static BOOL32: Native = native("bool32", 4, false, BaseKind::Bool);
 static BOOL64: Native = native("bool64", 8, false, BaseKind::Bool);
+static BOOL128: Native = native("bool128", 16, false, BaseKind::Bool);
 static UTF32: Native = native("char32_t", 4, false, BaseKind::Char);
 
 /// The type of a simple index's low byte; `None` for one that is not assigned.
@@ -80,13 +83,16 @@ pub(super) fn simple(index: u32) -> Option<Simple> {
         0x00 | 0x03 => return Some(Simple::Void),
         0x71 | 0x7a => return Some(Simple::Utf16),
         0x10 | 0x68 | 0x70 => &CHAR,
-        0x20 | 0x69 | 0x7c => &UNSIGNED_CHAR,
+        // 0x61 is a character of Pascal's.
+        0x20 | 0x69 | 0x7c | 0x61 => &UNSIGNED_CHAR,
         0x11 | 0x72 => &SHORT,
-        0x21 | 0x73 => &UNSIGNED_SHORT,
+        // 0x02 is a segment selector.
+        0x21 | 0x73 | 0x02 => &UNSIGNED_SHORT,
         // An HRESULT (0x08) is a `long`.
         0x12 | 0x74 | 0x08 => &LONG,
         0x22 | 0x75 => &UNSIGNED_LONG,
-        0x13 | 0x76 => &LONG_LONG,
+        // 0x04 is Visual Basic's CURRENCY, which counts ten-thousandths.
+        0x13 | 0x76 | 0x04 => &LONG_LONG,
         0x23 | 0x77 => &UNSIGNED_LONG_LONG,
         0x14 | 0x78 => &INT128,
         0x24 | 0x79 => &UNSIGNED_INT128,
@@ -96,14 +102,18 @@ pub(super) fn simple(index: u32) -> Option<Simple> {
         0x41 => &DOUBLE,
         0x42 => &LONG_DOUBLE,
         0x43 => &FLOAT128,
-        0x50 => &COMPLEX32,
+        0x56 => &COMPLEX16,
+        0x54 => &COMPLEX48,
+        0x50 | 0x55 => &COMPLEX32,
         0x51 => &COMPLEX64,
         0x52 => &COMPLEX80,
         0x53 => &COMPLEX128,
         0x30 => &BOOL,
         0x31 => &BOOL16,
-        0x32 => &BOOL32,
+        // The "true" of 0x62 is -1.
+        0x32 | 0x62 => &BOOL32,
         0x33 => &BOOL64,
+        0x34 => &BOOL128,
         0x7b => &UTF32,
         _ => return None,
     };

@@ -5,6 +5,7 @@
 //! a record claims to have (16 GiB), and both abort the process.
 
 use super::bytes::Reader;
+use super::records16;
 
 /// A type record. Type indices are bare `u32`; what they mean is the table's business.
 #[derive(Debug, Clone)]
@@ -15,15 +16,20 @@ pub(super) enum Record<'t> {
     Enum(EnumRecord<'t>),
     /// `LF_FIELDLIST`: its fields, to be read by [`Fields`].
     FieldList(&'t [u8]),
-    /// `LF_POINTER`.
+    /// `LF_POINTER`, but for pointers to data members: pointers, references, pointers to member functions.
     Pointer {
         /// What it points to.
         target: u32,
         /// Size in bytes; 0 where the record does not tell.
         bytes: u8,
     },
+    /// `LF_POINTER` to a data member: no address, but an offset from the object's start, in 4 bytes, and behind it what a
+    /// virtual base takes to be found. Size in bytes.
+    MemberOffset { bytes: u8 },
     /// `LF_ARRAY`: total size in bytes.
     Array { element: u32, bytes: u64 },
+    /// `LF_VECTOR`: number of elements.
+    Vector { element: u32, count: u32 },
     /// `LF_BITFIELD`.
     BitField { base: u32, start: u8, len: u8 },
     /// `LF_MODIFIER` (const, volatile, unaligned) and `LF_ALIAS`: another name for `target`.
@@ -37,8 +43,8 @@ pub(super) enum Record<'t> {
         /// An `LF_ARGLIST`.
         args: u32,
     },
-    /// `LF_ARGLIST`: four bytes an argument.
-    ArgList(&'t [u8]),
+    /// `LF_ARGLIST`.
+    ArgList(Args<'t>),
     /// A kind that no type of data is made of.
     Other,
 }
@@ -79,7 +85,7 @@ pub(super) struct EnumRecord<'t> {
 
 /// Leaf kinds below this have texts that begin with their length.
 const LF_ST_MAX: u16 = 0x1500;
-const FORWARD: u16 = 0x80;
+pub(super) const FORWARD: u16 = 0x80;
 const HAS_UNIQUE_NAME: u16 = 0x200;
 
 /// The leaf kind of a record.
@@ -89,20 +95,22 @@ pub(super) fn kind(record: &[u8]) -> u16 {
 
 /// Whether a record of this kind declares or defines a struct, union or enum.
 pub(super) fn is_tagged(kind: u16) -> bool {
-    matches!(kind, 0x1004..=0x1007 | 0x1504..=0x1507 | 0x1519 | 0x1608..=0x160b)
+    matches!(kind, 0x0004..=0x0007 | 0x1004..=0x1007 | 0x1504..=0x1507 | 0x1519 | 0x1608..=0x160b)
 }
 
 /// The name of a leaf kind, for reports.
 pub(super) fn kind_name(kind: u16) -> String {
     let name = match kind {
-        0x1002 => "LF_POINTER",
-        0x1003 | 0x1503 | 0x1516 => "LF_ARRAY",
-        0x1004 | 0x1504 | 0x1608 => "LF_CLASS",
-        0x1005 | 0x1505 | 0x1609 => "LF_STRUCTURE",
-        0x1006 | 0x1506 | 0x160a => "LF_UNION",
-        0x1007 | 0x1507 => "LF_ENUM",
-        0x1203 => "LF_FIELDLIST",
-        0x1205 => "LF_BITFIELD",
+        0x0002 | 0x1002 => "LF_POINTER",
+        0x0003 | 0x1003 | 0x1503 => "LF_ARRAY",
+        0x0011 | 0x100c | 0x1508 => "LF_DIMARRAY",
+        0x1516 => "LF_STRIDED_ARRAY",
+        0x0004 | 0x1004 | 0x1504 | 0x1608 => "LF_CLASS",
+        0x0005 | 0x1005 | 0x1505 | 0x1609 => "LF_STRUCTURE",
+        0x0006 | 0x1006 | 0x1506 | 0x160a => "LF_UNION",
+        0x0007 | 0x1007 | 0x1507 => "LF_ENUM",
+        0x0204 | 0x1203 => "LF_FIELDLIST",
+        0x0206 | 0x1205 => "LF_BITFIELD",
         0x151b => "LF_VECTOR",
         0x151c => "LF_MATRIX",
         _ => return format!("type record 0x{kind:04x}"),
@@ -117,6 +125,7 @@ impl<'t> Record<'t> {
         let leaf = r.u16()?;
         let counted = leaf < LF_ST_MAX;
         Some(match leaf {
+            0x0001..=0x0fff => return records16::record(leaf, r),
             0x1004 | 0x1005 | 0x1504 | 0x1505 | 0x1519 => {
                 let _count = r.u16()?;
                 let properties = r.u16()?;
@@ -158,27 +167,23 @@ impl<'t> Record<'t> {
             0x1002 => {
                 let target = r.u32()?;
                 let attributes = r.u32()?;
-                let bytes = match (attributes >> 13 & 0x3f, attributes & 0x1f) {
-                    (0, 0x0a) => 4,
-                    (0, 0x0c) => 8,
-                    (bytes, _) => bytes as u8,
-                };
-                Self::Pointer { target, bytes }
+                // Behind the class comes how its member pointers are made.
+                pointer(target, attributes, r.u32().and_then(|_class| r.u16()))
             }
-            0x1003 | 0x1503 | 0x1516 => {
+            0x1003 | 0x1503 => {
                 let element = r.u32()?;
                 let _index = r.u32()?;
-                if leaf == 0x1516 {
-                    let _stride = r.u32()?;
-                }
                 Self::Array { element, bytes: r.size()? }
             }
+            // An array whose length is not told.
+            0x100b => Self::Array { element: r.u32()?, bytes: 0 },
+            0x151b => Self::Vector { element: r.u32()?, count: r.u32()? },
             0x1205 => {
                 let base = r.u32()?;
                 let len = r.u8()?;
                 Self::BitField { base, start: r.u8()?, len }
             }
-            0x1001 | 0x1518 | 0x100a | 0x150a => Self::Alias { target: r.u32()? },
+            0x1001 | 0x1518 | 0x1010 | 0x150a => Self::Alias { target: r.u32()? },
             0x1008 => {
                 let ret = r.u32()?;
                 let _convention_attributes_count = r.u32()?;
@@ -193,11 +198,39 @@ impl<'t> Record<'t> {
             }
             0x1201 => {
                 let count = usize::try_from(r.u32()?).ok()?;
-                Self::ArgList(r.take(count.checked_mul(4)?)?)
+                Self::ArgList(Args { list: r.take(count.checked_mul(4)?)?, bytes: 4 })
             }
             _ => Self::Other,
         })
     }
+}
+
+/// An `LF_POINTER`. Its `representation` is that of pointers to members (`CV_pmtype_e`).
+pub(super) fn pointer<'t>(target: u32, attributes: u32, representation: Option<u16>) -> Record<'t> {
+    // Old compilers leave out the size and tell the kind alone: near and far ones of 16 and 32 bits, and 64 bits.
+    let by_kind = match attributes & 0x1f {
+        0 => 2,
+        1 | 2 | 0x0a => 4,
+        0x0b => 6,
+        0x0c => 8,
+        _ => 0,
+    };
+    let mode = attributes >> 5 & 7;
+    let told = (attributes >> 13 & 0x3f) as u8;
+    if !matches!(mode, 2 | 3) {
+        return Record::Pointer { target, bytes: if told == 0 { by_kind } else { told } };
+    }
+    let by_representation = match (representation.unwrap_or(0), by_kind) {
+        (3, _) | (6, 4) => 8,
+        (4, _) | (7, 4) => 12,
+        (6 | 7, _) | (8, 4) => 16,
+        (8, _) => 24,
+        // Of a function, and of a class with one base at most: its address.
+        (0 | 5, near) if mode == 3 => near,
+        _ => 4,
+    };
+    let bytes = if told == 0 { by_representation } else { told };
+    if mode == 2 { Record::MemberOffset { bytes } } else { Record::Pointer { target, bytes } }
 }
 
 fn class_kind(leaf: u16) -> UdtKind {
@@ -208,7 +241,7 @@ fn class_kind(leaf: u16) -> UdtKind {
 }
 
 /// Size and names, with which each of the struct-like leaves ends.
-fn udt(mut r: Reader<'_>, kind: UdtKind, properties: u16, fields: u32, counted: bool) -> Option<Udt<'_>> {
+pub(super) fn udt(mut r: Reader<'_>, kind: UdtKind, properties: u16, fields: u32, counted: bool) -> Option<Udt<'_>> {
     let size = r.size()?;
     let name = r.text(counted)?;
     let unique_name = unique_name(&mut r, properties, counted);
@@ -222,9 +255,19 @@ fn unique_name<'t>(r: &mut Reader<'t>, properties: u16, counted: bool) -> Option
     name.map(|name| name.strip_prefix(b".?A").unwrap_or(name))
 }
 
-/// The type indices of an [`Record::ArgList`].
-pub(super) fn arg_indices(list: &[u8]) -> impl Iterator<Item = u32> {
-    list.chunks_exact(4).filter_map(|index| Reader(index).u32())
+/// A list of arguments: type indices of 2 or 4 bytes each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Args<'t> {
+    pub(super) list: &'t [u8],
+    pub(super) bytes: usize,
+}
+
+impl<'t> Args<'t> {
+    /// The type indices.
+    pub(super) fn indices(self) -> impl Iterator<Item = u32> + 't {
+        let indices = self.list.chunks_exact(self.bytes);
+        indices.map(|index| index.iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte)))
+    }
 }
 
 /// A field of a struct or enum.
@@ -234,8 +277,8 @@ pub(super) enum Field<'t> {
     Member { ty: u32, offset: u64, name: &'t [u8] },
     /// `LF_BCLASS`, `LF_BINTERFACE`.
     Base { ty: u32, offset: u64 },
-    /// `LF_VBCLASS`, `LF_IVBCLASS`: where it lies is known at run time only.
-    VirtualBase,
+    /// `LF_VBCLASS`, `LF_IVBCLASS`: `pointer` is the offset, in bytes, of the pointer to the table that tells where it lies.
+    VirtualBase { ty: u32, pointer: u64, direct: bool },
     /// `LF_VFUNCTAB`, `LF_VFUNCOFF`: the pointer to the virtual function table.
     VirtualTable { offset: u64 },
     /// `LF_ENUMERATE`.
@@ -244,6 +287,8 @@ pub(super) enum Field<'t> {
     Continues(u32),
     /// Methods, static members, nested types, friends: nothing that takes room.
     NoData,
+    /// A field whose number is none that an offset or a label can be.
+    NoNumber(u16),
 }
 
 /// The fields of an [`Record::FieldList`], in order; an `Err` is the kind of one that cannot be read, and ends it.
@@ -257,24 +302,35 @@ impl<'t> Fields<'t> {
     fn field(&mut self, leaf: u16) -> Option<Field<'t>> {
         let r = &mut self.0;
         let counted = leaf < LF_ST_MAX;
+        if (0x0400..0x0500).contains(&leaf) && leaf != 0x0403 {
+            return records16::field(leaf, r);
+        }
         // The attributes: access, kind of method, flags. Some leaves have padding in their place.
         let attributes = r.u16()?;
         Some(match leaf {
             0x1405 | 0x150d => {
                 let ty = r.u32()?;
-                let offset = r.size()?;
-                Field::Member { ty, offset, name: r.text(counted)? }
+                let offset = r.numeric_leaf()?.size();
+                let name = r.text(counted)?;
+                offset.map_or(Field::NoNumber(leaf), |offset| Field::Member { ty, offset, name })
             }
-            0x1400 | 0x151a => Field::Base { ty: r.u32()?, offset: r.size()? },
+            0x1400 | 0x151a => {
+                let ty = r.u32()?;
+                let offset = r.numeric_leaf()?.size();
+                offset.map_or(Field::NoNumber(leaf), |offset| Field::Base { ty, offset })
+            }
             0x1401 | 0x1402 => {
-                r.take(8)?;
-                r.numeric()?;
-                r.numeric()?;
-                Field::VirtualBase
+                let ty = r.u32()?;
+                let _pointer_type = r.u32()?;
+                let pointer = r.numeric_leaf()?.size();
+                let _index_in_table = r.numeric_leaf()?;
+                let direct = leaf == 0x1401;
+                pointer.map_or(Field::NoNumber(leaf), |pointer| Field::VirtualBase { ty, pointer, direct })
             }
             0x0403 | 0x1502 => {
-                let value = r.numeric()?;
-                Field::Label { value, name: r.text(counted)? }
+                let value = r.numeric_leaf()?.integer();
+                let name = r.text(counted)?;
+                value.map_or(Field::NoNumber(leaf), |value| Field::Label { value, name })
             }
             0x1409 => {
                 r.u32()?;
@@ -362,6 +418,41 @@ mod tests {
         let Some(Record::ArgList(list)) = Record::parse(&[0x01, 0x12, 2, 0, 0, 0, 0x10, 0, 0, 0, 0x22, 0, 0, 0]) else {
             panic!("a list")
         };
-        assert_eq!(arg_indices(list).collect::<Vec<_>>(), [0x10, 0x22]);
+        assert_eq!(list.indices().collect::<Vec<_>>(), [0x10, 0x22]);
+    }
+
+    /// Widths of Visual C++'s pointers to members: one base, several, virtual ones, an undefined class (`CV_pmtype_e`).
+    #[test]
+    fn pointers_without_a_size_have_that_of_their_kind() {
+        let width = |kind: u32, mode: u32, representation: u16| {
+            let mut record = vec![0x02, 0x10, 0x74, 0, 0, 0];
+            record.extend((kind | mode << 5).to_le_bytes());
+            record.extend([0, 0x10, 0, 0]);
+            record.extend(representation.to_le_bytes());
+            match Record::parse(&record) {
+                Some(Record::Pointer { bytes, .. } | Record::MemberOffset { bytes }) => bytes,
+                other => panic!("{other:?}"),
+            }
+        };
+        let [near, near64] = [0x0a, 0x0c];
+        assert_eq!([0, 1, 0x0a, 0x0b, 0x0c].map(|kind| width(kind, 0, 0)), [2, 4, 4, 6, 8]);
+        assert_eq!([1, 2, 3, 4].map(|data| width(near, 2, data)), [4, 4, 8, 12]);
+        assert_eq!([5, 6, 7, 8].map(|function| width(near, 3, function)), [4, 8, 12, 16]);
+        assert_eq!([1, 2, 3, 4].map(|data| width(near64, 2, data)), [4, 4, 8, 12]);
+        assert_eq!([5, 6, 7, 8].map(|function| width(near64, 3, function)), [8, 16, 16, 24]);
+        // A size in the attributes counts more.
+        assert!(matches!(
+            Record::parse(&[0x02, 0x10, 0x74, 0, 0, 0, 0x0c, 0, 1, 0]),
+            Some(Record::Pointer { target: 0x74, bytes: 8 })
+        ));
+    }
+
+    #[test]
+    fn a_label_that_is_no_integer_costs_itself_alone() {
+        let mut list = vec![0x02, 0x15, 3, 0, 0x06, 0x80];
+        list.extend(1.5f64.to_le_bytes());
+        list.extend([b'r', 0, 0xf2, 0xf1, 0x02, 0x15, 3, 0, 7, 0, b'i', 0]);
+        let fields: Vec<_> = Fields::new(&list).collect();
+        assert_eq!(fields, [Ok(Field::NoNumber(0x1502)), Ok(Field::Label { value: 7, name: b"i" })]);
     }
 }

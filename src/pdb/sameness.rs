@@ -3,7 +3,7 @@
 //! Each source file may bring a definition of its own, which differs in the indices of the anonymous types below it,
 //! and between C and C++ in nested types and decorated names. What differs in size, members, offsets or types is different.
 
-use super::records::{Field, Record, arg_indices};
+use super::records::{Field, Record};
 use super::table::{MAX_DEPTH, Tagged, TypeTable, is_anonymous};
 
 /// Compares definitions, and counts the steps.
@@ -19,7 +19,9 @@ pub(super) struct Comparison<'a, 't> {
 #[derive(PartialEq, Eq)]
 enum Shape {
     Pointer { bytes: u8 },
+    MemberOffset { bytes: u8 },
     Array { bytes: u64 },
+    Vector { count: u32 },
     BitField { start: u8, len: u8 },
     Alias,
     Procedure { has_this: bool },
@@ -116,7 +118,7 @@ impl<'a, 't> Comparison<'a, 't> {
 }
 
 /// Whether the compiler made this name up, in the old way or the new (`<unnamed-type-u>`).
-fn is_made_up(name: &[u8]) -> bool {
+pub(super) fn is_made_up(name: &[u8]) -> bool {
     let last = name.rsplit(|&b| b == b':').next().unwrap_or_default();
     is_anonymous(name) || last.starts_with(b"<unnamed-")
 }
@@ -124,13 +126,15 @@ fn is_made_up(name: &[u8]) -> bool {
 fn shape(record: &Record<'_>) -> (Shape, Vec<u32>) {
     match *record {
         Record::Pointer { target, bytes } => (Shape::Pointer { bytes }, vec![target]),
+        Record::MemberOffset { bytes } => (Shape::MemberOffset { bytes }, vec![]),
+        Record::Vector { element, count } => (Shape::Vector { count }, vec![element]),
         Record::Array { element, bytes } => (Shape::Array { bytes }, vec![element]),
         Record::BitField { base, start, len } => (Shape::BitField { start, len }, vec![base]),
         Record::Alias { target } => (Shape::Alias, vec![target]),
         Record::Procedure { ret, this, args } => {
             (Shape::Procedure { has_this: this.is_some() }, [ret, args].into_iter().chain(this).collect())
         }
-        Record::ArgList(list) => (Shape::ArgList, arg_indices(list).collect()),
+        Record::ArgList(list) => (Shape::ArgList, list.indices().collect()),
         Record::Udt(_) | Record::Enum(_) | Record::FieldList(_) | Record::Other => (Shape::Nothing, vec![]),
     }
 }
@@ -140,6 +144,7 @@ fn without_type(field: Field<'_>) -> (Field<'_>, u32) {
     match field {
         Field::Member { ty, offset, name } => (Field::Member { ty: 0, offset, name }, ty),
         Field::Base { ty, offset } => (Field::Base { ty: 0, offset }, ty),
+        Field::VirtualBase { ty, pointer, direct } => (Field::VirtualBase { ty: 0, pointer, direct }, ty),
         other => (other, 0),
     }
 }

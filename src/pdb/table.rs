@@ -65,16 +65,14 @@ impl<'t> TypeTable<'t> {
     /// Splits the stream into records. What cannot be read is counted.
     pub(super) fn new(stream: &'t [u8], pointer_bytes: u8, report: &mut ParseReport) -> Result<Self, PdbError> {
         let mut table = Self { pointer_bytes, ..Self::default() };
-        let mut header = Reader(stream);
-        let fields = (header.u32(), header.u32(), header.u32(), header.u32(), header.u32());
-        let (Some(_version), Some(header_bytes), Some(first), Some(_end), Some(record_bytes)) = fields else {
-            return Err(PdbError::damaged("type stream", format!("{} bytes, of at least 56", stream.len())));
-        };
+        let short = || PdbError::damaged("type stream", format!("{} bytes, of at least 16", stream.len()));
+        let (first, header_bytes, record_bytes) = header(stream).ok_or_else(short)?;
         if first < 0x1000 {
             return Err(PdbError::damaged("type stream", format!("its first type index is 0x{first:x}, below 0x1000")));
         }
         table.first = first;
-        let records = usize::try_from(header_bytes).ok().and_then(|start| stream.get(start..)).unwrap_or_default();
+        let start = usize::try_from(header_bytes).unwrap_or(usize::MAX);
+        let records = stream.get(start..).unwrap_or_default();
         let wanted = usize::try_from(record_bytes).unwrap_or(usize::MAX);
         let mut rest = Reader(records.get(..wanted).unwrap_or(records));
         while !rest.0.is_empty() {
@@ -146,9 +144,16 @@ impl<'t> TypeTable<'t> {
         if !tagged.forward() {
             return Some(index);
         }
-        // C has no decorated names, and a type may be declared in C and defined in C++.
-        let unique = tagged.unique_name().and_then(|unique| self.by_unique_name.get(unique));
-        unique.or_else(|| self.by_name.get(tagged.name())).copied()
+        let unique = tagged.unique_name();
+        if let Some(index) = unique.and_then(|unique| self.by_unique_name.get(unique)) {
+            return Some(*index);
+        }
+        // C has no decorated names, and a type may be declared in C and defined in C++, or declared as class and defined as
+        // struct, which is the first letter of the decorated name. Another decorated name is that of another type.
+        let index = *self.by_name.get(tagged.name())?;
+        let found = self.tagged(index)?.unique_name();
+        let (Some(unique), Some(found)) = (unique, found) else { return Some(index) };
+        (unique.get(1..) == found.get(1..)).then_some(index)
     }
 
     /// The fields of a list and of those that continue it.
@@ -180,7 +185,8 @@ impl<'t> TypeTable<'t> {
         }
         match self.get(index)? {
             Record::Pointer { bytes: 0, .. } => Some(u64::from(self.pointer_bytes)),
-            Record::Pointer { bytes, .. } => Some(u64::from(bytes)),
+            Record::Pointer { bytes, .. } | Record::MemberOffset { bytes } => Some(u64::from(bytes)),
+            Record::Vector { element, count } => self.size_of(element, depth + 1)?.checked_mul(u64::from(count)),
             Record::Array { bytes, .. } => Some(bytes),
             Record::Alias { target } => self.size_of(target, depth + 1),
             Record::BitField { base, .. } => self.size_of(base, depth + 1),
@@ -190,6 +196,30 @@ impl<'t> TypeTable<'t> {
                 Tagged::Enum(record) => self.size_of(record.base, depth + 1),
             },
             Record::FieldList(_) | Record::Procedure { .. } | Record::ArgList(_) | Record::Other => None,
+        }
+    }
+}
+
+/// Index of the first record, and the bytes of the header and of the records behind it.
+fn header(stream: &[u8]) -> Option<(u32, u32, u32)> {
+    let mut header = Reader(stream);
+    match header.u32()? {
+        // Visual C++ 4 (`HDR_16t`) has indices of 16 bits, and says nothing of its own size, as the header after it.
+        ..19_960_307 => {
+            let first = header.u16()?;
+            let _end = header.u16()?;
+            Some((first.into(), 16, header.u32()?))
+        }
+        19_960_307..19_961_031 => {
+            let first = header.u32()?;
+            let _end = header.u32()?;
+            Some((first, 20, header.u32()?))
+        }
+        _ => {
+            let header_bytes = header.u32()?;
+            let first = header.u32()?;
+            let _end = header.u32()?;
+            Some((first, header_bytes, header.u32()?))
         }
     }
 }
@@ -250,6 +280,26 @@ mod tests {
         stream.resize(56, 0);
         (0..records).for_each(|_| stream.extend([2, 0, 0x01, 0x10]));
         stream
+    }
+
+    /// `HDR_16t` with a struct of 16-bit indices, and the list of its one member.
+    #[test]
+    fn a_stream_of_16_bit_indices_is_read() {
+        let mut stream = 19_951_122u32.to_le_bytes().to_vec();
+        let list = b"\x0e\0\x04\x02\x06\x04\x12\0\x03\0\x04\0\x03abc";
+        let structure = b"\x10\0\x05\0\x01\0\0\x10\0\0\0\0\0\0\x08\0\x01S";
+        stream.extend([0, 0x10, 2, 0x10]);
+        stream.extend(34u32.to_le_bytes());
+        stream.extend([0xff, 0xff, 0, 0]);
+        stream.extend(list);
+        stream.extend(structure);
+        let mut report = ParseReport::default();
+        let table = TypeTable::new(&stream, 4, &mut report).expect("a table");
+        let definitions: Vec<_> = table.definitions().map(|(index, tagged)| (index, tagged.name())).collect();
+        assert_eq!(definitions, [(0x1001, &b"S"[..])]);
+        let fields: Vec<_> = table.fields(0x1000).collect();
+        assert_eq!(fields, [Ok(Field::Member { ty: 0x12, offset: 4, name: b"abc" })]);
+        assert!(report.skipped.is_empty(), "{report:?}");
     }
 
     #[test]

@@ -8,10 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod differ;
 mod hostile;
+mod isr;
 mod llvm;
+mod made;
 mod many;
 mod mutated;
+mod old;
 mod rekall;
 
 /// Every PDB of the corpus that is not damaged or of format 2.00, by its path in `windows/pdb`.
@@ -25,6 +29,11 @@ fn good_pdbs() -> Vec<PathBuf> {
     paths.sort();
     assert_eq!(paths.len(), 24, "the corpus's PDBs");
     paths
+}
+
+/// Every PDB that judges of types read: the corpus's and those that the project makes.
+fn judged_pdbs() -> Vec<PathBuf> {
+    good_pdbs().into_iter().chain(made::made_pdbs()).collect()
 }
 
 fn name(path: &Path) -> String {
