@@ -4,6 +4,7 @@ pub mod cli;
 mod commands;
 mod config;
 mod context;
+pub mod demangle;
 pub mod dwarf;
 mod hex;
 pub mod http_source;
