@@ -41,6 +41,18 @@ pub(crate) fn cli() -> clap::Command {
                 .action(ArgAction::SetTrue)
                 .help("Types only: no constants and functions"),
         )
+        .arg(
+            Arg::new("module_symbols")
+                .long("module_symbols")
+                .action(ArgAction::SetTrue)
+                .help("Also the symbols of each object file: procedures, thunks and statics that are not public"),
+        )
+        .arg(
+            Arg::new("demangle")
+                .long("demangle")
+                .action(ArgAction::SetTrue)
+                .help("C++ names as in the source (C::f), not as the linker knows them (?f@C@@QAEXH@Z)"),
+        )
 }
 
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
@@ -59,6 +71,8 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         profile_class: text("profile_class"),
         windows_version: text("windows_version"),
         concise: args.get_flag("concise"),
+        module_symbols: args.get_flag("module_symbols"),
+        demangle: args.get_flag("demangle"),
     };
     let bar = context.progress("", Some(100), false);
     let parsed = pdb::parse(&bytes, &options, &mut |what, percent| {
@@ -91,6 +105,10 @@ fn tell(context: &Context, input: &Path, report: &ParseReport) -> Result<()> {
         report.constants,
         report.functions
     ));
+    if report.unread_procedures > 0 {
+        let count = report.unread_procedures;
+        context.detail(1, &format!("{count} procedures of object files were not read; --module_symbols reads them"));
+    }
     for loss in report.losses() {
         context.note(&format!("  {loss}"));
     }

@@ -5,7 +5,9 @@ use quaid::pdb::{ParseOptions, Parsed, PdbError, parse};
 use std::time::{Duration, Instant};
 
 fn parse_bytes(bytes: &[u8]) -> Result<Parsed, PdbError> {
-    parse(bytes, &ParseOptions { file_name: "test.pdb".into(), ..ParseOptions::default() }, &mut |_, _| {})
+    let options =
+        ParseOptions { file_name: "test.pdb".into(), module_symbols: true, demangle: true, ..ParseOptions::default() };
+    parse(bytes, &options, &mut |_, _| {})
 }
 
 /// An MSF file of pages of 4096 bytes with these streams.
