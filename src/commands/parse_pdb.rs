@@ -3,7 +3,8 @@
 use crate::context::{Context, Outcome};
 use crate::input;
 use crate::output::{Output, write_profile, write_report};
-use crate::pdb::{self, ParseOptions, ParseReport};
+use crate::pdb::{self, Image, ParseOptions, ParseReport};
+use crate::pe;
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use std::io::Write;
@@ -41,6 +42,9 @@ pub(crate) fn cli() -> clap::Command {
                 .action(ArgAction::SetTrue)
                 .help("Types only: no constants and functions"),
         )
+        .arg(path("pe").long("pe").value_name("FILE").help(
+            "The image (.exe, .dll, .sys) of the PDB, which tells the version; else the one beside the PDB is taken",
+        ))
         .arg(
             Arg::new("module_symbols")
                 .long("module_symbols")
@@ -67,6 +71,7 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     };
     let bytes = input::read(file, pdb::MAX_FILE_BYTES).with_context(|| format!("cannot read {}", file.display()))?;
     let options = ParseOptions {
+        image: image(context, file, path("pe"), &bytes)?,
         file_name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         profile_class: text("profile_class"),
         windows_version: text("windows_version"),
@@ -93,6 +98,30 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         out.finish()?;
     }
     Ok(Outcome::Done)
+}
+
+/// The image that the user names, which must be the PDB's, or one that stands beside the PDB and is.
+fn image(context: &Context, pdb: &Path, named: Option<&PathBuf>, bytes: &[u8]) -> Result<Option<Image>> {
+    // What is wrong with the PDB is told when it is parsed.
+    let Ok(identity) = pdb::identity(bytes) else { return Ok(None) };
+    let read = |path: &Path| -> Result<Image> {
+        let bytes = input::read(path, pe::MAX_FILE_BYTES)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(Image::of(&name, &pe::parse(&bytes)?, identity)?)
+    };
+    if let Some(path) = named {
+        return read(path).map(Some).with_context(|| format!("{} is not the image of this PDB", path.display()));
+    }
+    for path in pdb::images_beside(pdb).into_iter().filter(|path| path.is_file()) {
+        match read(&path) {
+            Ok(image) => {
+                context.detail(1, &format!("{} is the image of the PDB", path.display()));
+                return Ok(Some(image));
+            }
+            Err(why) => context.note(&format!("{} is not used: {why:#}", path.display())),
+        }
+    }
+    Ok(None)
 }
 
 /// Says what went in and what was left out, on stderr and in the report.

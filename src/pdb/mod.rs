@@ -20,6 +20,7 @@ mod convert;
 mod dbi;
 mod decoration;
 mod error;
+mod image;
 mod literal;
 mod metadata;
 mod modules;
@@ -32,12 +33,14 @@ mod symbols;
 mod table;
 
 pub use error::PdbError;
+pub use image::{Image, OtherImage, images_beside};
 pub use metadata::default_profile_class;
 
 use address::AddressMap;
 use container::Container;
 use convert::Converter;
 use dbi::{Dbi, Info, NO_STREAM};
+use metadata::Told;
 use quaid_profile::{Arch, GuidAge, Profile};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -59,6 +62,8 @@ pub struct ParseOptions {
     pub profile_class: Option<String>,
     /// Version of Windows as `major.minor.rev`, each part optional from the right.
     pub windows_version: Option<String>,
+    /// The image of the PDB, where it is at hand.
+    pub image: Option<Image>,
     /// Leave out constants, functions and the types of data.
     pub concise: bool,
     /// Read the symbols of each module (object file) as well: procedures, thunks and statics that are not public.
@@ -132,10 +137,9 @@ pub fn parse(bytes: &[u8], options: &ParseOptions, progress: Progress<'_>) -> Re
     let (info, dbi) = identity_streams(&container)?;
     let arch = dbi.map_or(Ok(Arch::I386), |dbi| dbi.arch())?;
     let mut report = ParseReport::default();
-    let mut profile = Profile {
-        metadata: metadata::metadata(bytes, &info, guid_age(&info, dbi), arch, options),
-        ..Profile::default()
-    };
+    let pdb_name = dbi.and_then(|dbi| recorded_name(&container, &dbi));
+    let told = Told { info: &info, identity: guid_age(&info, dbi), arch, pdb_name };
+    let mut profile = Profile { metadata: metadata::metadata(bytes, &told, options), ..Profile::default() };
 
     progress("Parsing types", 0);
     let stream = container.stream(2, "type stream")?;
@@ -189,6 +193,15 @@ fn identity_streams(container: &Container<'_>) -> Result<(Info, Option<Dbi>), Pd
 
 fn guid_age(info: &Info, dbi: Option<Dbi>) -> GuidAge {
     GuidAge { age: dbi.map_or(info.guid_age.age, |dbi| dbi.age), ..info.guid_age }
+}
+
+/// The name that the linker's module tells; what is damaged there is told when symbols of modules are asked for.
+fn recorded_name(container: &Container<'_>, dbi: &Dbi) -> Option<String> {
+    let stream = container.stream(3, "DBI stream").ok()?;
+    let modules = modules::modules(&stream, dbi, &mut ParseReport::default());
+    let linker = modules.iter().rev().find(|module| module.is_linker())?;
+    let stream = container.stream(linker.stream, "symbols of the linker").ok()?;
+    modules::recorded_pdb_name(stream.get(linker.records(stream.len()))?)
 }
 
 /// The streams that hold symbol records, and how their addresses are found.

@@ -56,7 +56,10 @@ fn version() -> Vec<u8> {
         string("InternalName", "ntkrnlmp.exe"),
     ];
     let info = block(1, "StringFileInfo", &[], &[block(1, "040904B0", &[], &strings)]);
-    block(0, "VS_VERSION_INFO", &[0; 52], &[info])
+    // VS_FIXEDFILEINFO: signature, version of the structure, 6.1.7600.17273.
+    let mut fixed = words(&[0xfeef_04bd, 0x0001_0000, 0x0006_0001, 0x1db0_4379]);
+    fixed.resize(52, 0);
+    block(0, "VS_VERSION_INFO", &fixed, &[info])
 }
 
 /// With this CodeView record, or none when it is empty.
