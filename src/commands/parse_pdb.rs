@@ -1,14 +1,19 @@
 //! `parse_pdb`: a PDB to a profile.
 
+use crate::completeness::Completeness;
 use crate::context::{Context, Outcome};
 use crate::input;
 use crate::output::{Output, write_profile, write_report};
 use crate::pdb::{self, Image, ParseOptions, ParseReport};
-use crate::pe;
-use anyhow::{Context as _, Result, bail};
+use crate::{graft, pe, sources};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use quaid_profile::Profile;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+/// How many missing things a message names.
+const SHOWN: usize = 8;
 
 pub(crate) fn cli() -> clap::Command {
     let path = |name| Arg::new(name).value_parser(value_parser!(PathBuf));
@@ -45,6 +50,17 @@ pub(crate) fn cli() -> clap::Command {
         .arg(path("pe").long("pe").value_name("FILE").help(
             "The image (.exe, .dll, .sys) of the PDB, which tells the version; else the one beside the PDB is taken",
         ))
+        .arg(
+            Arg::new("graft").long("graft").value_name("PROFILE").conflicts_with("graft_from").help(
+                "Take types that the PDB lacks from this profile of another build, each marked in $METADATA.Grafted",
+            ),
+        )
+        .arg(
+            Arg::new("graft_from")
+                .long("graft_from")
+                .value_name("REPO")
+                .help("The same, from the build in this repository whose version is nearest"),
+        )
         .arg(
             Arg::new("module_symbols")
                 .long("module_symbols")
@@ -85,9 +101,10 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         bar.set_position(percent);
     });
     bar.finish_and_clear();
-    let parsed = parsed.with_context(|| format!("cannot parse {}", file.display()))?;
+    let mut parsed = parsed.with_context(|| format!("cannot parse {}", file.display()))?;
     drop(bytes);
     tell(context, file, &parsed.report)?;
+    let outcome = complete(context, args, file, &mut parsed.profile)?;
 
     if let Some(output) = path("output").or(context.globals.output.as_ref()) {
         let output = path("dump_dir").map_or_else(|| output.clone(), |folder| folder.join(output));
@@ -97,7 +114,7 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         out.write_all(parsed.profile.to_rekall().as_bytes())?;
         out.finish()?;
     }
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 /// The image that the user names, which must be the PDB's, or one that stands beside the PDB and is.
@@ -122,6 +139,64 @@ fn image(context: &Context, pdb: &Path, named: Option<&PathBuf>, bytes: &[u8]) -
         }
     }
     Ok(None)
+}
+
+/// Says what the profile lacks that analysis needs, after types were taken from elsewhere where that was asked for, and
+/// records it in the profile.
+fn complete(context: &Context, args: &ArgMatches, pdb: &Path, profile: &mut Profile) -> Result<Outcome> {
+    let text = |name| args.get_one::<String>(name);
+    let donor = match (text("graft"), text("graft_from")) {
+        (Some(name), _) => {
+            let path = sources::open(context);
+            let found = path.load(name, &mut |step| context.detail(2, &step.to_string()));
+            Some(found.and_then(|found| Ok(found.profile.decode()?)).with_context(|| format!("cannot graft {name}"))?)
+        }
+        (None, Some(place)) => {
+            let source = sources::source(context, place).map_err(|why| anyhow!("cannot graft from {place}: {why}"))?;
+            Some(graft::nearest(source, &profile.metadata).with_context(|| format!("cannot graft from {place}"))?)
+        }
+        (None, None) => None,
+    };
+    if let Some(donor) = donor {
+        let grafted = graft::graft(profile, &donor).context("cannot graft")?;
+        let from = profile.metadata.text("GraftedFrom").unwrap_or_default();
+        context.warn(&format!(
+            "{}: {} types are not of this build, but of {from}; $METADATA.Grafted names them",
+            pdb.display(),
+            grafted.types.len()
+        ));
+        for name in grafted.refused {
+            context.note(&format!("  not grafted: {name} (it holds a type that has another size in this build)"));
+        }
+    }
+    let completeness = Completeness::of(profile);
+    match completeness.state() {
+        Some("complete") if profile.metadata.0.contains_key("Grafted") => {
+            profile.metadata.set("Completeness", "complete with types of another build");
+        }
+        Some(state) => profile.metadata.set("Completeness", state),
+        None => {}
+    }
+    if completeness.is_enough() {
+        if !completeness.has_types {
+            context.note("  public symbols only: no type information");
+        }
+        return Ok(Outcome::Done);
+    }
+    let module = completeness.module.unwrap_or_default();
+    let what = if completeness.has_types {
+        let shown = completeness.missing.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        let more = completeness.missing.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("this PDB lacks what analysis needs of {module}: {shown}{more}")
+    } else {
+        "public symbols only: no type information in this PDB".to_owned()
+    };
+    context.warn(&format!(
+        "{}: {what}; Microsoft may have published a corrected one (`quaid fetch_pdb`), and `--graft PROFILE` or `--graft_from REPO` take types of another build",
+        pdb.display()
+    ));
+    Ok(Outcome::SomeErrors)
 }
 
 /// Says what went in and what was left out, on stderr and in the report.

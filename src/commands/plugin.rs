@@ -86,6 +86,9 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
         }
     };
 
+    if let Some(from) = session.profile().metadata().text("GraftedFrom") {
+        context.warn(&format!("the profile has types of another build ({from}); what follows may be wrong"));
+    }
     let Some(plugin) = plugins::find(name, session.os()) else {
         bail!("{}: there is no {name} for {} images", path.display(), system(session.os()));
     };

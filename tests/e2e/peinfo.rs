@@ -20,6 +20,16 @@ fn rsds() -> Vec<u8> {
     record
 }
 
+/// The same file with the RSDS record of another PDB: its GUID in hex, as symbol servers write it.
+pub(crate) fn pe_of(guid: &str, age: u32, pdb: &str) -> Vec<u8> {
+    let mut bytes: Vec<u8> =
+        (0..16).map(|at| u8::from_str_radix(&guid[2 * at..2 * at + 2], 16).expect("hex")).collect();
+    for field in [0..4, 4..6, 6..8] {
+        bytes[field].reverse();
+    }
+    pe_with(&[b"RSDS", &bytes[..], &age.to_le_bytes(), pdb.as_bytes(), b"\0"].concat())
+}
+
 fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
