@@ -2,10 +2,13 @@
 
 pub mod cli;
 mod commands;
+pub mod completeness;
 mod config;
 mod context;
+pub mod demangle;
 pub mod dwarf;
 mod form;
+pub mod graft;
 mod hex;
 pub mod http_source;
 mod input;

@@ -23,7 +23,11 @@ pub fn open(context: &Context) -> ProfilePath {
     ProfilePath::new(sources)
 }
 
-fn source(context: &Context, place: &str) -> Result<Box<dyn ProfileSource>, String> {
+/// One place.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn source(context: &Context, place: &str) -> Result<Box<dyn ProfileSource>, String> {
     if place.contains("://") {
         let source = HttpSource::new(place, (!context.globals.offline).then(HttpSettings::default));
         return source.map(|source| Box::new(source) as _).map_err(|error| error.to_string());

@@ -1,14 +1,16 @@
 //! `parse_pdb`: a PDB to a profile, or many.
 
 mod batch;
+mod make;
 
 use crate::context::{Context, Outcome};
 use crate::form::Form;
 use crate::input;
 use crate::output::{tell_losses, write_profile, write_report};
-use crate::pdb::{self, ParseOptions, ParseReport};
+use crate::pdb::{self, ParseReport};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use make::{Made, make};
 use std::path::{Path, PathBuf};
 
 pub(crate) fn cli() -> clap::Command {
@@ -54,11 +56,36 @@ pub(crate) fn cli() -> clap::Command {
                 .help("Types only: no constants and functions"),
         )
         .arg(Form::arg())
+        .arg(path("pe").long("pe").value_name("FILE").help(
+            "The image (.exe, .dll, .sys) of the PDB, which tells the version; else the one beside the PDB is taken",
+        ))
+        .arg(
+            Arg::new("graft").long("graft").value_name("PROFILE").conflicts_with("graft_from").help(
+                "Take types that the PDB lacks from this profile of another build, each marked in $METADATA.Grafted",
+            ),
+        )
+        .arg(
+            Arg::new("graft_from")
+                .long("graft_from")
+                .value_name("REPO")
+                .help("The same, from the build in this repository whose version is nearest"),
+        )
+        .arg(
+            Arg::new("module_symbols")
+                .long("module_symbols")
+                .action(ArgAction::SetTrue)
+                .help("Also the symbols of each object file: procedures, thunks and statics that are not public"),
+        )
+        .arg(
+            Arg::new("demangle")
+                .long("demangle")
+                .action(ArgAction::SetTrue)
+                .help("C++ names as in the source (C::f), not as the linker knows them (?f@C@@QAEXH@Z)"),
+        )
 }
 
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let path = |name| args.get_one::<PathBuf>(name);
-    let text = |name| args.get_one::<String>(name).cloned();
     let named = args.get_many::<PathBuf>("pdb").or_else(|| args.get_many("filename"));
     let inputs: Vec<&PathBuf> = match (named, &context.globals.filename) {
         (Some(_), Some(other)) if context.globals.filename_typed => {
@@ -68,12 +95,6 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         (None, Some(input)) => vec![input],
         (None, None) => bail!("which PDB? quaid parse_pdb NTKRNLMP.PDB --output PROFILE"),
     };
-    let options = |file: &Path| ParseOptions {
-        file_name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        profile_class: text("profile_class"),
-        windows_version: text("windows_version"),
-        concise: args.get_flag("concise"),
-    };
     let form = Form::of(args);
     let output = path("output").or(context.globals.output.as_ref());
     let file = match (&inputs[..], path("dump_dir"), output) {
@@ -82,24 +103,24 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
             bail!("several PDBs do not go to one file, {}: give --dump_dir FOLDER in its place", output.display())
         }
         (_, None, None) => bail!("where do the profiles of several PDBs go? Add --dump_dir FOLDER"),
-        (_, Some(folder), None) => return batch::run(context, &inputs, folder, form, &options),
+        (_, Some(_), None) if path("pe").is_some() => bail!("--pe is the image of one PDB, and here are several"),
+        (_, Some(folder), None) => return batch::run(context, args, &inputs, folder),
     };
     let bytes = read(file)?;
     let bar = context.progress("", Some(100), false);
-    let parsed = pdb::parse(&bytes, &options(file), &mut |what, percent| {
+    let made = make(context, args, file, bytes, &mut |what, percent| {
         bar.set_message(what);
         bar.set_position(percent);
     });
     bar.finish_and_clear();
-    let parsed = parsed.with_context(|| format!("cannot parse {}", file.display()))?;
-    drop(bytes);
-    tell(context, file, &parsed.report);
-    write_report(context, &parsed.report)?;
-
+    let Made { profile, report, outcome, says } = made?;
+    tell(context, file, &report);
+    says.tell(context);
+    write_report(context, &report)?;
     let output = output.map(|output| path("dump_dir").map_or_else(|| output.clone(), |folder| folder.join(output)));
-    let losses = write_profile(context, output.as_deref(), &parsed.profile, form)?;
+    let losses = write_profile(context, output.as_deref(), &profile, form)?;
     tell_losses(context, form, &losses);
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {
@@ -116,6 +137,10 @@ fn tell(context: &Context, input: &Path, report: &ParseReport) {
         report.constants,
         report.functions
     ));
+    if report.unread_procedures > 0 {
+        let count = report.unread_procedures;
+        context.detail(1, &format!("{count} procedures of object files were not read; --module_symbols reads them"));
+    }
     for loss in report.losses() {
         context.note(&format!("  {loss}"));
     }

@@ -1,6 +1,7 @@
 //! `peinfo`: what a PE file tells about itself.
 
 use crate::context::{Context, Outcome};
+use crate::demangle::demangle;
 use crate::input;
 use crate::output::Output;
 use crate::pe::{self, DebugRecord, Export, PeInfo, Target};
@@ -118,9 +119,10 @@ fn write_text(out: &mut impl Write, info: &PeInfo) -> io::Result<()> {
     Ok(())
 }
 
-/// RVA, ordinal and name; an export without a name ends there, and a forwarder has no RVA but where it leads.
+/// RVA, ordinal and name, of C++ also as in the source; an export without a name ends there, and a forwarder has no RVA but where it leads.
 fn export_line(Export { ordinal, name, target }: &Export) -> String {
-    let name = printable(name.as_deref().unwrap_or_default());
+    let plain = name.as_deref().and_then(demangle).map(|plain| format!("  {plain}")).unwrap_or_default();
+    let name = printable(&format!("{}{plain}", name.as_deref().unwrap_or_default()));
     match target {
         Target::Rva(rva) => format!("{rva:<#10x} {ordinal:>7} {name}"),
         Target::Forwarder(forwarder) => format!("{:<10} {ordinal:>7} {name} -> {}", "-", printable(forwarder)),

@@ -93,6 +93,9 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
         }
     };
 
+    if let Some(from) = session.profile().metadata().text("GraftedFrom") {
+        context.warn(&format!("the profile has types of another build ({from}); what follows may be wrong"));
+    }
     if !options.pagefiles.is_empty() && session.os() != quaid_profile::Os::Windows {
         context.warn("--pagefile is for images of Windows: it is not used");
     }

@@ -91,6 +91,11 @@ impl<'b> Container<'b> {
         Ok(Self { bytes, page_bytes: page_bytes as usize, streams: Vec::new() })
     }
 
+    /// Size of the file, in bytes.
+    pub(super) fn file_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The bytes of a stream; empty when it is absent. 0xffff stands for no stream. Copied only when its pages do not
     /// follow each other.
     pub(super) fn stream(&self, number: u16, what: &str) -> Result<Cow<'b, [u8]>, PdbError> {

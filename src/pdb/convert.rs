@@ -74,6 +74,31 @@ impl<'a, 't> Converter<'a, 't> {
         self.ty(index, Place::Value, 0)
     }
 
+    /// The name of the enum of this index, if it is one.
+    pub(super) fn enum_name(&mut self, index: u32) -> Result<Option<String>, PdbError> {
+        Ok(match self.data_type(index)? {
+            Type::Enum { name, .. } => Some(name),
+            _ => None,
+        })
+    }
+
+    /// The integer type of a constant; of one that is no integer (a pointer) the widest that holds `value`.
+    pub(super) fn integer(&mut self, index: u32, value: i128) -> &'static Native {
+        let index = match self.table.get(index) {
+            Some(Record::Alias { target }) => target,
+            _ => index,
+        };
+        let widest = if value < 0 { &primitive::LONG_LONG } else { &primitive::UNSIGNED_LONG_LONG };
+        let native = match (self.table.get(index), primitive::simple(index)) {
+            (Some(Record::Enum(record)), _) => self.enum_base(&record),
+            (None, Some(Simple::Native(native))) if index < 0x100 => native,
+            (None, Some(Simple::Utf16)) if index < 0x100 => &primitive::UNSIGNED_SHORT,
+            _ => widest,
+        };
+        self.native(native);
+        native
+    }
+
     fn structure(&mut self, udt: &Udt<'t>) -> Result<Struct, PdbError> {
         let kind = match udt.kind {
             UdtKind::Struct => StructKind::Struct,

@@ -45,12 +45,18 @@ impl Info {
 /// The DBI stream's header, and the stream numbers of its debug header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dbi {
+    /// Version of the stream, a date.
+    pub(super) version: u32,
     /// The age that the image's RSDS record and symbol servers use.
     pub(super) age: u32,
     /// `IMAGE_FILE_MACHINE_*`; 0 in old PDBs.
     pub(super) machine: u16,
     /// Stream of symbol records.
     pub(super) symbols: u16,
+    /// Size of the list of modules, which follows the header, in bytes.
+    pub(super) modules_bytes: u32,
+    /// Stream of OMAP pairs that lead from addresses of the image to addresses of the PDB.
+    pub(super) omap_to_source: u16,
     /// Stream of OMAP pairs that lead from addresses of the PDB to addresses of the image.
     pub(super) omap_from_source: u16,
     /// Stream of the image's section headers.
@@ -60,7 +66,7 @@ pub(super) struct Dbi {
 }
 
 impl Dbi {
-    const HEADER_BYTES: usize = 64;
+    pub(super) const HEADER_BYTES: usize = 64;
 
     pub(super) fn parse(stream: &[u8]) -> Result<Self, PdbError> {
         let header = Self::header(stream)
@@ -72,9 +78,10 @@ impl Dbi {
             usize::try_from(substreams).ok().and_then(|len| stream.get(Self::HEADER_BYTES.checked_add(len)?..));
         let mut entries = Reader(debug_header.unwrap_or_default());
         let mut entry = || entries.u16().unwrap_or(NO_STREAM);
-        let [_fpo, _exception, _fixup, _omap_to_source, omap_from_source, sections] = std::array::from_fn(|_| entry());
+        let [_fpo, _exception, _fixup, omap_to_source, omap_from_source, sections] = std::array::from_fn(|_| entry());
         let [_token_rid_map, _xdata, _pdata, _new_fpo, original_sections] = std::array::from_fn(|_| entry());
-        (dbi.omap_from_source, dbi.sections, dbi.original_sections) = (omap_from_source, sections, original_sections);
+        (dbi.omap_to_source, dbi.omap_from_source) = (omap_to_source, omap_from_source);
+        (dbi.sections, dbi.original_sections) = (sections, original_sections);
         Ok(dbi)
     }
 
@@ -87,7 +94,7 @@ impl Dbi {
                 "a PDB with a DBI stream older than Visual C++ 5 is not supported".into(),
             )));
         }
-        let _version = reader.u32()?;
+        let version = reader.u32()?;
         let age = reader.u32()?;
         let _globals = reader.u16()?;
         let _build = reader.u16()?;
@@ -95,9 +102,10 @@ impl Dbi {
         let _dll_version = reader.u16()?;
         let symbols = reader.u16()?;
         let _dll_rebuild = reader.u16()?;
-        let mut substreams = 0;
-        // Modules, section contributions, section map, file info, type-server map.
-        for _ in 0..5 {
+        let modules_bytes = reader.u32()?;
+        let mut substreams = u64::from(modules_bytes);
+        // Section contributions, section map, file info, type-server map.
+        for _ in 0..4 {
             substreams += u64::from(reader.u32()?);
         }
         let _type_server = reader.u32()?;
@@ -108,7 +116,17 @@ impl Dbi {
         let machine = reader.u16()?;
         let none = NO_STREAM;
         Some(Ok((
-            Self { age, machine, symbols, omap_from_source: none, sections: none, original_sections: none },
+            Self {
+                version,
+                age,
+                machine,
+                symbols,
+                modules_bytes,
+                omap_to_source: none,
+                omap_from_source: none,
+                sections: none,
+                original_sections: none,
+            },
             substreams,
         )))
     }

@@ -98,6 +98,8 @@ pub struct PeInfo {
     pub directories: Vec<DataDirectory>,
     /// Exports, if any.
     pub exports: Option<Exports>,
+    /// Version of the file: major, minor, build, revision.
+    pub file_version: Option<[u16; 4]>,
     /// Keys and values of the version information, in the order of the file.
     pub version: Vec<(String, String)>,
     /// What is damaged.
@@ -171,9 +173,9 @@ fn parse_headers<Pe: ImageNtHeaders>(bytes: &[u8]) -> Result<PeInfo, PeError> {
         told("export directory", why.to_string());
         None
     });
-    let version = version::strings(&file).unwrap_or_else(|why| {
+    let version = version::read(&file).unwrap_or_else(|why| {
         told("version information", why);
-        Vec::new()
+        version::Version::default()
     });
     Ok(PeInfo {
         machine: header.machine.get(LE).0,
@@ -191,7 +193,8 @@ fn parse_headers<Pe: ImageNtHeaders>(bytes: &[u8]) -> Result<PeInfo, PeError> {
         sections: sections(&file),
         directories: directories(&file),
         exports,
-        version,
+        file_version: version.file,
+        version: version.strings,
         problems,
     })
 }

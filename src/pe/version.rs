@@ -1,4 +1,4 @@
-//! Version information: the strings of the `VS_VERSIONINFO` resource.
+//! Version information: the `VS_VERSIONINFO` resource, its fixed part and its strings.
 //!
 //! The resource is a tree of blocks; each is a length, the length of its value, a kind, a UTF-16 key, the value and the
 //! blocks below, at multiples of four bytes: VS_VERSIONINFO, StringFileInfo, a StringTable for each language, a String for
@@ -10,8 +10,17 @@ use object::read::pe::{ImageNtHeaders, PeFile, ResourceDirectoryTable, ResourceN
 /// Type number of version resources.
 const RT_VERSION: u16 = 16;
 
-/// Keys and values, in the order of the file; of several languages all.
-pub(super) fn strings<Pe: ImageNtHeaders>(file: &PeFile<'_, Pe>) -> Result<Vec<(String, String)>, String> {
+/// What the resource tells.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Version {
+    /// The file's version, of `VS_FIXEDFILEINFO`.
+    pub(super) file: Option<[u16; 4]>,
+    /// Keys and values, in the order of the file; of several languages all.
+    pub(super) strings: Vec<(String, String)>,
+}
+
+/// Reads the version information; empty where there is none.
+pub(super) fn read<Pe: ImageNtHeaders>(file: &PeFile<'_, Pe>) -> Result<Version, String> {
     let resource = resource(file).map_err(|why| why.to_string())?;
     Ok(resource.map(parse).unwrap_or_default())
 }
@@ -32,16 +41,23 @@ fn resource<'data, Pe: ImageNtHeaders>(file: &PeFile<'data, Pe>) -> Result<Optio
     Ok(bytes.map(|bytes| bytes.get(..data.size.get(LE) as usize).unwrap_or(bytes)))
 }
 
-/// The strings of a whole resource.
-fn parse(resource: &[u8]) -> Vec<(String, String)> {
-    let Some(root) = Block::read(resource, 0) else { return vec![] };
+fn parse(resource: &[u8]) -> Version {
+    let Some(root) = Block::read(resource, 0) else { return Version::default() };
     let mut strings = Vec::new();
     for info in root.children().filter(|info| info.key == "StringFileInfo") {
         for table in info.children() {
             strings.extend(table.children().map(|string| (string.key.clone(), string.text())));
         }
     }
-    strings
+    Version { file: file_version(root.value), strings }
+}
+
+/// `VS_FIXEDFILEINFO`: a signature, a version of the structure, then the file's version, its two upper numbers first.
+fn file_version(fixed: &[u8]) -> Option<[u16; 4]> {
+    let word = |at: usize| Some(u32::from_le_bytes(*fixed.get(at..)?.first_chunk()?));
+    let (upper, lower) = (word(8)?, word(12)?);
+    let numbers = [upper >> 16, upper, lower >> 16, lower].map(|number| number as u16);
+    (word(0)? == 0xfeef_04bd).then_some(numbers)
 }
 
 /// A block of the tree.
@@ -135,14 +151,17 @@ mod tests {
     fn strings_of_a_resource() {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         let expected = [pair("CompanyName", "Microsoft Corporation"), pair("Empty", ""), pair("Ä", "日本")];
-        assert_eq!(parse(&resource()), expected);
+        assert_eq!(parse(&resource()), Version { file: None, strings: expected.to_vec() });
+        let fixed = [0xfeef_04bdu32, 0x10000, 0x0006_0001, 0x1db1_446a].map(u32::to_le_bytes).concat();
+        assert_eq!(file_version(&fixed), Some([6, 1, 7601, 17514]));
+        assert_eq!(file_version(&fixed[..15]), None);
     }
 
     #[test]
     fn a_cut_or_looping_resource_ends() {
         let whole = resource();
         for len in 0..whole.len() {
-            assert!(parse(&whole[..len]).len() <= 3);
+            assert!(parse(&whole[..len]).strings.len() <= 3);
         }
         for at in 0..whole.len() {
             let mut broken = whole.clone();
@@ -150,6 +169,6 @@ mod tests {
             parse(&broken);
         }
         // Blocks of length 0 must not be read for ever.
-        assert!(parse(&[0; 400]).is_empty());
+        assert_eq!(parse(&[0; 400]), Version::default());
     }
 }

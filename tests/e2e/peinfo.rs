@@ -20,6 +20,16 @@ fn rsds() -> Vec<u8> {
     record
 }
 
+/// The same file with the RSDS record of another PDB: its GUID in hex, as symbol servers write it.
+pub(crate) fn pe_of(guid: &str, age: u32, pdb: &str) -> Vec<u8> {
+    let mut bytes: Vec<u8> =
+        (0..16).map(|at| u8::from_str_radix(&guid[2 * at..2 * at + 2], 16).expect("hex")).collect();
+    for field in [0..4, 4..6, 6..8] {
+        bytes[field].reverse();
+    }
+    pe_with(&[b"RSDS", &bytes[..], &age.to_le_bytes(), pdb.as_bytes(), b"\0"].concat())
+}
+
 fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
@@ -56,7 +66,10 @@ fn version() -> Vec<u8> {
         string("InternalName", "ntkrnlmp.exe"),
     ];
     let info = block(1, "StringFileInfo", &[], &[block(1, "040904B0", &[], &strings)]);
-    block(0, "VS_VERSION_INFO", &[0; 52], &[info])
+    // VS_FIXEDFILEINFO: signature, version of the structure, 6.1.7600.17273.
+    let mut fixed = words(&[0xfeef_04bd, 0x0001_0000, 0x0006_0001, 0x1db0_4379]);
+    fixed.resize(52, 0);
+    block(0, "VS_VERSION_INFO", &fixed, &[info])
 }
 
 /// With this CodeView record, or none when it is empty.

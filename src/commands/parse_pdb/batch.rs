@@ -1,13 +1,15 @@
 //! `parse_pdb` of many PDBs: one on each core at a time, each profile into a file of its own.
 
+use super::make::{Made, Says, make};
 use crate::cli::chain_text;
 use crate::context::{Context, Outcome};
 use crate::form::Form;
 use crate::input::shown;
 use crate::output::{Output, tell_losses, write_profile, write_report};
-use crate::pdb::{self, ParseOptions, ParseReport, Parsed};
+use crate::pdb::{self, ParseReport};
 use anyhow::{Context as _, Result, bail};
-use quaid_profile::{GuidAge, Losses};
+use clap::ArgMatches;
+use quaid_profile::Losses;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
@@ -32,21 +34,19 @@ struct Written {
     output: PathBuf,
     report: ParseReport,
     losses: Losses,
+    outcome: Outcome,
+    says: Says,
 }
 
 /// Parses `inputs`, PDBs and folders of such, into `folder`. Messages, and the paths of the profiles on stdout, come in
 /// the order of the inputs. A PDB that cannot be parsed is told, and the others are.
-pub(super) fn run(
-    context: &Context,
-    inputs: &[&PathBuf],
-    folder: &Path,
-    form: Form,
-    options: &(dyn Fn(&Path) -> ParseOptions + Sync),
-) -> Result<Outcome> {
+pub(super) fn run(context: &Context, args: &ArgMatches, inputs: &[&PathBuf], folder: &Path) -> Result<Outcome> {
     if !folder.is_dir() {
         bail!("{} is no folder: make it first, or give another --dump_dir", folder.display());
     }
+    let form = Form::of(args);
     let (files, mut failed) = find(context, inputs);
+    let mut incomplete = 0;
     let bar = context.progress("PDBs parsed", Some(files.len() as u64), false);
     let queue = Mutex::new(Queue::new(&files, folder, form));
     let (send, receive) = mpsc::channel();
@@ -57,7 +57,7 @@ pub(super) fn run(
         for _ in 0..workers {
             let (queue, send) = (&queue, send.clone());
             scope.spawn(move || {
-                while let Some((number, result)) = next(queue).map(|job| job.run(context, form, options)) {
+                while let Some((number, result)) = next(queue).map(|job| job.run(context, args, form)) {
                     if send.send((number, result)).is_err() {
                         break;
                     }
@@ -71,6 +71,7 @@ pub(super) fn run(
             bar.inc(1);
             waiting.insert(number, result);
             while let Some((file, result)) = files.get(rows.len()).zip(waiting.remove(&rows.len())) {
+                incomplete += usize::from(matches!(&result, Ok(Written { outcome: Outcome::SomeErrors, .. })));
                 let row = bar.suspend(|| tell(context, form, file, result));
                 failed += usize::from(row.error.is_some());
                 if let Some(output) = &row.output {
@@ -88,7 +89,8 @@ pub(super) fn run(
     match (done, failed) {
         (0, 0) => bail!("no PDBs to parse"),
         (0, _) => bail!("no profile was made"),
-        (_, 0) => Ok(Outcome::Done),
+        (_, 0) if incomplete == 0 => Ok(Outcome::Done),
+        (_, 0) => Ok(Outcome::SomeErrors),
         _ => {
             context.warn(&format!("{done} profiles were made, {failed} could not be"));
             Ok(Outcome::SomeErrors)
@@ -100,8 +102,9 @@ pub(super) fn run(
 fn tell(context: &Context, form: Form, file: &Path, result: Result<Written>) -> Row {
     let name = shown(file);
     match result {
-        Ok(Written { output, report, losses }) => {
+        Ok(Written { output, report, losses, says, .. }) => {
             super::tell(context, file, &report);
+            says.tell(context);
             tell_losses(context, form, &losses);
             Row { file: name, output: Some(output.display().to_string()), error: None, report: Some(report) }
         }
@@ -180,8 +183,8 @@ impl<'a> Queue<'a> {
 
     fn read(&mut self, file: &'a Path) -> Result<(Vec<u8>, PathBuf)> {
         let bytes = super::read(file)?;
-        let identity = pdb::identity(&bytes).with_context(|| format!("cannot parse {}", shown(file)))?;
-        let output = self.folder.join(self.name(file, identity));
+        let identity = pdb::symbol_server_id(&bytes).with_context(|| format!("cannot parse {}", shown(file)))?;
+        let output = self.folder.join(self.name(file, &identity));
         if let Some(first) = self.taken.get(&output) {
             bail!("{}: {} has this name and identity too, and its profile stays", shown(file), shown(first));
         }
@@ -190,7 +193,7 @@ impl<'a> Queue<'a> {
     }
 
     /// `ntkrnlmp.json`, or `ntkrnlmp-GUIDAGE.json` where another PDB has the name.
-    fn name(&self, file: &Path, identity: GuidAge) -> String {
+    fn name(&self, file: &Path, identity: &str) -> String {
         let (stem, ending) = (stem(file), self.form.ending());
         match self.namesakes.get(&stem.to_lowercase()) {
             Some(2..) => format!("{stem}-{identity}.{ending}"),
@@ -205,14 +208,12 @@ fn stem(file: &Path) -> String {
 
 impl Job<'_> {
     /// Parses it and writes the profile.
-    fn run(self, context: &Context, form: Form, options: &dyn Fn(&Path) -> ParseOptions) -> (usize, Result<Written>) {
+    fn run(self, context: &Context, args: &ArgMatches, form: Form) -> (usize, Result<Written>) {
         let write = || {
             let (bytes, output) = self.read?;
-            let parsed = pdb::parse(&bytes, &options(self.file), &mut |_, _| {});
-            let Parsed { profile, report } = parsed.with_context(|| format!("cannot parse {}", shown(self.file)))?;
-            drop(bytes);
+            let Made { profile, report, outcome, says } = make(context, args, self.file, bytes, &mut |_, _| {})?;
             let losses = write_profile(context, Some(&output), &profile, form)?;
-            Ok(Written { output, report, losses })
+            Ok(Written { output, report, losses, outcome, says })
         };
         (self.number, write())
     }

@@ -6,7 +6,9 @@ use crate::support::{arg, corpus, run};
 use quaid::pdb::{ParseOptions, Parsed, PdbError, parse};
 
 fn parse_bytes(bytes: &[u8]) -> Result<Parsed, PdbError> {
-    parse(bytes, &ParseOptions { file_name: "test.pdb".into(), ..ParseOptions::default() }, &mut |_, _| {})
+    let options =
+        ParseOptions { file_name: "test.pdb".into(), module_symbols: true, demangle: true, ..ParseOptions::default() };
+    parse(bytes, &options, &mut |_, _| {})
 }
 
 /// What a PDB gives in the time and memory of [`mutated`](super::mutated).
