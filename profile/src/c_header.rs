@@ -187,7 +187,7 @@ impl<'p> Header<'p> {
         slots.sort_by(|a, b| (a.start, a.end, a.name).cmp(&(b.start, b.end, b.name)));
         let layers = layers(slots);
         let tag = self.tag(keyword(s.kind), name);
-        if !self.tags.get(name).is_some_and(|tag| tag == name) {
+        if self.tags.get(name).is_none_or(|tag| tag != name) {
             let _ = writeln!(self.out, "/* {} */", comment(name));
         }
         let _ = writeln!(self.out, "{tag} {{");
@@ -447,7 +447,7 @@ impl Gaps {
             indent(out, depth);
             let _ = writeln!(out, "uint8_t {}[{}];", self.name(), left / 8);
         }
-        if left % 8 > 0 {
+        if !left.is_multiple_of(8) {
             indent(out, depth);
             let _ = writeln!(out, "uint8_t : {};", left % 8);
         }

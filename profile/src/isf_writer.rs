@@ -423,16 +423,15 @@ impl<'p> Writer<'p> {
                     }
                 }
             }
-            Type::Other { class, args } => match self.sized_array(class, args) {
-                Some((target, count)) => {
+            Type::Other { class, args } => {
+                if let Some((target, count)) = self.sized_array(class, args) {
                     self.losses.note(SIZED_ARRAY, place.path());
                     self.array(count, |w| w.ty(&target, place, false));
-                }
-                None => {
+                } else {
                     self.losses.note(UNKNOWN_CLASS, place.path());
                     self.base("void");
                 }
-            },
+            }
         }
     }
 
