@@ -312,7 +312,7 @@ impl<'p> Header<'p> {
             }
             Type::Enum { name, base } => {
                 let e = self.profile.enums.get(name);
-                let base = e.and_then(|e| e.base.as_deref()).map(Type::named).unwrap_or_else(|| (**base).clone());
+                let base = e.and_then(|e| e.base.as_deref()).map_or_else(|| (**base).clone(), Type::named);
                 match e.and_then(|e| e.size) {
                     // The integer type may be unknown, or of another size than the enum.
                     Some(size) if self.profile.size_of(&base) != Some(size) => self.integer(size, false, inner),
