@@ -67,7 +67,7 @@ fn bit_field_program(rekall: &Value) -> (String, usize) {
          __attribute__((unused)) static void fail(long number) {\n    char digits[24]; int at = 24;\n\
          \x20   do { digits[--at] = (char)('0' + number % 10); number /= 10; } while (number);\n\
          \x20   call(4, 1, (long)(digits + at), 24 - at); call(1, 1, 0, 0);\n}\n\
-         static volatile int all_ones = -1;\n\
+         __attribute__((unused)) static volatile int all_ones = -1;\n\
          #define BIT_FIELD(number, type, member, from, to) \\\n\
          \x20   { static union { type s; unsigned char bytes[sizeof(type)]; } u; \\\n\
          \x20     u.s.member = all_ones; \\\n\
