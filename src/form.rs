@@ -1,6 +1,5 @@
 //! The forms in which a command writes a profile: `--to`.
 
-use anyhow::Result;
 use clap::{Arg, ArgMatches, ValueEnum};
 use quaid_profile::{Losses, Profile};
 
@@ -48,11 +47,11 @@ impl Form {
     }
 
     /// The text, and what the form cannot say.
-    pub(crate) fn print(self, profile: &Profile) -> Result<(String, Losses)> {
-        Ok(match self {
+    pub(crate) fn print(self, profile: &Profile) -> (String, Losses) {
+        match self {
             Self::Rekall => (profile.to_rekall(), Losses::default()),
             Self::Isf => profile.to_isf(),
             Self::C => profile.to_c(),
-        })
+        }
     }
 }

@@ -142,7 +142,7 @@ fn temporary() -> tempfile::Builder<'static, 'static> {
 /// where data goes. Gives what the form cannot say, for [`tell_losses`]. A profile of the same identity that is there is replaced; any other
 /// file only with `--overwrite`.
 pub(crate) fn write_profile(context: &Context, path: Option<&Path>, profile: &Profile, form: Form) -> Result<Losses> {
-    let (text, losses) = form.print(profile)?;
+    let (text, losses) = form.print(profile);
     if let Some(path) = path {
         let bytes =
             compress_for(path, text.as_bytes()).with_context(|| format!("cannot compress {}", path.display()))?;

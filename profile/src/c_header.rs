@@ -30,6 +30,7 @@ impl Profile {
             out: String::new(),
             losses: Losses::default(),
             tags: identifiers(self.structs.keys().map(String::as_str), &mut taken),
+            plain_enums: self.enums.iter().filter(|(_, e)| is_plain(e)).map(|(name, _)| name.as_str()).collect(),
             enum_tags: identifiers(self.enums.keys().map(String::as_str), &mut taken),
             defined: BTreeSet::new(),
         };
@@ -45,6 +46,8 @@ struct Header<'p> {
     /// Identifiers of structs, unions and enums, which share one space of names in C.
     tags: BTreeMap<&'p str, String>,
     enum_tags: BTreeMap<&'p str, String>,
+    /// Enums that are enums in C as well.
+    plain_enums: BTreeSet<&'p str>,
     /// Structs whose definition is written.
     defined: BTreeSet<&'p str>,
 }
@@ -134,7 +137,7 @@ impl<'p> Header<'p> {
             });
             let known: Vec<_> = known.collect();
             let tag = self.enum_tag(name);
-            if is_plain(e) && !known.is_empty() {
+            if self.plain_enums.contains(name.as_str()) {
                 let _ = writeln!(self.out, "{tag} {{");
                 for (label, value) in known {
                     let _ = writeln!(self.out, "    {label} = {},", literal(value));
@@ -187,7 +190,7 @@ impl<'p> Header<'p> {
         slots.sort_by(|a, b| (a.start, a.end, a.name).cmp(&(b.start, b.end, b.name)));
         let layers = layers(slots);
         let tag = self.tag(keyword(s.kind), name);
-        if !self.tags.get(name).is_some_and(|tag| tag == name) {
+        if self.tags.get(name).is_none_or(|tag| tag != name) {
             let _ = writeln!(self.out, "/* {} */", comment(name));
         }
         let _ = writeln!(self.out, "{tag} {{");
@@ -302,16 +305,20 @@ impl<'p> Header<'p> {
             },
             Type::Array { target, count } => self.declare(target, &format!("{inner}[{count}]")),
             Type::BitField { target, .. } => self.declare(target, inner),
-            Type::Enum { name, base } => match self.profile.enums.get(name) {
-                Some(e) if is_plain(e) && !e.values.is_empty() && self.profile.size_of(ty) == Some(4) => {
-                    format!("{} {inner}", self.enum_tag(name))
+            Type::Enum { name, .. }
+                if self.plain_enums.contains(name.as_str()) && self.profile.size_of(ty) == Some(4) =>
+            {
+                format!("{} {inner}", self.enum_tag(name))
+            }
+            Type::Enum { name, base } => {
+                let e = self.profile.enums.get(name);
+                let base = e.and_then(|e| e.base.as_deref()).map_or_else(|| (**base).clone(), Type::named);
+                match e.and_then(|e| e.size) {
+                    // The integer type may be unknown, or of another size than the enum.
+                    Some(size) if self.profile.size_of(&base) != Some(size) => self.integer(size, false, inner),
+                    _ => self.declare(&base, inner),
                 }
-                Some(e) => match e.size {
-                    Some(size) => self.integer(size, e.values.iter().any(|(_, value)| *value < 0), inner),
-                    None => self.declare(base, inner),
-                },
-                None => self.declare(base, inner),
-            },
+            }
             Type::Function { args, ret } => {
                 let list: Vec<String> = args.iter().map(|arg| self.argument(arg)).collect();
                 let list = match args.split_last() {
@@ -447,7 +454,7 @@ impl Gaps {
             indent(out, depth);
             let _ = writeln!(out, "uint8_t {}[{}];", self.name(), left / 8);
         }
-        if left % 8 > 0 {
+        if !left.is_multiple_of(8) {
             indent(out, depth);
             let _ = writeln!(out, "uint8_t : {};", left % 8);
         }
@@ -470,10 +477,12 @@ fn keyword(kind: StructKind) -> &'static str {
     }
 }
 
-/// Whether C's own enum has the width of this one: its values fit four bytes, all of them signed or all unsigned.
+/// Whether C's own enum has the width of this one: it has values, and they fit four bytes, all of them signed or all unsigned.
 fn is_plain(e: &Enum) -> bool {
     let all_in = |low: i128, high: i128| e.values.iter().all(|(_, value)| (low..=high).contains(value));
-    e.size.is_none_or(|size| size == 4) && (all_in(i32::MIN.into(), i32::MAX.into()) || all_in(0, u32::MAX.into()))
+    !e.values.is_empty()
+        && e.size.is_none_or(|size| size == 4)
+        && (all_in(i32::MIN.into(), i32::MAX.into()) || all_in(0, u32::MAX.into()))
 }
 
 fn literal(value: i128) -> String {

@@ -423,16 +423,15 @@ impl<'p> Writer<'p> {
                     }
                 }
             }
-            Type::Other { class, args } => match self.sized_array(class, args) {
-                Some((target, count)) => {
+            Type::Other { class, args } => {
+                if let Some((target, count)) = self.sized_array(class, args) {
                     self.losses.note(SIZED_ARRAY, place.path());
                     self.array(count, |w| w.ty(&target, place, false));
-                }
-                None => {
+                } else {
                     self.losses.note(UNKNOWN_CLASS, place.path());
                     self.base("void");
                 }
-            },
+            }
         }
     }
 
@@ -572,4 +571,102 @@ fn iso_time(text: &str) -> Option<String> {
     let (time, zone) = text.split_at_checked(19)?;
     let known = shape(time) == b"0000-00-00 00:00:00" && matches!(zone, "Z" | "+0000");
     known.then(|| format!("{}Z", time.replace(' ', "T")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::ProfileFile;
+
+    fn member(ty: Type) -> Member {
+        Member { offset: 0, ty, anonymous: false }
+    }
+
+    fn text(length: Option<u64>) -> Type {
+        Type::UnicodeString { length }
+    }
+
+    /// A profile of one struct with these members; its ISF as plain JSON, what was not said, and what reading it gives.
+    fn through_isf(members: &[(&str, Type)]) -> (Value, Losses, BTreeMap<String, Member>) {
+        let mut profile = Profile::default();
+        profile.metadata.set("arch", "AMD64");
+        profile.metadata.set("GUID_AGE", "00000000000000000000000000000001A");
+        let members = members.iter().map(|(name, ty)| ((*name).to_owned(), member(ty.clone()))).collect();
+        profile.structs.insert("S".to_owned(), Struct { size: 8, members, ..Struct::default() });
+        profile.enums.insert(
+            "E".to_owned(),
+            Enum {
+                values: vec![("B".to_owned(), 1), ("Shown".to_owned(), 1), ("A".to_owned(), -1)],
+                ..Enum::default()
+            },
+        );
+        let (isf, losses) = profile.to_isf();
+        let again = ProfileFile::parse("isf", isf.as_bytes()).and_then(|file| file.decode()).expect("a profile");
+        (serde_json::from_str(&isf).expect("JSON"), losses, again.structs["S"].members.clone())
+    }
+
+    #[test]
+    fn utf_16_text_is_an_array_of_units_and_comes_back() {
+        let members = [
+            ("unit", text(Some(1))),
+            ("one", Type::array_of(text(Some(1)), 1)),
+            ("name", text(Some(15))),
+            ("names", Type::array_of(text(Some(15)), 2)),
+            ("pointer", Type::pointer_to(text(None))),
+        ];
+        let (isf, losses, again) = through_isf(&members);
+        let wchar = json!({"kind": "base", "name": "wchar"});
+        let array = |count, subtype: &Value| json!({"kind": "array", "count": count, "subtype": subtype});
+        let fields = &isf["user_types"]["S"]["fields"];
+        assert_eq!(fields["unit"]["type"], wchar);
+        assert_eq!(fields["one"]["type"], array(1, &wchar));
+        assert_eq!(fields["names"]["type"], array(2, &array(15, &wchar)));
+        assert_eq!(fields["pointer"]["type"], json!({"kind": "pointer", "subtype": wchar}));
+        assert_eq!(isf["base_types"]["wchar"]["size"], 2);
+        for (name, ty) in members {
+            assert_eq!(again[name].ty, ty, "{name}");
+            assert!(!losses.names(&format!("$STRUCTS/S/{name}")), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_isf_cannot_say_is_told_with_its_place() {
+        let function = Type::Function { args: vec![Type::Void], ret: None };
+        let other = Type::Other { class: "Signature".to_owned(), args: BTreeMap::new() };
+        let sized = Type::Other {
+            class: "Array".to_owned(),
+            args: BTreeMap::from([("size".to_owned(), 8.into()), ("target".to_owned(), "short".into())]),
+        };
+        let pointer = Type::Pointer { target: Box::new(function), bytes: Some(4) };
+        let (isf, losses, again) = through_isf(&[("call", pointer), ("magic", other), ("old", sized)]);
+        let fields = &isf["user_types"]["S"]["fields"];
+        assert_eq!(
+            fields["call"]["type"],
+            json!({"kind": "pointer", "base": "pointer32", "subtype": {"kind": "function"}})
+        );
+        assert_eq!(isf["base_types"]["pointer32"]["size"], 4);
+        assert_eq!(fields["old"]["type"]["count"], 4);
+        assert!(matches!(again["call"].ty, Type::Pointer { bytes: Some(4), .. }));
+        for (kind, place) in [(ARGUMENTS, "call"), (UNKNOWN_CLASS, "magic"), (SIZED_ARRAY, "old")] {
+            assert_eq!(losses.0.get(kind), Some(&vec![format!("$STRUCTS/S/{place}")]));
+        }
+    }
+
+    #[test]
+    fn identity_and_labels_are_in_place() {
+        let (isf, ..) = through_isf(&[]);
+        assert_eq!(isf["metadata"]["format"], "6.2.0");
+        let pdb =
+            json!({"GUID": "00000000000000000000000000000001", "age": 10, "database": "", "machine_type": 0x8664});
+        assert_eq!(isf["metadata"]["windows"]["pdb"], pdb);
+        let e = json!({"base": "int", "size": 4, "constants": {"A": -1, "B": 1, "Shown": 1}});
+        assert_eq!(isf["enums"]["E"], e);
+    }
+
+    #[test]
+    fn times_of_both_tools_are_those_of_the_schema() {
+        assert_eq!(iso_time("2010-11-20 08:44:05Z").as_deref(), Some("2010-11-20T08:44:05Z"));
+        assert_eq!(iso_time("2004-08-04 05:58:36+0000").as_deref(), Some("2004-08-04T05:58:36Z"));
+        assert_eq!(iso_time("yesterday"), None);
+    }
 }

@@ -59,18 +59,15 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     };
     let source = without_comma(source);
     let class = args.get_one::<String>("profile_class").map(String::as_str);
-    let (mut profile, report) = match opened_profile(&source)? {
-        Some(file) => {
-            let mut profile = file.decode()?;
-            if let Some(class) = class {
-                profile.metadata.set("ProfileClass", class);
-            }
-            (profile, None)
+    let (mut profile, report) = if let Some(file) = opened_profile(&source)? {
+        let mut profile = file.decode()?;
+        if let Some(class) = class {
+            profile.metadata.set("ProfileClass", class);
         }
-        None => {
-            let (profile, report) = dwarf::convert(&source, class.unwrap_or("Linux"))?;
-            (profile, Some(report))
-        }
+        (profile, None)
+    } else {
+        let (profile, report) = dwarf::convert(&source, class.unwrap_or("Linux"))?;
+        (profile, Some(report))
     };
     if let Some(banner) = args.get_one::<String>("banner") {
         set_banner(&mut profile, banner)?;

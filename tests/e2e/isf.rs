@@ -50,7 +50,7 @@ fn members(section: &Value) -> Value {
     let item = |(name, item): (&String, &Value)| match item.as_array().map(Vec::as_slice) {
         Some([size, Value::Object(members)]) => {
             let mut members = members.clone();
-            members.insert("".to_owned(), size.clone());
+            members.insert(String::new(), size.clone());
             (name.clone(), Value::Object(members))
         }
         _ => (name.clone(), item.clone()),
@@ -154,13 +154,13 @@ fn a_form_is_compressed_as_its_name_says_and_the_same_each_time() {
     let Some(pdb) = corpus("windows/pdb/lld/ntkrnlmp_x86_64.pdb") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let plain = ok(&["-q", "parse_pdb", arg(&pdb), "--to", "isf"]);
-    for name in ["a.json.xz", "a.json.gz", "a.json"] {
+    for (name, packed) in [("a.json.xz", true), ("a.json.gz", true), ("a.json", false)] {
         let path = folder.path().join(name);
         ok(&["-q", "parse_pdb", arg(&pdb), "--to", "isf", "--output", arg(&path)]);
         let bytes = std::fs::read(&path).expect("written");
         let text = quaid_profile::decompress(name, &bytes).expect("compressed as it says");
         assert_eq!(text, plain.as_bytes(), "{name}");
-        assert_eq!(name.ends_with(".json"), bytes == plain.as_bytes(), "{name}");
+        assert_eq!(packed, bytes != plain.as_bytes(), "{name}");
         // The same profile is there: it is replaced, by the same bytes.
         ok(&["-q", "parse_pdb", arg(&pdb), "--to", "isf", "--output", arg(&path)]);
         assert_eq!(std::fs::read(&path).expect("written"), bytes, "{name}");

@@ -1,6 +1,7 @@
 //! End-to-end tests on the binary, on real inputs of the corpus and on fixtures made here.
 
 mod bad_input;
+mod c_header;
 mod cab;
 mod convert_profile;
 mod fetch_pdb;
