@@ -1,5 +1,7 @@
 //! The toolchain behind the `quaid` binary: symbol servers, profile generators, the repository manager and the commands.
 
+pub mod btf;
+mod c_abi;
 pub mod cli;
 mod commands;
 mod config;

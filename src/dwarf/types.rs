@@ -9,6 +9,7 @@ use super::elf::Elf;
 use super::survey::Survey;
 use super::units::{Entry, Place, Unit, Units, byte_offset, is_aggregate};
 use super::{ConvertError, ConvertReport};
+use crate::c_abi::{integer_name, storage_unit};
 use gimli::AttributeValue;
 use quaid_profile::{BaseType, Enum, Member, Profile, Struct, StructKind, Type};
 use std::collections::{HashMap, HashSet};
@@ -457,19 +458,7 @@ impl<'d> Builder<'_, 'd> {
             Some(AttributeValue::Encoding(encoding)) => encoding == gimli::DW_ATE_signed,
             _ => unit.children(entry.offset().0).unwrap_or_default().iter().any(negative),
         };
-        let wide_long = self.elf.arch.pointer_bytes() == 8;
-        let name = match (size, signed) {
-            (1, true) => "signed char",
-            (1, false) => "unsigned char",
-            (2, true) => "short int",
-            (2, false) => "short unsigned int",
-            (8, true) if wide_long => "long int",
-            (8, false) if wide_long => "long unsigned int",
-            (8, true) => "long long int",
-            (8, false) => "long long unsigned int",
-            (_, true) => "int",
-            (_, false) => "unsigned int",
-        };
+        let name = integer_name(size, signed, self.elf.arch.pointer_bytes());
         self.profile
             .base_types
             .entry(name.to_owned())
@@ -508,9 +497,7 @@ fn enumerator(value: &AttributeValue<super::units::Slice<'_>>, size: u64, signed
 /// significant.
 ///
 /// DWARF 4 and 5 number bits from the struct's start (`DW_AT_data_bit_offset`); DWARF 2 and 3 from the most significant
-/// bit of a storage unit (`DW_AT_bit_offset`, negative where the unit begins after the field). Both come out the same:
-/// in the unit of the declared type that is aligned to its size, as compilers lay it out, or, in a packed struct whose
-/// field crosses such a unit's end, in one that begins at the field's first byte.
+/// bit of a storage unit (`DW_AT_bit_offset`, negative where the unit begins after the field). Both come out the same.
 fn bit_field(
     entry: &Entry<'_>,
     offset: u64,
@@ -528,12 +515,5 @@ fn bit_field(
             entry.attr_value(gimli::DW_AT_bit_offset).and_then(|value| value.sdata_value()).map_or(0, i128::from);
         if big_endian { base + from_top } else { base + i128::from(stored_bytes?) * 8 - from_top - i128::from(bits) }
     };
-    let bytes = declared_bytes.or(stored_bytes).filter(|&bytes| bytes > 0)?;
-    let first = u64::try_from(first).ok()?;
-    let width = bytes.checked_mul(8)?;
-    let aligned = first / width * width;
-    let unit = if first - aligned + bits <= width { aligned } else { first / 8 * 8 };
-    let from_unit = first - unit;
-    let start = if big_endian { width.checked_sub(from_unit.checked_add(bits)?)? } else { from_unit };
-    Some((unit / 8, start))
+    storage_unit(u64::try_from(first).ok()?, bits, declared_bytes.or(stored_bytes)?, big_endian)
 }
