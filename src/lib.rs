@@ -16,5 +16,6 @@ pub mod pe;
 pub mod repo;
 pub mod sources;
 pub mod symserver;
+mod unpack;
 
 pub use context::{Context, Globals, Outcome};

@@ -58,7 +58,7 @@ impl<'d> Definitions<'d> {
             kept.insert(name, place);
             if definitions.len() > 1 {
                 let name = String::from_utf8_lossy(name).into_owned();
-                report.other_layouts.push(OtherLayouts { name, kept_by_units: count, others: definitions.len() - 1 });
+                report.other_layouts.push(OtherLayouts { name, uses: count, others: definitions.len() - 1 });
             }
         }
         kept
