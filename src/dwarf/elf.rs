@@ -28,6 +28,8 @@ pub(super) struct Elf<'d> {
 #[derive(Default)]
 pub(super) struct DebugSections<'d> {
     pub(super) info: Cow<'d, [u8]>,
+    /// Type units of DWARF 4; those of DWARF 5 are in `info`.
+    pub(super) types: Cow<'d, [u8]>,
     pub(super) abbrev: Cow<'d, [u8]>,
     pub(super) str: Cow<'d, [u8]>,
     pub(super) line_str: Cow<'d, [u8]>,
@@ -149,6 +151,7 @@ impl<'d> Elf<'d> {
     pub(super) fn debug_sections(&self) -> Result<DebugSections<'d>, ConvertError> {
         let mut sections = DebugSections { big_endian: !self.file.is_little_endian(), ..DebugSections::default() };
         sections.info = self.section(".debug_info", &mut sections.skipped_relocations)?;
+        sections.types = self.section(".debug_types", &mut sections.skipped_relocations)?;
         sections.abbrev = self.section(".debug_abbrev", &mut sections.skipped_relocations)?;
         sections.str = self.section(".debug_str", &mut sections.skipped_relocations)?;
         sections.line_str = self.section(".debug_line_str", &mut sections.skipped_relocations)?;

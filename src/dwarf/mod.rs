@@ -203,7 +203,7 @@ fn add_dwarf(elf: &Elf<'_>, profile: &mut Profile, report: &mut ConvertReport) -
     let sections = elf.debug_sections()?;
     let units = units::Units::parse(elf.place(), &sections)?;
     let survey = survey::Survey::of(&units, report);
-    types::build(&units, survey, elf, profile, report)?;
+    types::build(&units, &survey, elf, profile, report)?;
     if profile.structs.is_empty() {
         return Err(ConvertError::missing(elf.place(), report.why_no_types()));
     }
