@@ -29,6 +29,8 @@ const MAX_PACKED_DEPTH: usize = 6;
 const HEAD_BYTES: u64 = 4096;
 /// A file of a package whose name says nothing is taken for none of those that are looked for.
 const NAME_SAYS_NOTHING: u8 = 3;
+/// Rank of an ELF file that is a module, and by its name not one that was built to make a profile of.
+const ANY_MODULE: u8 = 2;
 
 /// The input files of one conversion. At least one of `elf`, `image` and `btf` is there.
 pub(super) struct Source {
@@ -223,7 +225,8 @@ impl Finder<'_> {
         bytes: impl FnOnce() -> Result<Bytes, ConvertError>,
     ) -> Result<(), ConvertError> {
         let mut rank = if origin.given { 0 } else { kind.rank(origin.name) };
-        if origin.packaged && rank == NAME_SAYS_NOTHING {
+        // Of the thousands of modules in a kernel's package none is meant.
+        if origin.packaged && (rank == NAME_SAYS_NOTHING || kind == Kind::Elf && rank == ANY_MODULE) {
             return Ok(());
         }
         let better = |known: &Option<Input>| known.as_ref().is_none_or(|known| rank < known.rank);
