@@ -1,5 +1,7 @@
 //! The toolchain behind the `quaid` binary: symbol servers, profile generators, the repository manager and the commands.
 
+pub mod btf;
+mod c_abi;
 pub mod cli;
 mod commands;
 pub mod completeness;
@@ -18,5 +20,6 @@ pub mod pe;
 pub mod repo;
 pub mod sources;
 pub mod symserver;
+mod unpack;
 
 pub use context::{Context, Globals, Outcome};

@@ -1,11 +1,12 @@
-//! `convert_profile`: the profile of a Linux kernel from its debugging information, and a profile from one form to another.
+//! `convert_profile`: the profile of a Linux kernel from its debugging information or BTF, and a profile from one form to
+//! another.
 
 use crate::context::{Context, Outcome};
 use crate::dwarf::{self, ConvertReport};
 use crate::form::Form;
 use crate::output::{tell_losses, write_profile, write_report};
 use anyhow::{Context as _, Result, bail};
-use clap::{Arg, ArgMatches};
+use clap::{Arg, ArgAction, ArgMatches};
 use quaid_profile::{Losses, Profile, ProfileFile, is_json_object};
 use serde::Serialize;
 use std::fs::File;
@@ -14,14 +15,28 @@ use std::path::{Path, PathBuf};
 pub(crate) fn cli() -> clap::Command {
     let path = |name| Arg::new(name).value_parser(clap::value_parser!(PathBuf));
     clap::Command::new("convert_profile")
-        .about("Make a Linux profile from a module's zip or a vmlinux, or turn a profile into another form (Rekall JSON, ISF)")
+        .about("Make a Linux profile of a module with DWARF, a vmlinux, or BTF, with System.map and config, packed or not; or turn a profile into another form")
         .arg(
             path("source")
                 .value_name("SOURCE")
-                .help("The zip of a module with DWARF, System.map and config, a folder with the same files, a vmlinux, or a profile (Rekall JSON or ISF, plain or compressed); -f before the command names it as well"),
+                .help(
+                    "A zip, folder, .deb, .rpm, tar or compressed file of them, a vmlinux, a vmlinuz, BTF \
+                     (/sys/kernel/btf/vmlinux), or a profile (Rekall JSON or ISF); -f before the command names it as well",
+                ),
         )
         .arg(path("target").value_name("OUTPUT").help("The profile to write; without it, stdout"))
         .arg(path("output").long("output").value_name("FILE").conflicts_with("target").help("The profile to write"))
+        .arg(
+            path("beside")
+                .long("beside")
+                .visible_aliases(["system_map", "kernel_config", "kallsyms", "btf", "base_btf"])
+                .value_name("FILE")
+                .action(ArgAction::Append)
+                .help(
+                    "A further file, told by its content: System.map or kallsyms, config, BTF, the kernel's BTF that a \
+                     module's continues; repeatable",
+                ),
+        )
         .arg(
             Arg::new("profile_class")
                 .long("profile_class")
@@ -54,19 +69,24 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         (Some(source), target, None) | (None, Some(source), target) => (source, target),
         (Some(source), _, Some(_)) => bail!("the source is given twice: -f {} and an argument", source.display()),
         (None, None, _) => bail!(
-            "no source; give the zip of module_dwarf.ko, System.map and config, or a vmlinux: convert_profile SOURCE [OUTPUT]"
+            "no source; give the zip of module_dwarf.ko, System.map and config, a vmlinux, or BTF and a System.map: convert_profile SOURCE [OUTPUT] [--system_map FILE]"
         ),
     };
     let source = without_comma(source);
     let class = args.get_one::<String>("profile_class").map(String::as_str);
+    let beside: Vec<PathBuf> = args.get_many("beside").unwrap_or_default().cloned().collect();
     let (mut profile, report) = if let Some(file) = opened_profile(&source)? {
+        if let Some(file) = beside.first() {
+            bail!("{} is a profile, and takes no further file ({})", source.display(), file.display());
+        }
         let mut profile = file.decode()?;
         if let Some(class) = class {
             profile.metadata.set("ProfileClass", class);
         }
         (profile, None)
     } else {
-        let (profile, report) = dwarf::convert(&source, class.unwrap_or("Linux"))?;
+        let options = dwarf::Options { beside, profile_class: class.unwrap_or("Linux").to_owned() };
+        let (profile, report) = dwarf::convert_with(&source, &options)?;
         (profile, Some(report))
     };
     if let Some(banner) = args.get_one::<String>("banner") {
@@ -80,13 +100,13 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     write_report(context, &Report { converted: report.as_ref(), not_said })?;
     let Some(report) = report else { return Ok(Outcome::Done) };
     context.note(&format!(
-        "{}: {} structs, {} enums, {} constants, {} functions from {} compilation units",
+        "{}: {} structs, {} enums, {} constants, {} functions from {}",
         profile.metadata.release().unwrap_or("release unknown"),
         report.structs,
         report.enums,
         report.constants,
         report.functions,
-        report.units
+        if report.units == 0 { "BTF".to_owned() } else { format!("{} compilation units", report.units) }
     ));
     for loss in report.losses() {
         context.note(&format!("  {loss}"));

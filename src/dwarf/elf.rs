@@ -1,11 +1,12 @@
 //! The ELF file: architecture, debugging sections, symbols, and what tells which kernel it is.
 
-use super::{ConvertError, ConvertReport};
+use super::ConvertError;
+use super::symbols::Symbols;
 use object::{
     Architecture, Object as _, ObjectKind, ObjectSection as _, ObjectSymbol as _, RelocationKind, RelocationTarget,
     SectionKind, SymbolKind,
 };
-use quaid_profile::{Arch, BuildId, Profile};
+use quaid_profile::{Arch, BuildId};
 use std::borrow::Cow;
 
 /// The most that a compressed section may unpack to, in bytes. `.debug_info` of a distribution's kernel has 160 MiB.
@@ -27,6 +28,8 @@ pub(super) struct Elf<'d> {
 #[derive(Default)]
 pub(super) struct DebugSections<'d> {
     pub(super) info: Cow<'d, [u8]>,
+    /// Type units of DWARF 4; those of DWARF 5 are in `info`.
+    pub(super) types: Cow<'d, [u8]>,
     pub(super) abbrev: Cow<'d, [u8]>,
     pub(super) str: Cow<'d, [u8]>,
     pub(super) line_str: Cow<'d, [u8]>,
@@ -103,9 +106,8 @@ impl<'d> Elf<'d> {
         if self.is_kernel() { BuildId::from_bytes(self.file.build_id().ok()??) } else { None }
     }
 
-    /// Adds the symbols of a kernel to `$CONSTANTS` and `$FUNCTIONS`, as `nm` would list them: what lies in code is a
-    /// function. Of several symbols with one name the highest address is kept, as [`super::system_map`] does.
-    pub(super) fn add_symbols(&self, profile: &mut Profile, report: &mut ConvertReport) -> Result<(), ConvertError> {
+    /// Gives the symbols of a kernel, as `nm` would list them: what lies in code is a function.
+    pub(super) fn add_symbols(&self, symbols: &mut Symbols) -> Result<(), ConvertError> {
         for symbol in self.file.symbols() {
             if symbol.is_undefined() || matches!(symbol.kind(), SymbolKind::File | SymbolKind::Section) {
                 continue;
@@ -118,20 +120,30 @@ impl<'d> Elf<'d> {
                 .section_index()
                 .and_then(|index| self.file.section_by_index(index).ok())
                 .is_some_and(|section| section.kind() == SectionKind::Text);
-            let symbols = if code { &mut profile.functions } else { &mut profile.constants };
-            let name = String::from_utf8_lossy(name).into_owned();
-            if let Some(other) = symbols.insert(name.clone(), symbol.address()) {
-                report.repeated_symbols += 1;
-                symbols.insert(name, symbol.address().max(other));
-            }
+            symbols.add(String::from_utf8_lossy(name).into_owned(), symbol.address(), code);
         }
-        if profile.constants.is_empty() && profile.functions.is_empty() {
+        if symbols.is_empty() {
             return Err(ConvertError::missing(
                 self.place,
-                "it has no symbol table (stripped); give the unstripped vmlinux, or put it into a folder together with its System.map",
+                "it has no symbol table (stripped); give the unstripped vmlinux, or its System.map too: --system_map FILE",
             ));
         }
         Ok(())
+    }
+
+    /// Whether it has debugging information.
+    pub(super) fn has_dwarf(&self) -> bool {
+        self.file.section_by_name(".debug_info").is_some_and(|section| section.size() > 0)
+    }
+
+    /// The BTF in it; of a module, that which continues its kernel's.
+    pub(super) fn btf(&self) -> Option<&'d [u8]> {
+        self.file.section_by_name(".BTF")?.data().ok().filter(|bytes| !bytes.is_empty())
+    }
+
+    /// What a module's BTF needs of its kernel's, where the module brings it along (since Linux 6.11).
+    pub(super) fn base_btf(&self) -> Option<&'d [u8]> {
+        self.file.section_by_name(".BTF.base")?.data().ok().filter(|bytes| !bytes.is_empty())
     }
 
     /// The sections that describe types. Sections of a module are relocated; those of a linked kernel are final, also
@@ -139,20 +151,11 @@ impl<'d> Elf<'d> {
     pub(super) fn debug_sections(&self) -> Result<DebugSections<'d>, ConvertError> {
         let mut sections = DebugSections { big_endian: !self.file.is_little_endian(), ..DebugSections::default() };
         sections.info = self.section(".debug_info", &mut sections.skipped_relocations)?;
+        sections.types = self.section(".debug_types", &mut sections.skipped_relocations)?;
         sections.abbrev = self.section(".debug_abbrev", &mut sections.skipped_relocations)?;
         sections.str = self.section(".debug_str", &mut sections.skipped_relocations)?;
         sections.line_str = self.section(".debug_line_str", &mut sections.skipped_relocations)?;
         sections.str_offsets = self.section(".debug_str_offsets", &mut sections.skipped_relocations)?;
-        if sections.info.is_empty() {
-            let btf =
-                if self.file.section_by_name(".BTF").is_some() { " (its BTF is not read by this version)" } else { "" };
-            return Err(ConvertError::missing(
-                self.place,
-                format!(
-                    "it has no .debug_info section{btf}; give the file with debugging information, from the distribution's debug package or a build with CONFIG_DEBUG_INFO"
-                ),
-            ));
-        }
         Ok(sections)
     }
 

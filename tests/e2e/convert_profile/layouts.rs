@@ -1,7 +1,8 @@
 //! A C file with everything that a layout can be got wrong by, compiled in every version of DWARF. What is expected was
 //! worked out from the x86-64 ABI.
 
-use quaid::dwarf::convert;
+use crate::support::arg;
+use quaid::dwarf::{ConvertReport, Options, convert, convert_with};
 use quaid_profile::{Profile, Type};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,12 +23,17 @@ fn module(folder: &Path, options: &[&str]) -> Option<PathBuf> {
         crate::support::skipped(&format!("gcc {options:?}: {}", String::from_utf8_lossy(&output.stderr)));
         return None;
     }
+    write_map(folder);
+    Some(folder.to_owned())
+}
+
+/// Puts a System.map beside the module.
+fn write_map(folder: &Path) {
     let symbols =
         ["bits_variable", "completed_later", "untagged_variable", "file_local", "lonely_variable", "wide_variable"];
     let map: Vec<String> =
         symbols.iter().enumerate().map(|(at, name)| format!("ffffffff8200{at:04x} D {name}\n")).collect();
     std::fs::write(folder.join("System.map"), map.concat()).expect("written");
-    Some(folder.to_owned())
 }
 
 fn describe(ty: &Type) -> String {
@@ -180,6 +186,100 @@ fn every_dwarf_version_and_packing_gives_the_layout_of_the_abi() {
         assert_eq!(profile.base_types["long double"].size, 16);
         assert_eq!(profile.metadata.arch(), Some(quaid_profile::Arch::Amd64));
     }
+}
+
+/// The same file in two units, linked as a kernel.
+fn kernel(folder: &Path, options: &[&str]) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/types.c");
+    let objects = ["one.o", "two.o"].map(|name| folder.join(name));
+    for object in &objects {
+        gcc(&["-std=gnu11", "-ffreestanding", "-O1", "-c", "-o", arg(object), arg(&source)], options);
+    }
+    let target = folder.join("vmlinux");
+    let link = ["-nostdlib", "-static", "-Wl,-e,0", "-Wl,--allow-multiple-definition", "-o", arg(&target)];
+    gcc(&link, &objects.each_ref().map(|object| arg(object)));
+    write_map(folder);
+    target
+}
+
+/// The profile of a kernel with the System.map that is beside it.
+fn converted(vmlinux: &Path) -> (Profile, ConvertReport) {
+    let beside = vec![vmlinux.with_file_name("System.map")];
+    let options = Options { beside, profile_class: "Linux".to_owned() };
+    convert_with(vmlinux, &options).expect("a profile")
+}
+
+fn gcc(args: &[&str], more: &[&str]) {
+    let output = Command::new("gcc").args(args).args(more).output().expect("gcc");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn types_in_units_of_their_own_and_in_partial_units_are_found() {
+    for options in [&["-gdwarf-4", "-fdebug-types-section"][..], &["-gdwarf-5", "-fdebug-types-section"]] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let vmlinux = kernel(folder.path(), options);
+        let (profile, report) = converted(&vmlinux);
+        let (ours, expected) = (listing(&profile), EXPECTED);
+        let wrong: Vec<_> = ours.lines().filter(|line| !expected.contains(line)).collect();
+        assert!(ours == expected, "{options:?}: {wrong:#?}");
+        assert_eq!(report.unresolved_types, 0, "{options:?}");
+    }
+    for version in ["-gdwarf-4", "-gdwarf-5"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let vmlinux = kernel(folder.path(), &[version]);
+        let shared = folder.path().join("vmlinux.dwz");
+        match Command::new("dwz").arg("-o").args([&shared, &vmlinux]).output() {
+            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+            Err(_) => return crate::support::skipped("there is no dwz"),
+        }
+        let bytes = |path| std::fs::metadata(path).expect("a file").len();
+        assert!(bytes(&shared) < bytes(&vmlinux), "dwz shared nothing");
+        let (profile, report) = converted(&shared);
+        assert_eq!(listing(&profile), EXPECTED, "{version}");
+        assert_eq!(report.losses(), Vec::<String>::new(), "{version}");
+    }
+}
+
+/// Three units, of which two agree: what each of them refers to keeps its own layout.
+#[test]
+fn layouts_that_differ_between_units_are_all_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let unit = |name: &str, text: &str| {
+        let (source, object) = (folder.path().join(format!("{name}.c")), folder.path().join(format!("{name}.o")));
+        std::fs::write(&source, text).expect("written");
+        gcc(&["-g", "-O1", "-ffreestanding", "-c", "-o", arg(&object), arg(&source)], &[]);
+        object
+    };
+    let small = "typedef struct { char c; } by_typedef; enum kind { FIRST = 1 }; struct twice { int x; };";
+    let large = "typedef struct { long l; } by_typedef; enum kind { FIRST = 2 }; struct twice { long y; int x; };";
+    let user = |number: u8| {
+        format!(
+            "struct user{number} {{ struct twice *pointer, inside; by_typedef t; enum kind kind; struct twice_1 *taken; _Atomic long counter; }} user{number}; struct twice_1 {{ short s; }} taken{number};"
+        )
+    };
+    let objects = [(1, small), (2, large), (3, large)]
+        .map(|(number, text)| unit(&format!("unit{number}"), &format!("{text}\n{}", user(number))));
+    let vmlinux = folder.path().join("vmlinux");
+    gcc(&["-nostdlib", "-static", "-Wl,-e,0", "-o", arg(&vmlinux)], &objects.each_ref().map(|object| arg(object)));
+    let (profile, report) = convert(&vmlinux, "Linux").expect("a profile");
+    let ours = listing(&profile);
+    for line in [
+        "twice[16] Struct",
+        "twice_1[2] Struct",
+        "twice_2[4] Struct",
+        "by_typedef[8] Struct",
+        "by_typedef_1[1] Struct",
+        "enum kind[4] FIRST=2",
+        "enum kind_1[4] FIRST=1",
+        "user1[40] Struct\n  pointer@0 *twice_2\n  inside@8 twice_2\n  t@12 by_typedef_1\n  kind@16 enum kind_1/unsigned int\n  taken@24 *twice_1\n  counter@32 long int\n",
+        "user2[56] Struct\n  pointer@0 *twice\n  inside@8 twice\n  t@24 by_typedef\n  kind@32 enum kind/unsigned int\n  taken@40 *twice_1\n  counter@48 long int\n",
+    ] {
+        assert!(ours.contains(line), "{line}\n{ours}");
+    }
+    let told: Vec<_> =
+        report.other_layouts.iter().map(|other| (other.name.as_str(), other.uses, other.others)).collect();
+    assert_eq!(told, [("by_typedef", 2, 1), ("twice", 2, 1), ("kind", 2, 1)]);
 }
 
 #[test]

@@ -212,8 +212,8 @@ fn pahole_struct<'t>(lines: &mut impl Iterator<Item = &'t str>) -> Layout {
             if declaration.starts_with('}') {
                 let members = open.pop().expect("a struct");
                 let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
-                // An array of unnamed structs counts as one member, and so does an enumeration.
-                let whole = declaration.contains('[') || enumeration;
+                // An array of unnamed structs counts as one member, and so do a pointer and an enumeration.
+                let whole = declaration.contains(['[', '*']) || enumeration;
                 let outer = open.last_mut().expect("a struct");
                 if whole {
                     outer.push((name, (pahole_place(comment).expect("an offset").0, bits(declaration), String::new())));
@@ -237,7 +237,16 @@ fn pahole_name(declaration: &str) -> String {
     if let Some((_, rest)) = declaration.split_once("(*") {
         return word(rest.split([')', '[']).next().unwrap_or_default());
     }
-    let declaration = declaration.split("__attribute__").next().unwrap_or_default();
+    // Attributes stand before a name or behind it.
+    let mut declaration = declaration.to_owned();
+    while let Some(start) = declaration.find("__attribute__") {
+        let mut open = 0;
+        let end = declaration[start..].char_indices().find(|&(_, c)| {
+            open += i32::from(c == '(') - i32::from(c == ')');
+            c == ')' && open == 0
+        });
+        declaration.replace_range(start..end.map_or(declaration.len(), |(at, _)| start + at + 1), "");
+    }
     let declaration = declaration.split(['[', ':']).next().unwrap_or_default().trim_end();
     if declaration == "}" { String::new() } else { word(declaration) }
 }

@@ -1,0 +1,501 @@
+//! Builds the model of the types.
+//!
+//! Names are those that DWARF's reader gives: typedefs, const, volatile, restrict and tags are transparent; a struct,
+//! union or enumeration without a tag goes by the typedef that names it, else by its place in the source,
+//! `parent.member`; a member without a name is `u1`, `u2`, ... in order.
+
+use super::format::{Btf, Id, Kind, Record};
+use super::{BtfError, BtfReport};
+use crate::c_abi::{integer_name, storage_unit};
+use quaid_profile::{BaseKind, BaseType, Enum, Member, Profile, Struct, StructKind, Type};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// How many references are followed from a member to the type at the end. Real ones need less than ten; a circle has
+/// no end.
+const MAX_DEPTH: u32 = 64;
+/// How many parts the type of one member or variable may have: function types that refer to each other could have 2^64.
+/// A real one has less than a hundred.
+const MAX_MEMBER_PARTS: usize = 4096;
+/// How many types may be looked up to build all. A distribution's kernel takes half a million.
+const MAX_PARTS: usize = 1 << 24;
+
+impl Btf<'_> {
+    /// The size of a pointer in bytes, which is that of `unsigned long` in Linux; `None` where it has no such type.
+    pub fn pointer_bytes(&self) -> Option<u64> {
+        (1..self.end()).filter_map(|id| self.get(id)).find_map(|record| {
+            let long = record.kind == Kind::Int
+                && matches!(self.name(record.name_offset), Some("long unsigned int" | "unsigned long"));
+            long.then_some(u64::from(record.size_or_type))
+        })
+    }
+
+    /// The names of the members of the struct `name`, those of unnamed members included: what tells the architecture.
+    pub fn member_names(&self, name: &str) -> Option<Vec<String>> {
+        let mut open = vec![(1..self.end()).find(|&id| {
+            self.get(id)
+                .is_some_and(|record| record.kind == Kind::Struct && self.name(record.name_offset) == Some(name))
+        })?];
+        let mut names = Vec::new();
+        while let Some(record) = open.pop().and_then(|id| self.get(id)) {
+            for member in record.members() {
+                match self.name(member.name_offset) {
+                    Some(name) => names.push(name.to_owned()),
+                    None if names.len() + open.len() < MAX_MEMBER_PARTS => open.push(member.ty),
+                    None => {}
+                }
+            }
+            if names.len() > MAX_MEMBER_PARTS {
+                break;
+            }
+        }
+        Some(names)
+    }
+
+    /// Adds all types to `profile`, and the types of those variables and functions whose symbols it has.
+    /// `pointer_bytes` is the size of the architecture's pointers.
+    pub fn add_types(&self, place: &str, pointer_bytes: u64, profile: &mut Profile) -> Result<BtfReport, BtfError> {
+        let mut report = BtfReport::default();
+        let names = Names::of(self, &mut report);
+        let mut builder = Builder {
+            btf: self,
+            place,
+            pointer_bytes,
+            signs_are_told: (1..self.end())
+                .filter_map(|id| self.get(id))
+                .any(|record| record.kind == Kind::Enum64 || record.kind == Kind::Enum && record.kind_flag),
+            names: names.suffixed,
+            reached: HashMap::new(),
+            waiting: Vec::new(),
+            parts_left: MAX_PARTS,
+            member_parts_left: MAX_MEMBER_PARTS,
+            profile,
+            report: &mut report,
+        };
+        builder.base_types();
+        for (id, name) in &names.aggregates {
+            builder.waiting.push((*id, name.clone()));
+            builder.finish_waiting()?;
+        }
+        for (id, name) in names.enums {
+            if let Some(record) = self.get(id) {
+                let built = builder.enumeration(record, &name);
+                builder.profile.enums.insert(name, built);
+            }
+        }
+        builder.symbols()?;
+        builder.nameless_enums();
+        Ok(report)
+    }
+
+    /// The tagged type without a name that a typedef names directly.
+    fn nameless_target(&self, typedef: Record<'_>) -> Option<Id> {
+        let target = self.get(typedef.size_or_type)?;
+        (is_tagged(target.kind) && self.name(target.name_offset).is_none()).then_some(typedef.size_or_type)
+    }
+
+    fn layout(&self, id: Id) -> Layout<'_> {
+        let Some(record) = self.get(id) else { return Layout::default() };
+        let parts = match record.kind {
+            Kind::Enum | Kind::Enum64 => record.labels().map(|(name, value)| (self.name(name), value, 0)).collect(),
+            Kind::Struct | Kind::Union => record
+                .members()
+                .map(|member| (self.name(member.name_offset), member.first_bit.into(), member.bits.unwrap_or(0)))
+                .collect(),
+            _ => Vec::new(),
+        };
+        (record.kind == Kind::Union, record.size_or_type, parts)
+    }
+
+    /// How often each type is referred to by another one, by id.
+    fn uses(&self) -> Vec<u64> {
+        let mut uses = vec![0_u64; self.end() as usize];
+        let mut count = |id: Id| {
+            if let Some(count) = uses.get_mut(id as usize) {
+                *count += 1;
+            }
+        };
+        for record in (1..self.end()).filter_map(|id| self.get(id)) {
+            match record.kind {
+                Kind::Struct | Kind::Union => record.members().for_each(|member| count(member.ty)),
+                Kind::FuncProto => {
+                    count(record.size_or_type);
+                    record.parameters().for_each(&mut count);
+                }
+                Kind::Array => count(record.array().0),
+                Kind::Int | Kind::Enum | Kind::Enum64 | Kind::Float | Kind::Fwd | Kind::Datasec => {}
+                _ => count(record.size_or_type),
+            }
+        }
+        uses
+    }
+}
+
+/// Whether it is a union, its size, and of each member or label the name, the first bit or value, and the bits.
+type Layout<'d> = (bool, u32, Vec<(Option<&'d str>, u64, u32)>);
+
+fn is_tagged(kind: Kind) -> bool {
+    matches!(kind, Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64)
+}
+
+/// One name for each struct, union and enumeration that has a tag or typedef.
+struct Names {
+    aggregates: Vec<(Id, String)>,
+    enums: Vec<(Id, String)>,
+    /// Names of the types and typedefs whose own name another layout has.
+    suffixed: HashMap<Id, String>,
+}
+
+impl Names {
+    /// Of several layouts of one name the most used one has it, of equals the first in the file; the others get `_1` and
+    /// so on. A module's own comes after its kernel's.
+    fn of(btf: &Btf<'_>, report: &mut BtfReport) -> Self {
+        let uses = btf.uses();
+        // By kind and name: what refers to the type (itself, or the typedef), and the type.
+        let mut named: BTreeMap<(bool, &str), Vec<(Id, Id)>> = BTreeMap::new();
+        for (id, record) in (1..btf.end()).filter_map(|id| Some((id, btf.get(id)?))) {
+            let target = match record.kind {
+                Kind::Typedef => btf.nameless_target(record),
+                kind => is_tagged(kind).then_some(id),
+            };
+            let (Some(target), Some(name)) = (target, btf.name(record.name_offset)) else { continue };
+            let enumeration = btf.get(target).is_some_and(|target| matches!(target.kind, Kind::Enum | Kind::Enum64));
+            named.entry((enumeration, name)).or_default().push((id, target));
+        }
+        let mut names = Self { aggregates: Vec::new(), enums: Vec::new(), suffixed: HashMap::new() };
+        let mut given = HashSet::new();
+        for (&(enumeration, name), types) in &named {
+            let mut layouts: BTreeMap<Layout<'_>, Vec<(Id, Id)>> = BTreeMap::new();
+            if let [one] = types[..] {
+                layouts.insert(Layout::default(), vec![one]);
+            } else {
+                for &(id, target) in types {
+                    layouts.entry(btf.layout(target)).or_default().push((id, target));
+                }
+            }
+            let count = |types: &[(Id, Id)]| types.iter().filter_map(|(id, _)| uses.get(*id as usize)).sum::<u64>();
+            let mut ranked: Vec<_> = layouts.into_values().map(|types| (count(&types), types)).collect();
+            ranked.sort_by_key(|(count, types)| {
+                let first = types.first().map_or(0, |(id, _)| *id);
+                (first >= btf.start(), std::cmp::Reverse(*count), first)
+            });
+            let others = ranked.len() - 1;
+            if let (Some((count, _)), 1..) = (ranked.first(), others) {
+                report.other_layouts.push((name.to_owned(), *count, others));
+            }
+            let mut number = 0;
+            for (at, (_, types)) in ranked.into_iter().enumerate() {
+                let mut own = name.to_owned();
+                while at > 0
+                    && (own == name
+                        || named.contains_key(&(enumeration, own.as_str()))
+                        || !given.insert((enumeration, own.clone())))
+                {
+                    number += 1;
+                    own = format!("{name}_{number}");
+                }
+                if at > 0 {
+                    names.suffixed.extend(types.iter().map(|(id, _)| (*id, own.clone())));
+                }
+                let kept = if enumeration { &mut names.enums } else { &mut names.aggregates };
+                kept.extend(types.first().map(|(_, target)| (*target, own)));
+            }
+        }
+        names.aggregates.sort_unstable();
+        names
+    }
+}
+
+struct Builder<'b, 'd> {
+    btf: &'b Btf<'d>,
+    place: &'b str,
+    pointer_bytes: u64,
+    /// Whether the file tells which enumerations are signed: those of before 2022 (kernel 6.0) do not.
+    signs_are_told: bool,
+    names: HashMap<Id, String>,
+    /// Names given to types that have none.
+    reached: HashMap<Id, String>,
+    /// Structs without a name that were met and are still to be built.
+    waiting: Vec<(Id, String)>,
+    parts_left: usize,
+    member_parts_left: usize,
+    profile: &'b mut Profile,
+    report: &'b mut BtfReport,
+}
+
+impl<'d> Builder<'_, 'd> {
+    fn text(&self, offset: u32) -> Option<&'d str> {
+        self.btf.name(offset)
+    }
+
+    fn base_types(&mut self) {
+        for record in (1..self.btf.end()).filter_map(|id| self.btf.get(id)) {
+            let Some(name) = self.text(record.name_offset) else { continue };
+            let (kind, signed) = match record.kind {
+                Kind::Float => (BaseKind::Float, true),
+                Kind::Int => {
+                    let (encoding, _, bits) = record.int();
+                    if u64::from(bits) != u64::from(record.size_or_type) * 8 {
+                        // A bit field of old BTF, under the name of its type.
+                        continue;
+                    }
+                    let kind = match encoding {
+                        encoding if encoding & 4 != 0 => BaseKind::Bool,
+                        encoding if encoding & 2 != 0 || record.size_or_type == 1 && name.contains("char") => {
+                            BaseKind::Char
+                        }
+                        _ => BaseKind::Int,
+                    };
+                    (kind, encoding & 1 != 0)
+                }
+                _ => continue,
+            };
+            let big_endian = self.btf.big_endian();
+            self.profile.base_types.entry(name.to_owned()).or_insert(BaseType {
+                size: record.size_or_type.into(),
+                signed,
+                kind,
+                big_endian,
+            });
+        }
+    }
+
+    fn finish_waiting(&mut self) -> Result<(), BtfError> {
+        while let Some((id, name)) = self.waiting.pop() {
+            let Some(record) = self.btf.get(id) else { continue };
+            let structure = self.structure(record, &name)?;
+            self.profile.structs.insert(name, structure);
+        }
+        Ok(())
+    }
+
+    fn structure(&mut self, record: Record<'d>, name: &str) -> Result<Struct, BtfError> {
+        let kind = if record.kind == Kind::Union { StructKind::Union } else { StructKind::Struct };
+        let mut structure = Struct { size: record.size_or_type.into(), kind, ..Struct::default() };
+        let given: HashSet<&str> = record.members().filter_map(|member| self.text(member.name_offset)).collect();
+        let mut number = 0;
+        for member in record.members() {
+            let known = self.text(member.name_offset);
+            let member_name = known.map_or_else(
+                || loop {
+                    number += 1;
+                    let free = format!("u{number}");
+                    if !given.contains(free.as_str()) {
+                        break free;
+                    }
+                },
+                str::to_owned,
+            );
+            let path = format!("{name}.{member_name}");
+            let ty = self.whole_type(member.ty, &path)?;
+            let first = u64::from(member.first_bit);
+            // Before the flag came, a bit field was a member of an integer type of few bits.
+            let storage = self.storage(member.ty);
+            let (first, bits) = match (member.bits, storage) {
+                (Some(bits), _) => (first, Some(u64::from(bits))),
+                (None, Some((bytes, before, bits))) if u64::from(bits) != bytes * 8 => {
+                    (first + u64::from(before), Some(u64::from(bits)))
+                }
+                _ => (first, None),
+            };
+            let placed = match (bits, storage) {
+                (None, _) if first % 8 == 0 => Some((first / 8, ty)),
+                (Some(bits), Some((bytes, ..))) => {
+                    storage_unit(first, bits, bytes, self.btf.big_endian()).map(|(offset, start)| {
+                        (offset, Type::BitField { start, end: start.saturating_add(bits), target: Box::new(ty) })
+                    })
+                }
+                _ => None,
+            };
+            let Some((offset, ty)) = placed else {
+                self.report.skipped.push((path, "its bits lie outside every storage unit"));
+                continue;
+            };
+            if structure.members.insert(member_name, Member { offset, ty, anonymous: known.is_none() }).is_some() {
+                self.report.skipped.push((path, "another member of the same name follows"));
+            }
+        }
+        Ok(structure)
+    }
+
+    /// Of an integer or enumeration: its size in bytes, the bits before its value, and those of it.
+    fn storage(&self, mut id: Id) -> Option<(u64, u32, u32)> {
+        for _ in 0..MAX_DEPTH {
+            let record = self.btf.get(id)?;
+            match record.kind {
+                Kind::Int => {
+                    let (_, before, bits) = record.int();
+                    return Some((record.size_or_type.into(), before, bits));
+                }
+                Kind::Enum | Kind::Enum64 => {
+                    return Some((record.size_or_type.into(), 0, record.size_or_type.saturating_mul(8)));
+                }
+                Kind::Typedef | Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag => {
+                    id = record.size_or_type;
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// The type of a member, variable or function.
+    fn whole_type(&mut self, id: Id, path: &str) -> Result<Type, BtfError> {
+        self.member_parts_left = MAX_MEMBER_PARTS;
+        self.type_at(id, path, 0)
+    }
+
+    /// The type `id`; `path` names it, should it have no name of its own.
+    fn type_at(&mut self, id: Id, path: &str, depth: u32) -> Result<Type, BtfError> {
+        if id == 0 {
+            return Ok(Type::Void);
+        }
+        if depth > MAX_DEPTH || self.member_parts_left == 0 {
+            self.report.unresolved += 1;
+            return Ok(Type::Void);
+        }
+        self.member_parts_left -= 1;
+        self.parts_left = self.parts_left.checked_sub(1).ok_or_else(|| BtfError::Corrupt {
+            place: self.place.to_owned(),
+            why: format!("its types refer to each other more than {MAX_PARTS} times"),
+        })?;
+        let Some(record) = self.btf.get(id) else {
+            self.report.unresolved += 1;
+            return Ok(Type::Void);
+        };
+        let name = self.text(record.name_offset);
+        let target = record.size_or_type;
+        let depth = depth + 1;
+        Ok(match record.kind {
+            Kind::Int | Kind::Float | Kind::Fwd => name.map_or(Type::Void, Type::named),
+            Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 => self.tagged(id, id, record, name, path),
+            Kind::Typedef => match (name, self.btf.nameless_target(record)) {
+                (Some(name), Some(target)) => match self.btf.get(target) {
+                    Some(tagged) => self.tagged(id, target, tagged, Some(name), path),
+                    None => Type::Void,
+                },
+                _ => self.type_at(target, path, depth)?,
+            },
+            Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag | Kind::Func | Kind::Var => {
+                self.type_at(target, path, depth)?
+            }
+            Kind::Ptr => Type::pointer_to(self.type_at(target, path, depth)?),
+            Kind::Array => {
+                let (element, count) = record.array();
+                Type::array_of(self.type_at(element, path, depth)?, count.into())
+            }
+            Kind::FuncProto => {
+                let ret = self.type_at(target, &format!("{path}.return"), depth)?;
+                let mut args = Vec::new();
+                for parameter in record.parameters().filter(|&parameter| parameter != 0) {
+                    args.push(self.type_at(parameter, &format!("{path}.arg{}", args.len() + 1), depth)?);
+                }
+                Type::Function { args, ret: Some(Box::new(ret)) }
+            }
+            Kind::Datasec | Kind::DeclTag => {
+                self.report.unresolved += 1;
+                Type::Void
+            }
+        })
+    }
+
+    /// A struct, union or enumeration by its name. One that has none is named by `path`, and built. `named` is the type
+    /// or typedef that has the name.
+    fn tagged(&mut self, named: Id, id: Id, record: Record<'d>, name: Option<&str>, path: &str) -> Type {
+        let enumeration = matches!(record.kind, Kind::Enum | Kind::Enum64);
+        let name = match (name, self.names.get(&named), self.reached.get(&id)) {
+            (Some(_), Some(suffixed), _) => suffixed.clone(),
+            (Some(name), ..) => name.to_owned(),
+            (None, _, Some(known)) => known.clone(),
+            (None, _, None) => {
+                self.reached.insert(id, path.to_owned());
+                if enumeration {
+                    let built = self.enumeration(record, path);
+                    self.profile.enums.insert(path.to_owned(), built);
+                } else {
+                    self.waiting.push((id, path.to_owned()));
+                }
+                path.to_owned()
+            }
+        };
+        if enumeration {
+            let base = self.enum_base(record).0;
+            Type::Enum { name, base: Box::new(Type::named(base)) }
+        } else {
+            Type::Named(name)
+        }
+    }
+
+    /// The integer type of an enumeration, and whether it is signed.
+    fn enum_base(&mut self, record: Record<'d>) -> (&'static str, bool) {
+        let size = u64::from(record.size_or_type);
+        let signed = if self.signs_are_told {
+            record.kind_flag
+        } else {
+            record.labels().any(|(_, value)| value.cast_signed() < 0)
+        };
+        let name = integer_name(size, signed, self.pointer_bytes);
+        let big_endian = self.btf.big_endian();
+        let base = BaseType { big_endian, ..BaseType::int(size, signed) };
+        self.profile.base_types.entry(name.to_owned()).or_insert(base);
+        (name, signed)
+    }
+
+    fn enumeration(&mut self, record: Record<'d>, name: &str) -> Enum {
+        let (base, signed) = self.enum_base(record);
+        let mut values: Vec<(String, i128)> = Vec::new();
+        let mut known = HashSet::new();
+        for (label, value) in record.labels() {
+            let value = match (signed, record.kind) {
+                (true, _) => i128::from(value.cast_signed()),
+                (false, Kind::Enum64) => i128::from(value),
+                (false, _) => i128::from(value as u32),
+            };
+            match self.text(label) {
+                Some(label) if known.insert(label) => values.push((label.to_owned(), value)),
+                _ => self.report.skipped.push((name.to_owned(), "a label without name, or given twice")),
+            }
+        }
+        Enum { values, base: Some(base.to_owned()), size: Some(record.size_or_type.into()) }
+    }
+
+    /// The types of variables and functions that the profile has symbols of. Of several of one name the first is kept.
+    fn symbols(&mut self) -> Result<(), BtfError> {
+        for record in (1..self.btf.end()).filter_map(|id| self.btf.get(id)) {
+            let Some(name) = self.text(record.name_offset) else { continue };
+            let known = match record.kind {
+                Kind::Var => self.profile.constants.contains_key(name),
+                Kind::Func => self.profile.functions.contains_key(name),
+                _ => false,
+            };
+            if known && !self.profile.constant_types.contains_key(name) {
+                let ty = self.whole_type(record.size_or_type, &format!(".{name}"))?;
+                self.profile.constant_types.insert(name.to_owned(), ty);
+                self.finish_waiting()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Enumerations that only define labels: `enum.LABEL` by their first one, from the second on with a number.
+    fn nameless_enums(&mut self) {
+        let typedefs =
+            (1..self.btf.end()).filter_map(|id| self.btf.get(id)).filter(|record| record.kind == Kind::Typedef);
+        let named: HashSet<Id> = typedefs.filter_map(|record| self.btf.nameless_target(record)).collect();
+        let mut numbers: HashMap<&str, u32> = HashMap::new();
+        for (id, record) in (1..self.btf.end()).filter_map(|id| Some((id, self.btf.get(id)?))) {
+            if !matches!(record.kind, Kind::Enum | Kind::Enum64)
+                || self.text(record.name_offset).is_some()
+                || self.reached.contains_key(&id)
+                || named.contains(&id)
+            {
+                continue;
+            }
+            let Some(first) = record.labels().next().and_then(|(label, _)| self.text(label)) else { continue };
+            let number = numbers.entry(first).or_default();
+            *number += 1;
+            let name = if *number == 1 { format!("enum.{first}") } else { format!("enum.{first}.{number}") };
+            let built = self.enumeration(record, &name);
+            self.profile.enums.insert(name, built);
+        }
+    }
+}

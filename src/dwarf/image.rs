@@ -1,0 +1,63 @@
+//! What a `vmlinuz` or `Image` unpacks to: the kernel without its symbol table and debugging information, in which BTF,
+//! banner and build-id are left.
+
+use super::ConvertError;
+use super::elf::Elf;
+use crate::btf;
+use quaid_profile::{Arch, BuildId};
+
+/// How many places that look like the start of BTF are tried in a kernel without section headers.
+const MAX_TRIED: usize = 1024;
+/// Longer banners do not exist: the kernel prints it through a buffer of 1,024 bytes.
+const MAX_BANNER_BYTES: usize = 1024;
+
+/// What an unpacked kernel tells of itself.
+pub(super) struct Image<'d> {
+    pub(super) arch: Option<Arch>,
+    pub(super) btf: Option<&'d [u8]>,
+    pub(super) banner: Option<String>,
+    pub(super) build_id: Option<BuildId>,
+}
+
+impl<'d> Image<'d> {
+    /// Looks into an unpacked kernel; `place` names it in messages.
+    pub(super) fn parse(place: &'d str, bytes: &'d [u8]) -> Result<Self, ConvertError> {
+        let banner = banner(bytes);
+        if bytes.starts_with(b"\x7fELF") {
+            let elf = Elf::parse(place, bytes)?;
+            let btf = elf.btf().or_else(|| find_btf(bytes));
+            return Ok(Self { arch: Some(elf.arch), btf, banner, build_id: elf.build_id() });
+        }
+        let arch = match bytes.get(0x38..0x3c) {
+            Some(b"ARM\x64") => Some(Arch::Arm64),
+            Some(b"RSC\x05") => Some(Arch::Riscv64),
+            _ => None,
+        };
+        Ok(Self { arch, btf: find_btf(bytes), banner, build_id: None })
+    }
+}
+
+/// The text of `linux_banner` in a kernel, without the newline at its end.
+pub(super) fn banner(bytes: &[u8]) -> Option<String> {
+    memchr::memmem::find_iter(bytes, b"Linux version ").take(MAX_TRIED).find_map(|start| {
+        let text = bytes.get(start..)?;
+        let text = text.get(..MAX_BANNER_BYTES).unwrap_or(text);
+        let text = std::str::from_utf8(text.get(..memchr::memchr(0, text)?)?).ok()?;
+        // Another text, of /proc/version, has `%s` in the place of the release.
+        let line = text.strip_suffix('\n')?;
+        let release = line.strip_prefix("Linux version ")?;
+        (release.starts_with(|c: char| c.is_ascii_digit()) && line.contains('#')).then(|| line.to_owned())
+    })
+}
+
+/// The BTF in a kernel without section headers: the longest, because a kernel may carry that of its modules.
+fn find_btf(bytes: &[u8]) -> Option<&[u8]> {
+    // Magic, version 1, no flags, a header of 24 bytes.
+    let little = memchr::memmem::find_iter(bytes, &[0x9f, 0xeb, 1, 0, 24, 0, 0, 0]);
+    let big = memchr::memmem::find_iter(bytes, &[0xeb, 0x9f, 1, 0, 0, 0, 0, 24]);
+    let found = little.take(MAX_TRIED).chain(big.take(MAX_TRIED)).filter_map(|start| {
+        let rest = bytes.get(start..)?;
+        rest.get(..btf::length(rest)?).filter(|found| !btf::is_split(found))
+    });
+    found.max_by_key(|found| found.len())
+}
