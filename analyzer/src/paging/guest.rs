@@ -214,7 +214,7 @@ mod tests {
         let mut host = TestMemory::new(vec![(0, vec![0; 0x1_0000])]);
         for table in 1..4 {
             for number in 0..512 {
-                host.put(table * 0x1000 + number * 8, (table + 1) * 0x1000 | 7);
+                host.put(table * 0x1000 + number * 8, (table + 1) * 0x1000 + 7);
             }
         }
         for number in 0..512 {

@@ -291,7 +291,9 @@ fn any_bytes_as_tables_end_the_walk_in_bounds_and_the_fast_path_says_the_same() 
                 let va = Va(if random.below(2) == 0 { va >> random.below(40) } else { !(va >> random.below(40)) });
                 let steps = space.walk(va);
                 assert!(steps.len() <= spec.levels.len() + 1);
-                let _ = steps.iter().map(|step| (space.flags(step), step.meaning.to_string())).count();
+                for step in &steps {
+                    assert!(!step.meaning.to_string().is_empty() && space.flags(step).len() < 100);
+                }
                 let page = steps.last().and_then(|step| match step.meaning {
                     Meaning::Page(page, bytes) | Meaning::Kept(page, bytes, _) => {
                         Some(page.wrapping_add(va.0 & (bytes - 1)))
