@@ -166,6 +166,10 @@ fn globals() -> Command {
         .arg(flag("overwrite", "Allow an output file to be replaced"))
         .arg(value("pager", "PROGRAM", "Show output on a terminal through this program").env("QUAID_PAGER"))
         .arg(value("layer", "FORMAT", "Take the image for this format: raw, LiME, ELF core"))
+        .arg(
+            value("ept", "ADDRESS", "Analyse the guest whose extended page tables (EPTP) the image has there")
+                .value_parser(number),
+        )
         .arg(value("dtb", "ADDRESS", "Physical address of the kernel's top page table").value_parser(number))
         .arg(
             value("kernel_slide", "BYTES", "How far the kernel runs from where it was linked")
@@ -271,6 +275,7 @@ fn context(args: &ArgMatches) -> Result<Context> {
                 Some(given) => given.cloned().collect(),
                 None => file.pagefiles,
             },
+            ept: args.get_one::<u64>("ept").copied().or(file.ept),
             layer: text("layer").or(file.layer),
             offline: args.get_flag("offline")
                 || std::env::var_os("QUAID_OFFLINE").is_some_and(|v| !v.is_empty())

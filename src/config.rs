@@ -17,6 +17,7 @@ pub(crate) struct Config {
     pub(crate) logging: Option<String>,
     pub(crate) pager: Option<String>,
     pub(crate) layer: Option<String>,
+    pub(crate) ept: Option<u64>,
     pub(crate) dtb: Option<u64>,
     pub(crate) kernel_slide: Option<u64>,
     pub(crate) pagefiles: Vec<PathBuf>,
@@ -91,6 +92,7 @@ fn parse(text: &str, folder: &Path) -> Result<Config> {
                 config.logging = Some(level);
             }
             "layer" => config.layer = Some(text()?),
+            "ept" => config.ept = Some(number()?),
             "dtb" => config.dtb = Some(number()?),
             "kernel_slide" => config.kernel_slide = Some(number()?),
             "pagefile" => {

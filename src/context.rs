@@ -44,6 +44,8 @@ pub struct Globals {
     pub overwrite: bool,
     /// `--pager`: the program that shows output on a terminal.
     pub pager: Option<String>,
+    /// `--ept`: physical address of the extended page tables of a guest inside the image.
+    pub ept: Option<u64>,
     /// `--dtb`: physical address of the kernel's top page table.
     pub dtb: Option<u64>,
     /// `--kernel_slide`: how far the kernel runs from where it was linked, in bytes.

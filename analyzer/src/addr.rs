@@ -38,6 +38,7 @@ address! {
     Pa
 }
 address! {
-    /// A virtual address, in bytes. On x86-64 it is canonical: bits 63 to 47 (56 with five levels) are equal.
+    /// A virtual address, in bytes. On x86-64 it is canonical: bits 63 to 47 (56 with five levels) are equal. On AArch64 bits
+    /// 63 to 56 may be a tag.
     Va
 }

@@ -99,7 +99,7 @@ impl fmt::Display for PageFault {
                 write!(f, "the {level} at physical {entry_at} is not in the image")
             }
             FaultReason::NotCanonical => f.write_str("not canonical"),
-            FaultReason::NoRoot => f.write_str("no page table is known for this half of the addresses"),
+            FaultReason::NoRoot => f.write_str("no page table is known for this half of the addresses (the kernel's shows the upper one, a process's the lower)"),
             FaultReason::Io(why) => f.write_str(why),
         }
     }

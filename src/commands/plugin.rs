@@ -8,7 +8,7 @@ use crate::{commands::Run, sources};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches};
 use quaid_analyzer::image::{self, Image};
-use quaid_analyzer::paging::Pagefile;
+use quaid_analyzer::paging::{GuestMemory, Pagefile};
 use quaid_analyzer::plugins::{self, Plugin};
 use quaid_analyzer::{Args, OpenError, Opt, Options, Session, Value, render};
 use std::collections::BTreeMap;
@@ -77,6 +77,9 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
         bail!("--report is of parse_pdb and convert_profile: {name} makes none");
     }
     let image = open_image(context, path)?;
+    let guest = globals.ept.map(|eptp| GuestMemory::new(image.memory(), eptp)).transpose();
+    let guest = guest.with_context(|| format!("{}: --ept", path.display()))?;
+    let memory = guest.as_ref().map_or(image.memory(), |guest| guest);
     let profiles = sources::open(context);
     let pagefiles: Result<Vec<_>, _> = globals.pagefiles.iter().map(|file| Pagefile::open(file)).collect();
     let options = Options {
@@ -86,7 +89,7 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
         pagefiles: pagefiles.context("--pagefile")?,
     };
     let mut observe = |step: &str| context.detail(if step.starts_with("Loaded ") { 1 } else { 2 }, step);
-    let session = match Session::open(image.memory(), &profiles, &options, &mut observe) {
+    let session = match Session::open(memory, &profiles, &options, &mut observe) {
         Ok(session) => session,
         Err(error) => {
             bail!("{}: {error}{}", path.display(), next_steps(&error, path, &globals.profile_path));

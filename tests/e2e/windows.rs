@@ -18,10 +18,20 @@ fn hex(value: &Value) -> Value {
 /// The image's rows equal its truth: processes that are not hidden, and modules, both in the order of their lists.
 fn check(image: &str, repo: &Path) {
     let raw = unpacked(&format!("windows/images/{image}.raw")).expect("the corpus is there");
+    check_in(&raw, &[], image, repo);
+}
+
+/// The same, of the memory of `image` that is in `raw`, with these global options.
+fn check_in(raw: &Path, options: &[&str], image: &str, repo: &Path) {
     let truth: Value =
         serde_json::from_str(&corpus_text(&format!("windows/images/{image}.truth.json.xz")).expect("the truth"))
             .expect("JSON");
-    let plugin = |name: &str| rows(&ok(&["--profile_path", arg(repo), "-f", arg(&raw), "--format", "json", name]));
+    let plugin = |name: &str| {
+        let mut args = vec!["--profile_path", arg(repo), "-f", arg(raw), "--format", "json"];
+        args.extend(options);
+        args.push(name);
+        rows(&ok(&args))
+    };
 
     let list = |key: &str| truth[key].as_array().expect("a list").clone();
     let told: Vec<Value> = list("processes").into_iter().filter(|process| process["hidden"] == false).collect();
@@ -67,6 +77,29 @@ fn xp_with_pae_is_analysed_with_the_profile_of_its_pdb() {
     let stored = ok(&["repo", "-C", arg(&repo), "get", "GUID/30b5fb31ae7e4acaaba750aa241ff3311"]);
     assert_eq!(stored.as_bytes(), std::fs::read(&profile).expect("the profile"), "the same bytes come back");
     check("xpsp3", &repo);
+
+    // The same machine as a guest inside another: its pages in reverse order, behind the tables that put them in order.
+    let guest = std::fs::read(unpacked("windows/images/xpsp3.raw").expect("the corpus is there")).expect("the image");
+    let pages = guest.len() / 4096;
+    let leaves = pages.div_ceil(512);
+    let mut host = vec![0_u8; (4 + leaves) * 4096];
+    let mut put = |page: usize, number: usize, entry: usize| {
+        host[page * 4096 + number * 8..][..8].copy_from_slice(&(entry as u64).to_le_bytes());
+    };
+    put(1, 0, 0x2007);
+    put(2, 0, 0x3007);
+    for leaf in 0..leaves {
+        put(3, leaf, (4 + leaf) * 4096 + 7);
+    }
+    for page in 0..pages {
+        put(4 + page / 512, page % 512, (4 + leaves + pages - 1 - page) * 4096 + 0x37);
+    }
+    for page in (0..pages).rev() {
+        host.extend(&guest[page * 4096..][..4096]);
+    }
+    let image = folder.path().join("host.raw");
+    std::fs::write(&image, host).expect("written");
+    check_in(&image, &["--ept", "0x101e"], "xpsp3", &repo);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Virtual memory: page tables over physical memory.
 
 mod flags;
+mod guest;
 mod linux;
 mod software;
 mod spec;
@@ -8,6 +9,7 @@ mod tlb;
 mod walk;
 mod windows;
 
+pub use guest::{GuestError, GuestMemory};
 pub use linux::LinuxPtes;
 pub use software::{Absent, Field, Software, State};
 pub use spec::{AMD64, AMD64_LA57, EPT, Entries, Granule, Halves, Level, Moved, PagingSpec, X86, X86_PAE};

@@ -266,3 +266,47 @@ fn flags_have_the_names_of_the_manuals() {
     let told: Vec<String> = space.walk(Va(0xffff << 48)).iter().map(|step| space.flags(step)).collect();
     assert_eq!(told, ["PXNTable APTable=1", "", "", "EL0 RO AF nG DBM Contiguous PXN UXN Attr=4 SH=3"]);
 }
+
+#[test]
+fn any_bytes_as_tables_end_the_walk_in_bounds_and_the_fast_path_says_the_same() {
+    use crate::image::testing::Random;
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let bytes: Vec<u8> = (0..0x1_0000).map(|_| random.below(256) as u8).collect();
+    let mut memory = TestMemory::new(vec![(0, bytes)]);
+    // Half of the entries lead into the memory again, so that walks get deep.
+    for at in (0..0x1_0000).step_by(16) {
+        memory.put(at, random.below(0x10) << 12 | random.below(0x1000));
+    }
+    let arm = [Granule::K4, Granule::K16, Granule::K64].map(|granule| [36, 48, 52].map(|bits| spec(granule, bits)));
+    let specs = [AMD64, AMD64_LA57, X86_PAE, X86, EPT].into_iter().chain(arm.into_iter().flatten());
+    let windows = || Software::Windows(std::sync::Arc::new(WindowsPtes::amd64(true)));
+    let (mut mapped, mut unmapped) = (0, 0);
+    for spec in specs {
+        for software in
+            [Software::None, windows(), Software::Linux(LinuxPtes::Amd64), Software::Linux(LinuxPtes::Arm64)]
+        {
+            let space = AddressSpace::new(&memory, &spec, software, 0x3000).with_root(0x5000);
+            for _ in 0..500 {
+                let va = random.below(1 << 60) << random.below(5);
+                let va = Va(if random.below(2) == 0 { va >> random.below(40) } else { !(va >> random.below(40)) });
+                let steps = space.walk(va);
+                assert!(steps.len() <= spec.levels.len() + 1);
+                for step in &steps {
+                    assert!(!step.meaning.to_string().is_empty() && space.flags(step).len() < 100);
+                }
+                let page = steps.last().and_then(|step| match step.meaning {
+                    Meaning::Page(page, bytes) | Meaning::Kept(page, bytes, _) => {
+                        Some(page.wrapping_add(va.0 & (bytes - 1)))
+                    }
+                    _ => None,
+                });
+                *(if page.is_some() { &mut mapped } else { &mut unmapped }) += 1;
+                for _ in 0..2 {
+                    assert_eq!(space.translate(va).ok(), page, "{spec} {va}");
+                }
+                let _ = space.read(va, &mut [0; 24]);
+            }
+        }
+    }
+    assert!(mapped > 500 && unmapped > 500, "{mapped} {unmapped}");
+}

@@ -124,7 +124,7 @@ impl AddressSpace<'_> {
     }
 
     /// The entry for `va` in the table at `table`, which is of level number `index`.
-    fn step(&self, table: Pa, index: usize, va: Va) -> Step {
+    pub(super) fn step(&self, table: Pa, index: usize, va: Va) -> Step {
         let spec = &self.spec;
         let Some(level) = spec.levels.get(index) else {
             return Step { level: "?", entry_at: table, entry: 0, meaning: Meaning::NotInImage };

@@ -277,7 +277,7 @@ fn processes_whose_pages_are_out_in_a_page_file_are_read_from_there() {
     put(&mut content, pte, &0x0000_0005_0000_1090_u64.to_le_bytes());
     write(&content);
     let files = [folder.path().join("page0.sys"), folder.path().join("page1.sys")];
-    std::fs::write(&files[0], [0xff; 0x6000]).expect("written");
+    std::fs::write(&files[0], vec![0xff; 0x6000]).expect("written");
     std::fs::write(&files[1], pagefile).expect("written");
     let open = |file: &PathBuf| Pagefile::open(file).expect("a page file");
     let options = Options { pagefiles: files.iter().map(open).collect(), ..Options::default() };

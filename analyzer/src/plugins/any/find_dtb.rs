@@ -1,10 +1,10 @@
 //! `find_dtb`: the page tables of the kernel and of the processes, and whether they show the kernel.
 //!
 //! ```text
-//! Name                    PID      DTB         User DTB    Valid  Layout
-//! -------------------- ------ -------------- -------------- ----- ----------------------------------------
-//! kernel                    - 0x000006810000 -               True AMD64, 48-bit addresses
-//! init                      1 0x000003a5c000 -               True AMD64, 48-bit addresses
+//! Name                    PID      DTB          User DTB     Valid Layout
+//! -------------------- ------ -------------- -------------- ------ ----------------------------------------
+//! kernel               ------ 0x000006810000 -                True AMD64, 48-bit addresses
+//! init                      1 0x000002660000 -                True AMD64, 48-bit addresses
 //! ```
 
 use crate::addr::{Pa, Va};

@@ -2,10 +2,10 @@
 //! that pages are read from.
 //!
 //! ```text
-//! Address Space Kind                                       Begin          Bytes
+//! Address Space Kind                                      Begin / DTB              Bytes
 //! ------------- ---------------------------------------- -------------- ----------------
 //! physical      raw                                      0x000000000000        268435456
-//! kernel        AMD64, 48-bit addresses                  0x000006810000                -
+//! kernel        AMD64, 48-bit addresses                  0x000006810000           ------
 //! ```
 
 use crate::addr::Pa;
