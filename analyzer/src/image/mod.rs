@@ -11,10 +11,15 @@ mod codec_layer;
 mod crash_dump;
 mod elf_core;
 mod fields;
+mod flattened;
 mod hints;
+mod kdump;
 mod lime;
+mod lzo;
 mod mapped_file;
+mod notes;
 mod open;
+mod page_bitmap;
 mod raw;
 mod run_layer;
 #[cfg(test)]

@@ -11,8 +11,6 @@ pub(super) const NAME: &str = "formats not supported yet";
 
 /// Magic bytes at the start of a file, what it then is, and what to do.
 const MAGICS: &[(&[u8], &str, &str)] = &[
-    (b"makedumpfile\0\0\0\0", "a flattened kdump image (makedumpfile)", OTHER_FORMAT),
-    (b"KDUMP   ", "a compressed kdump image", OTHER_FORMAT),
     (b"DISKDUMP", "a compressed diskdump image", OTHER_FORMAT),
     (b"EVF\x09\x0d\x0a\xff\0", "an EWF (E01) image", "`ewfexport -f raw` unpacks it"),
     (b"LVF\x09\x0d\x0a\xff\0", "a logical EWF (L01) image, which holds files and no memory", OTHER_FORMAT),

@@ -1,6 +1,6 @@
 //! Image formats: every sample of the corpus holds the memory that its maker put there.
 
-use crate::support::{corpus, formats};
+use crate::support::{corpus, formats, unpacked};
 use quaid_analyzer::image::{self, Image};
 use quaid_analyzer::{Pa, Va};
 use serde_json::Value;
@@ -161,4 +161,51 @@ fn a_real_triage_dump_is_refused_by_name() {
     let Some(path) = corpus("windows/dmp/triage_x64.dmp") else { return };
     let error = image::open(&path, &image::Options::default()).err().expect("refused").to_string();
     assert!(error.contains("(Windows crash dump): it is a triage dump (minidump)"), "{error}");
+}
+
+#[test]
+fn kdump_files_of_qemu_and_makedumpfile_hold_the_memory() {
+    let Some(truth) = truth() else { return };
+    // Flattened, and as `makedumpfile -R` made a file of it; both have 32-bit headers.
+    for file in ["qemu/none.kdump-zlib", "qemu/none.kdump"] {
+        let image = truth.open(file);
+        assert_eq!((image.describe(), &image.warnings[..]), ("kdump".into(), &[][..]), "{file}");
+        truth.check(file, &image, &truth.whole());
+        assert!(image.hints.facts.contains(&("machine".into(), "x86_64".into())));
+    }
+    let image = truth.open("qemu/pc2.kdump");
+    assert!(image.hints.facts.contains(&("processors".into(), "1".into())), "{:?}", image.hints);
+    // The first MiB has windows of the BIOS, which pmemsave sees as the processor does.
+    for (at, file, from) in [(0, "qemu/pc2.low.pmemsave", 0x10_0000), (0x1_0000_0000, "qemu/pc2.high.pmemsave", 0)] {
+        let expected = std::fs::read(truth.folder.join(file)).expect("pmemsave");
+        let mut buffer = vec![0; expected.len()];
+        assert_eq!(image.read(Pa(at), &mut buffer), Ok(()), "{file}");
+        assert!(buffer[from..] == expected[from..], "{file}");
+    }
+}
+
+#[test]
+fn a_guest_s_flattened_kdump_equals_its_raw_memory() {
+    let (Some(raw), Some(kdump)) =
+        (unpacked("linux/small/linux-small-bash.raw"), corpus("linux/small/linux-small-bash.kdump-zlib-flat"))
+    else {
+        return;
+    };
+    let raw = std::fs::read(raw).expect("readable");
+    let image = image::open(&kdump, &image::Options::default()).expect("an image");
+    assert_eq!((image.describe(), &image.warnings[..]), ("kdump".into(), &[][..]));
+    let mut buffer = vec![0; raw.len()];
+    let mut told = 0;
+    for run in image.runs() {
+        // ROM is behind the memory of this machine.
+        let Some(expected) = raw.get(run.start.0 as usize..(run.start.0 + run.bytes) as usize) else { continue };
+        let buffer = &mut buffer[..expected.len()];
+        assert_eq!(image.read(run.start, buffer), Ok(()));
+        // What the BIOS sees under 1 MiB is not all memory.
+        let from = (0x10_0000_u64.saturating_sub(run.start.0) as usize).min(expected.len());
+        assert!(buffer[from..] == expected[from..], "{run:?}");
+        told += expected.len() - from;
+    }
+    assert_eq!(told, raw.len() - 0x10_0000);
+    assert!(!image.hints.dtbs.is_empty(), "{:?}", image.hints);
 }
