@@ -16,6 +16,7 @@ mod hints;
 mod kdump;
 mod lime;
 mod lzo;
+mod mach_o_core;
 mod mapped_file;
 mod notes;
 mod open;
@@ -26,6 +27,7 @@ mod run_layer;
 pub(crate) mod testing;
 mod unsupported;
 mod vote;
+mod xen_core;
 
 pub use hints::Hints;
 pub use open::{Image, OpenError, Options, open};

@@ -64,10 +64,6 @@ fn checked_magic(start: &[u8; 32]) -> Option<(&'static str, &'static str)> {
     if HIBERNATION.iter().any(|magic| start.starts_with(*magic)) && [number(0x14), number(0x18)].contains(&4096) {
         return Some(("a Windows hibernation file (hiberfil.sys)", OTHER_FORMAT));
     }
-    // mach_header: MH_MAGIC_64 or MH_MAGIC, filetype MH_CORE.
-    if matches!(number(0), 0xfeed_facf | 0xfeed_face) && number(12) == 4 {
-        return Some(("a Mach-O core", OTHER_FORMAT));
-    }
     None
 }
 

@@ -1,7 +1,7 @@
 //! Which format an image has: the formats are asked in order of trust, over and over, until none claims the layer that
 //! the last one made (a crash dump inside an E01). Every answer is kept.
 
-use super::{Hints, PhysicalMemory, avml, crash_dump, elf_core, flattened, kdump, lime, unsupported};
+use super::{Hints, PhysicalMemory, avml, crash_dump, elf_core, flattened, kdump, lime, mach_o_core, unsupported};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,6 +56,7 @@ pub(super) const FORMATS: &[Format] = &[
     Format { name: "kdump", probe: kdump::probe },
     Format { name: "Windows crash dump", probe: crash_dump::probe },
     Format { name: "ELF core", probe: elf_core::probe },
+    Format { name: "Mach-O core", probe: mach_o_core::probe },
     Format { name: "AVML", probe: avml::probe },
     Format { name: "LiME", probe: lime::probe },
 ];

@@ -209,3 +209,43 @@ fn a_guest_s_flattened_kdump_equals_its_raw_memory() {
     assert_eq!(told, raw.len() - 0x10_0000);
     assert!(!image.hints.dtbs.is_empty(), "{:?}", image.hints);
 }
+
+#[test]
+fn cores_hold_the_memory() {
+    let Some(truth) = truth() else { return };
+    for (file, format, runs) in [
+        ("synth/core-xnum.elf", "ELF core", truth.made("core-xnum.elf")),
+        ("synth/core-unsorted.elf", "ELF core", truth.made("core-unsorted.elf")),
+        // A 32-bit QEMU without a processor in long mode writes ELF32.
+        ("qemu/none.elf", "ELF core", truth.whole()),
+        ("synth/xen-pfn.core", "ELF core (Xen)", truth.made("xen-pfn.core")),
+        ("synth/core.macho", "Mach-O core", truth.made("core.macho")),
+    ] {
+        let image = truth.open(file);
+        assert_eq!((image.describe(), &image.warnings[..]), (format.into(), &[][..]), "{file}");
+        truth.check(file, &image, &runs);
+    }
+    let gaps: Vec<_> = truth.open("synth/core-unsorted.elf").gaps().to_vec();
+    assert_eq!(gaps, [image::Gap { start: Pa(0x7f_e000), bytes: 0x2000, why: image::GapKind::NotDumped }]);
+    // Its processor was never in long mode.
+    let image = truth.open("qemu/pc2.elf");
+    assert!(image.hints.facts.contains(&("processors".into(), "1".into())), "{:?}", image.hints);
+}
+
+#[test]
+fn the_core_of_an_arm64_guest_gives_its_vmcoreinfo() {
+    let (Some(head), Some(info)) = (corpus("linux/arm64/mem.elf.head"), corpus("linux/arm64/vmcoreinfo.txt")) else {
+        return;
+    };
+    // The notes are in the head; what the memory behind it holds is not needed for them.
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), std::fs::read(head).expect("readable")).expect("written");
+    file.as_file().set_len(0x1650 + 0x1000_0000).expect("holes");
+    let image = image::open(file.path(), &image::Options::default()).expect("an image");
+    let info = std::fs::read_to_string(info).expect("text");
+    let expected: std::collections::BTreeMap<String, String> =
+        info.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect();
+    assert!(expected.len() > 20);
+    assert_eq!(image.hints.vmcoreinfo, expected);
+    assert!(image.hints.facts.contains(&("processors".into(), "2".into())), "{:?}", image.hints.facts);
+}
