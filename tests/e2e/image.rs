@@ -122,7 +122,6 @@ fn qemu_s_elf_equals_its_own_copy_of_the_same_memory() {
 fn formats_that_are_not_read_yet_are_refused_by_name() {
     let Some(folder) = formats() else { return };
     for (file, name) in [
-        ("qemu/none.migrate", "QEMU migration stream"),
         ("ewf/s_encase6.E01", "E01"),
         ("ewf/s_smart.s01", "E01"),
         ("aff4/snappy.aff4", "AFF4"),

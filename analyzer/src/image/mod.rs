@@ -14,6 +14,7 @@ mod fields;
 mod flattened;
 mod hints;
 mod kdump;
+mod libvirt_save;
 mod lime;
 mod lzo;
 mod mach_o_core;
@@ -21,6 +22,7 @@ mod mapped_file;
 mod notes;
 mod open;
 mod page_bitmap;
+mod qemu_stream;
 mod raw;
 mod run_layer;
 #[cfg(test)]

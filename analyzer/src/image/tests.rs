@@ -431,7 +431,7 @@ fn what_is_not_memory_is_refused_by_name_or_taken_as_it_is() {
         (b"makedumpfile\0\0\0\0".to_vec(), "flattened: its header is cut short"),
         (b"EVF\x09\x0d\x0a\xff\0".to_vec(), "E01"),
         (b"\xd2\xbe\xd2\xbe".to_vec(), "VMware"),
-        (b"QEVM\0\0\0\x03".to_vec(), "QEMU migration"),
+        (b"QEVM\0\0\0\x03".to_vec(), "QEMU migration stream: the stream ends"),
         (b"\x1f\x8b\x08\0".to_vec(), "gzip"),
         (b"\xfd7zXZ\0".to_vec(), "xz"),
         (b"\x28\xb5\x2f\xfd".to_vec(), "zstd"),

@@ -19,8 +19,6 @@ const MAGICS: &[(&[u8], &str, &str)] = &[
     (b"\xd1\xba\xd1\xba", "a VMware snapshot (vmss, vmsn)", VMEM),
     (b"\xd2\xbe\xd2\xbe", "a VMware snapshot (vmss, vmsn)", VMEM),
     (b"\xd3\xbe\xd3\xbe", "a VMware snapshot (vmss, vmsn)", VMEM),
-    (b"QEVM\0\0\0\x03", "a QEMU migration stream (savevm)", "`virsh dump --memory-only` writes an ELF core"),
-    (b"LibvirtQemudSave", "a libvirt save file", "`virsh dump --memory-only` writes an ELF core"),
     (b"LibvirtQemudPart", "a libvirt save file that was not finished", OTHER_FORMAT),
     (b"\xfd7zXZ\0", "compressed with xz", "`xz -dk` unpacks it"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd", "`zstd -d` unpacks it"),

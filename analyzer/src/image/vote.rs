@@ -1,7 +1,10 @@
 //! Which format an image has: the formats are asked in order of trust, over and over, until none claims the layer that
 //! the last one made (a crash dump inside an E01). Every answer is kept.
 
-use super::{Hints, PhysicalMemory, avml, crash_dump, elf_core, flattened, kdump, lime, mach_o_core, unsupported};
+use super::{
+    Hints, PhysicalMemory, avml, crash_dump, elf_core, flattened, kdump, libvirt_save, lime, mach_o_core, qemu_stream,
+    unsupported,
+};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,6 +55,8 @@ pub(super) struct Format {
 /// In order of trust: what is recognised by the longest magic comes first. What nobody claims is raw.
 pub(super) const FORMATS: &[Format] = &[
     Format { name: unsupported::NAME, probe: unsupported::probe },
+    Format { name: "libvirt save", probe: libvirt_save::probe },
+    Format { name: "QEMU migration stream", probe: qemu_stream::probe },
     Format { name: "flattened", probe: flattened::probe },
     Format { name: "kdump", probe: kdump::probe },
     Format { name: "Windows crash dump", probe: crash_dump::probe },

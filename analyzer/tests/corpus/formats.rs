@@ -249,3 +249,12 @@ fn the_core_of_an_arm64_guest_gives_its_vmcoreinfo() {
     assert_eq!(image.hints.vmcoreinfo, expected);
     assert!(image.hints.facts.contains(&("processors".into(), "2".into())), "{:?}", image.hints.facts);
 }
+
+#[test]
+fn a_migration_stream_of_qemu_holds_the_memory() {
+    let Some(truth) = truth() else { return };
+    let image = truth.open("qemu/none.migrate");
+    assert_eq!((image.describe(), &image.warnings[..]), ("QEMU migration stream".into(), &[][..]));
+    truth.check("none.migrate", &image, &truth.whole());
+    assert_eq!(image.hints.facts, [("QEMU machine".to_owned(), "none".to_owned())]);
+}
