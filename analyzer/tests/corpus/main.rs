@@ -3,5 +3,7 @@
 mod damaged;
 mod formats;
 mod linux;
+#[cfg(unix)]
+mod mutated;
 mod support;
 mod windows;
