@@ -347,6 +347,49 @@ fn any_declared_ranges_come_out_sorted_disjoint_and_as_the_first_says() {
 }
 
 #[test]
+fn what_neither_a_run_nor_a_gap_has_is_missing_once() {
+    let mut random = Random(17);
+    for _ in 0..2000 {
+        // Ten places, each a run, a gap or nothing.
+        let mut layout = run_layer::Layout::default();
+        let kinds: Vec<u64> = (0..10).map(|_| random.below(3)).collect();
+        for (&kind, at) in kinds.iter().zip(0..) {
+            match kind {
+                0 => layout.run(at, 1, None),
+                1 => layout.gap(at, 1, GapKind::Truncated),
+                _ => {}
+            }
+        }
+        let mut ranges: Vec<(u64, u64)> = (0..random.below(4)).map(|_| (random.below(12), random.below(6))).collect();
+        ranges.push((u64::MAX, 2));
+        let gaps = run_layer::with_missing(&layout.runs, &layout.gaps, ranges.clone(), GapKind::NotDumped);
+        assert!(gaps.windows(2).all(|pair| pair[0].start.0 + pair[0].bytes <= pair[1].start.0), "{gaps:?}");
+        for at in 0..20 {
+            let of_range = || ranges.iter().any(|&(start, bytes)| start <= at && at - start < bytes);
+            let expected = match kinds.get(at as usize) {
+                Some(0) => None,
+                Some(1) => Some(GapKind::Truncated),
+                _ => of_range().then_some(GapKind::NotDumped),
+            };
+            let found = gaps.iter().find(|gap| gap.start.0 <= at && at - gap.start.0 < gap.bytes).map(|gap| gap.why);
+            assert_eq!(found, expected, "{at} of {kinds:?} {ranges:?}");
+        }
+    }
+}
+
+#[test]
+fn a_layer_holds_what_all_its_runs_together_have() {
+    let memory = TestMemory::new(vec![(2, vec![0; 3]), (5, vec![0; 4]), (10, vec![0; 2])]);
+    for at in 0..14 {
+        for bytes in 0..14 {
+            let expected = (at..at + bytes).all(|at| (2..9).contains(&at) || (10..12).contains(&at));
+            assert_eq!(run_layer::holds(&memory, at, bytes), expected, "{at} {bytes}");
+        }
+    }
+    assert!(!run_layer::holds(&memory, u64::MAX, 2) && !run_layer::holds(&memory, 2, u64::MAX));
+}
+
+#[test]
 fn sizes_near_the_end_of_the_number_range_are_left_out_and_told() {
     let huge: &[Phdr] = &[
         [1, ELF64_DATA, 1, u64::MAX - 3, 4, 4],
