@@ -155,7 +155,7 @@ fn the_profile_of_dwarf_4_gives_the_same_rows() {
 }
 
 #[test]
-fn the_small_kernel_is_analysed_from_raw_and_lime() {
+fn the_small_kernel_is_analysed_from_raw_lime_and_flattened_kdump() {
     let Some(zip) = corpus("linux/small/profile-6.1.192-rklab.zip") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let repo = repository(folder.path(), &zip);
@@ -164,6 +164,10 @@ fn the_small_kernel_is_analysed_from_raw_and_lime() {
         let told =
             corpus_text(&format!("linux/small/linux-small-{truth}.groundtruth.txt.gz")).expect("the corpus is there");
         check_tasks(&plugin(&repo, &image, &["pslist"]), &told);
+        if truth == "bash" {
+            let kdump = corpus("linux/small/linux-small-bash.kdump-zlib-flat").expect("the corpus is there");
+            check_tasks(&plugin(&repo, &kdump, &["pslist"]), &told);
+        }
     }
 }
 

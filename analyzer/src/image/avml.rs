@@ -76,8 +76,9 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
         warnings.push(format!("{far} range(s) left out: they reach behind the physical address 2^52"));
     }
     let borders: Vec<(u64, u64)> = ranges.iter().map(|range| (range.start, range.bytes)).collect();
-    let (pieces, overlapping) = first_wins(&borders);
-    if overlapping > 0 {
+    let (pieces, losers) = first_wins(&borders);
+    if !losers.is_empty() {
+        let overlapping = losers.len();
         warnings.push(format!("{overlapping} range(s) overlap another one: where they do, the first one counts"));
     }
     let mut layout = Layout::default();

@@ -4,6 +4,7 @@
 //! of Volatility, LeechCore and kdmp-parser have them. Windows fills what it does not set with the text "PAGE".
 
 use super::fields::Fields;
+use super::page_bitmap::PageBitmap;
 use super::run_layer::{Declared, RunLayer, end_of, holds};
 use super::vote::{Layer, Probe, Vote};
 use super::{GapKind, Hints, PhysicalMemory, array};
@@ -14,8 +15,6 @@ use std::sync::Arc;
 const PAGE_BYTES: u64 = 0x1000;
 /// What is not set.
 const UNSET: u64 = u64::from_le_bytes(*b"PAGEPAGE");
-/// Bytes of a bitmap that are read at once.
-const BITMAP_BLOCK: usize = 0x1_0000;
 /// Physical addresses have 52 bits, so that a bitmap has no more.
 const MAX_PFN: u64 = 1 << 40;
 
@@ -234,48 +233,22 @@ fn bitmap(header: &Header, base: &dyn PhysicalMemory) -> Result<Vec<Declared>, S
     if first_page < data + bytes {
         return Err(format!("its first page is at offset {first_page:#x}, inside the bitmap"));
     }
-    let there = end_of(base).saturating_sub(first_page).div_ceil(PAGE_BYTES);
-    let (mut runs, mut set, mut open): (Vec<Declared>, u64, Option<(u64, u64)>) = (Vec::new(), 0, None);
-    let close = |runs: &mut Vec<Declared>, open: &mut Option<(u64, u64)>, end: u64| {
-        if let Some((pfn, rank)) = open.take() {
-            runs.push(declared(pfn, end - pfn, first_page.saturating_add(rank * PAGE_BYTES)));
-        }
-    };
-    let mut block = vec![0; BITMAP_BLOCK];
-    let mut pfn = 0;
-    while pfn < bits {
-        let length = usize::try_from(bytes - pfn / 8).map_or(BITMAP_BLOCK, |left| left.min(BITMAP_BLOCK));
-        let block = block.get_mut(..length).unwrap_or_default();
-        base.read(Pa(data + pfn / 8), block).map_err(|fault| format!("its bitmap: {fault}"))?;
-        for &byte in &*block {
-            // Bits behind the last page mean nothing.
-            let valid = (bits - pfn).min(8);
-            let byte = if valid < 8 { byte & ((1 << valid) - 1) } else { byte };
-            if (set < there || open.is_some()) && !matches!((byte, open), (0, None) | (0xff, Some(_))) {
-                for bit in 0..valid {
-                    let is_set = byte >> bit & 1 == 1;
-                    let rank = set + u64::from((byte & ((1 << bit) - 1)).count_ones());
-                    if !is_set {
-                        close(&mut runs, &mut open, pfn + bit);
-                    } else if open.is_none() && rank < there {
-                        open = Some((pfn + bit, rank));
-                    }
-                }
-            }
-            set += u64::from(byte.count_ones());
-            pfn += valid;
-        }
-    }
-    close(&mut runs, &mut open, bits);
+    let bitmap = PageBitmap::read(base, data, bits)?;
+    let set = bitmap.rank(bits);
     if set != pages {
         return Err(format!("its bitmap has {set} pages, and its header says {pages}"));
     }
+    let there = end_of(base).saturating_sub(first_page).div_ceil(PAGE_BYTES);
+    let mut runs = Vec::new();
+    let mut rank = 0;
+    for run in bitmap.runs(0..bits, there) {
+        runs.push(declared(run.start, run.end - run.start, first_page + rank * PAGE_BYTES));
+        rank += run.end - run.start;
+    }
     // A truncated file: which pages are missing is not listed one by one, since a hostile bitmap could make that many
     // more than the file has bytes.
-    if set > there
-        && let Some(last) = runs.last().copied()
-        && let Some(start) = last.start.checked_add(last.bytes).filter(|&start| start < bits * PAGE_BYTES)
-    {
+    if set > there {
+        let start = runs.last().map_or(0, |last| last.start + last.bytes);
         runs.push(Declared { start, bytes: bits * PAGE_BYTES - start, file_offset: u64::MAX - MAX_PFN * PAGE_BYTES });
     }
     Ok(runs)

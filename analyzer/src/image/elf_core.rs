@@ -2,15 +2,18 @@
 //!
 //! Source: the ELF specification (gABI, `e_phnum` = `PN_XNUM` included) and files of QEMU. Each `PT_LOAD` is a run at its
 //! `p_paddr`; what `p_memsz` promises beyond `p_filesz` is memory that was not written. `e_ehsize` and the versions are
-//! not looked at: QEMU and VirtualBox write nonsense there.
+//! not looked at: QEMU and VirtualBox write nonsense there. The notes tell about processors and kernel. A core without
+//! program headers is one of Xen.
 
-use super::run_layer::{Declared, MAX_RUNS, RunLayer, end_of};
+use super::run_layer::{Declared, MAX_RUNS, RunLayer, end_of, holds};
 use super::vote::{Layer, Probe, Vote};
-use super::{Hints, PhysicalMemory, array};
+use super::{GapKind, Hints, PhysicalMemory, array, notes, xen_core};
+use crate::addr::Pa;
 use std::sync::Arc;
 
 const ET_CORE: u64 = 4;
 const PT_LOAD: u64 = 1;
+const PT_NOTE: u64 = 4;
 /// `e_phnum` does not fit its 16 bits: the count is in `sh_info` of the first section header.
 const PN_XNUM: u64 = 0xffff;
 
@@ -26,6 +29,7 @@ struct Class {
     p_vaddr: (usize, usize),
     p_paddr: (usize, usize),
     p_filesz: (usize, usize),
+    p_memsz: (usize, usize),
 }
 
 const CLASS_32: Class = Class {
@@ -39,6 +43,7 @@ const CLASS_32: Class = Class {
     p_vaddr: (8, 4),
     p_paddr: (12, 4),
     p_filesz: (16, 4),
+    p_memsz: (20, 4),
 };
 
 const CLASS_64: Class = Class {
@@ -52,6 +57,7 @@ const CLASS_64: Class = Class {
     p_vaddr: (16, 8),
     p_paddr: (24, 8),
     p_filesz: (32, 8),
+    p_memsz: (40, 8),
 };
 
 /// The little-endian number at (offset, bytes); a field that is not there is 0, which no caller takes for good.
@@ -85,20 +91,32 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
         other => return Vote::Broken(format!("its class is {other}; 1 (32-bit) and 2 (64-bit) are known")),
     };
     let mut warnings = Vec::new();
-    let declared = match segments(base.as_ref(), class, &mut warnings) {
-        Ok(declared) => declared,
+    let segments = match segments(base.as_ref(), class, &mut warnings) {
+        Ok(Some(segments)) => segments,
+        Ok(None) => return xen_core::probe(base),
         Err(why) => return Vote::Broken(why),
     };
-    let layer = RunLayer::new("ELF core", Arc::clone(base), &declared, &mut warnings);
+    let mut layer = RunLayer::new("ELF core", Arc::clone(base), &segments.loads, &mut warnings);
     if layer.runs().is_empty() {
         let why = if warnings.is_empty() { String::new() } else { format!(" ({})", warnings.join("; ")) };
-        return Vote::Broken(format!("none of its {} segments holds memory{why}", declared.len()));
+        return Vote::Broken(format!("none of its {} segments holds memory{why}", segments.loads.len()));
     }
-    Vote::Yes(Layer { memory: Arc::new(layer), warnings, hints: Hints::default() })
+    layer.add_missing(segments.missing, GapKind::NotDumped);
+    Vote::Yes(Layer { memory: Arc::new(layer), warnings, hints: segments.hints })
 }
 
-/// The `PT_LOAD` segments in the order of the table.
-fn segments(base: &dyn PhysicalMemory, class: &Class, warnings: &mut Vec<String>) -> Result<Vec<Declared>, String> {
+/// What the program headers say.
+struct Segments {
+    /// `PT_LOAD`, in the order of the table.
+    loads: Vec<Declared>,
+    /// Start and length of what they have in memory and not in the file.
+    missing: Vec<(u64, u64)>,
+    /// What the notes say.
+    hints: Hints,
+}
+
+/// Reads the program headers; `None` if there are none.
+fn segments(base: &dyn PhysicalMemory, class: &Class, warnings: &mut Vec<String>) -> Result<Option<Segments>, String> {
     let header = array::<64>(base, 0).or_else(|| {
         // An ELF32 header has 52 bytes; a file of that class may be as short.
         let short = array::<52>(base, 0)?;
@@ -119,7 +137,7 @@ fn segments(base: &dyn PhysicalMemory, class: &Class, warnings: &mut Vec<String>
         count => count,
     };
     if count == 0 {
-        return Err("it has no program headers (Xen cores keep memory in sections: not supported yet)".into());
+        return Ok(None);
     }
     if entry_bytes < class.phdr_bytes {
         return Err(format!("its program headers have {entry_bytes} bytes; {} are needed", class.phdr_bytes));
@@ -135,13 +153,19 @@ fn segments(base: &dyn PhysicalMemory, class: &Class, warnings: &mut Vec<String>
         return Err(format!("it declares {count} program headers; more than {MAX_RUNS} are not read"));
     }
     let mut loads = Vec::new();
+    let mut hints = Hints::default();
     for index in 0..count {
         let Some(entry) = phdr(base, class, table + index * entry_bytes) else {
             warnings.push(format!("program header {index} could not be read"));
             continue;
         };
-        if field(&entry, (0, 4)) == PT_LOAD {
-            loads.push(entry);
+        match field(&entry, (0, 4)) {
+            PT_LOAD => loads.push(entry),
+            PT_NOTE => match note_hints(base, field(&entry, class.p_offset), field(&entry, class.p_filesz)) {
+                Some(found) => hints.add(found),
+                None => warnings.push(format!("the notes of program header {index} are not in the file")),
+            },
+            _ => {}
         }
     }
     // /proc/kcore of old kernels has no physical addresses. One run alone at 0 is a legitimate image.
@@ -157,13 +181,31 @@ fn segments(base: &dyn PhysicalMemory, class: &Class, warnings: &mut Vec<String>
         bytes: field(entry, class.p_filesz),
         file_offset: field(entry, class.p_offset),
     };
-    Ok(loads.iter().map(range).collect())
+    let missing = |entry: &[u8; 56]| {
+        let (start, there) = (field(entry, address), field(entry, class.p_filesz));
+        Some((start.checked_add(there)?, field(entry, class.p_memsz).checked_sub(there).filter(|&bytes| bytes > 0)?))
+    };
+    Ok(Some(Segments {
+        loads: loads.iter().map(range).collect(),
+        missing: loads.iter().filter_map(missing).collect(),
+        hints,
+    }))
+}
+
+/// What the notes in a segment say; `None` if they are not there.
+fn note_hints(base: &dyn PhysicalMemory, offset: u64, bytes: u64) -> Option<Hints> {
+    if bytes > notes::MAX_BYTES || !holds(base, offset, bytes) {
+        return None;
+    }
+    let mut notes = vec![0; usize::try_from(bytes).ok()?];
+    base.read(Pa(offset), &mut notes).ok()?;
+    Some(notes::hints(&notes))
 }
 
 /// The program header at `at`, of either class, in room for the larger one.
 fn phdr(base: &dyn PhysicalMemory, class: &Class, at: u64) -> Option<[u8; 56]> {
     let mut entry = [0; 56];
     let bytes = entry.get_mut(..usize::try_from(class.phdr_bytes).ok()?)?;
-    base.read(crate::addr::Pa(at), bytes).ok()?;
+    base.read(Pa(at), bytes).ok()?;
     Some(entry)
 }

@@ -13,11 +13,19 @@ mod crash_dump;
 mod elf_core;
 mod ewf;
 mod fields;
+mod flattened;
 mod hints;
+mod kdump;
+mod libvirt_save;
 mod lime;
+mod lzo;
+mod mach_o_core;
 mod mapped_file;
+mod notes;
 mod open;
+mod page_bitmap;
 mod parse;
+mod qemu_stream;
 mod raw;
 mod run_layer;
 #[cfg(test)]
@@ -25,6 +33,7 @@ pub(crate) mod testing;
 mod unsupported;
 mod vmware;
 mod vote;
+mod xen_core;
 
 pub use ewf::contents_md5;
 pub use hints::Hints;

@@ -50,7 +50,8 @@ impl RunLayer {
             warnings.push(format!("{too_far} range(s) left out: they reach behind the physical address 2^52"));
         }
         let ranges: Vec<(u64, u64)> = usable.iter().map(|d| (d.start, d.bytes)).collect();
-        let (pieces, overlapping) = first_wins(&ranges);
+        let (pieces, losers) = first_wins(&ranges);
+        let overlapping = conflicts(&usable, &pieces, &losers);
         if overlapping > 0 {
             warnings.push(format!("{overlapping} range(s) overlap another one: where they do, the first one counts"));
         }
@@ -203,10 +204,29 @@ pub(super) struct Piece {
     pub(super) inside: u64,
 }
 
-/// Sorted, disjoint pieces of the ranges (start, bytes), the earlier range winning where several hold an address, and how
-/// many ranges lost bytes that way. A sweep over the borders: n log n, and never more than two pieces a range. The ends
-/// are known not to overflow.
-pub(super) fn first_wins(ranges: &[(u64, u64)]) -> (Vec<Piece>, usize) {
+/// How many of the ranges that lost bytes to another one had something else there. QEMU's dumps of a guest's mappings have
+/// a segment for each, and many of one piece of memory.
+fn conflicts(declared: &[Declared], pieces: &[Piece], losers: &[usize]) -> usize {
+    /// More ranges than this are not compared one with another: that takes long, and only a sentence depends on it.
+    const MAX_COMPARED: usize = 1 << 12;
+    if losers.len() > MAX_COMPARED || pieces.len() > 2 * MAX_COMPARED {
+        return losers.len();
+    }
+    let place = |range: &Declared| range.file_offset.wrapping_sub(range.start);
+    let is_conflict = |loser: &&usize| {
+        let Some(range) = declared.get(**loser) else { return false };
+        let first = pieces.partition_point(|piece| piece.start + piece.bytes <= range.start);
+        let inside = pieces.iter().skip(first).take_while(|piece| piece.start < range.start + range.bytes);
+        let mut winners = inside.filter_map(|piece| declared.get(piece.range));
+        winners.any(|winner| place(winner) != place(range))
+    };
+    losers.iter().filter(is_conflict).count()
+}
+
+/// Sorted, disjoint pieces of the ranges (start, bytes), the earlier range winning where several hold an address, and the
+/// indices of the ranges that lost bytes that way. A sweep over the borders: n log n, and never more than two pieces a
+/// range. The ends are known not to overflow.
+pub(super) fn first_wins(ranges: &[(u64, u64)]) -> (Vec<Piece>, Vec<usize>) {
     // (address, true for an end, index of the range)
     let mut borders: Vec<(u64, bool, usize)> = Vec::with_capacity(ranges.len() * 2);
     for (index, &(start, bytes)) in ranges.iter().enumerate() {
@@ -230,7 +250,8 @@ pub(super) fn first_wins(ranges: &[(u64, u64)]) -> (Vec<Piece>, usize) {
         *lost -= next - at;
         pieces.push(Piece { start: at, bytes: next - at, range, inside: at - start });
     }
-    (pieces, lost.into_iter().filter(|&bytes| bytes > 0).count())
+    let losers = lost.into_iter().enumerate().filter(|&(_, bytes)| bytes > 0).map(|(index, _)| index);
+    (pieces, losers.collect())
 }
 
 /// Runs and gaps, put together in the order of addresses: what goes on where the last one ends joins it.

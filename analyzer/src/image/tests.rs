@@ -109,6 +109,7 @@ fn elf_segments_are_runs_at_their_physical_addresses() {
     let image = opened(&elf64(headers, data), "ELF core");
     assert_eq!(runs(&*image.memory), [(0, 3, ELF64_DATA), (0x1_0000_0000, 4, ELF64_DATA + 3)]);
     assert_eq!(image.warnings, [""; 0]);
+    assert_eq!(image.memory.gaps(), [Gap { start: Pa(3), bytes: 0xffd, why: GapKind::NotDumped }]);
     let small: Vec<Phdr> = headers
         .iter()
         .map(|&[kind, offset, .., filesz, memsz]| {
@@ -164,6 +165,140 @@ fn of_overlapping_ranges_the_first_counts() {
 }
 
 #[test]
+fn segments_that_show_the_same_memory_twice_are_no_conflict() {
+    // As QEMU writes a guest's mappings: each page table entry's range, with its physical address.
+    let at = |vaddr: u64, paddr: u64, bytes: u64| [1, ELF64_DATA + paddr - 0x100, vaddr, paddr, bytes, bytes];
+    let file = elf64(&[at(0x5000, 0x110, 16), at(0x7000, 0x100, 64), at(0x9000, 0x118, 4)], &[7; 64]);
+    let image = opened(&file, "ELF core");
+    assert_eq!((runs(&*image.memory), image.warnings.len()), (vec![(0x100, 0x40, ELF64_DATA)], 0));
+}
+
+#[test]
+fn the_notes_of_a_core_are_hints() {
+    let mut cr3 = vec![0; 0x1b8];
+    cr3[0x1a0..0x1a8].copy_from_slice(&0x1234_5000_u64.to_le_bytes());
+    let notes = [
+        notes::tests::note_bytes("QEMU", 0, &cr3),
+        notes::tests::note_bytes("VMCOREINFO", 0, b"KERNELOFFSET=1c00000\n"),
+    ]
+    .concat();
+    let bytes = notes.len() as u64;
+    let data = [&b"data"[..], &notes].concat();
+    let note = [4, ELF64_DATA + 4, 0, 0, bytes, bytes];
+    let load = [1, ELF64_DATA, 0, 0x5000, 4, 4];
+    let image = opened(&elf64(&[note, load], &data), "ELF core");
+    assert_eq!(image.hints.dtbs, [Pa(0x1234_5000)]);
+    assert_eq!(image.hints.vmcoreinfo.get("KERNELOFFSET").map(String::as_str), Some("1c00000"));
+    for [kind, offset, vaddr, paddr, filesz, memsz] in
+        [[4, u64::MAX, 0, 0, bytes, bytes], [4, ELF64_DATA + 5, 0, 0, bytes, bytes]]
+    {
+        let image = opened(&elf64(&[[kind, offset, vaddr, paddr, filesz, memsz], load], &data), "ELF core");
+        assert!(image.warnings[0].contains("the notes of program header 0 are not in the file"));
+    }
+}
+
+/// A core of Xen: 64-bit ELF, sections in this order, each with its bytes.
+fn xen(sections: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut names = b"\0.shstrtab\0".to_vec();
+    let mut file = elf64(&[], b"");
+    let mut headers = vec![[0_u64, 0, 0]];
+    for (name, bytes) in sections {
+        headers.push([names.len() as u64, file.len() as u64, bytes.len() as u64]);
+        names.extend(name.as_bytes());
+        names.push(0);
+        file.extend(*bytes);
+    }
+    headers.push([1, file.len() as u64, names.len() as u64]);
+    file.extend(&names);
+    let table = file.len() as u64;
+    for [name, offset, bytes] in &headers {
+        file.extend([*name, 0, 0, *offset, *bytes, 0, 0, 0].iter().flat_map(|number| number.to_le_bytes()));
+    }
+    file[40..48].copy_from_slice(&table.to_le_bytes());
+    for (at, half) in [(58, 64), (60, headers.len() as u16), (62, headers.len() as u16 - 1)] {
+        file[at..at + 2].copy_from_slice(&half.to_le_bytes());
+    }
+    file
+}
+
+#[test]
+fn cores_of_xen_have_their_pages_where_the_table_says() {
+    let numbers = |numbers: &[u64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    let note = |magic: u64, page: u64| {
+        let none = notes::tests::note_bytes("Xen", 0x200_0000, b"");
+        [none, notes::tests::note_bytes("Xen", 0x200_0001, &numbers(&[magic, 1, 3, page]))].concat()
+    };
+    let pages: Vec<u8> = (1..=4_u8).flat_map(|page| vec![page; 0x1000]).collect();
+    let pfn = numbers(&[5, u64::MAX, 0, 6]);
+    let p2m = numbers(&[5, 0x77, u64::MAX, u64::MAX, 0, 0x99, 6, 0x78]);
+    let good = note(0xf00f_ebee, 0x1000);
+    for (table, name, warnings) in [(&pfn, ".xen_pfn", 0), (&p2m, ".xen_p2m", 1)] {
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let sections: [(&str, &[u8]); 3] = [(".note.Xen", &good), (name, table), (".xen_pages", &pages)];
+            let image = opened(&xen(&order.map(|index| sections[index])), "ELF core (Xen)");
+            assert_eq!(image.warnings.len(), warnings, "{:?}", image.warnings);
+            let seen: Vec<_> = image.memory.runs().iter().map(|run| (run.start.0, run.bytes)).collect();
+            assert_eq!(seen, [(0, 0x1000), (0x5000, 0x1000), (0x6000, 0x1000)]);
+            for (at, expected) in [(0, 3), (0x5000, 1), (0x6fff, 4)] {
+                assert_eq!(array::<1>(&*image.memory, at), Some([expected]));
+            }
+        }
+    }
+    let bad = note(0xf00f_ebef, 0x1000);
+    let huge = note(0xf00f_ebed, 1 << 40);
+    for (sections, why) in [
+        (vec![(".note.Xen", &good[..]), (".xen_pages", &pages)], "neither .xen_pfn nor .xen_p2m"),
+        (vec![(".note.Xen", &good), (".xen_pfn", &pfn)], "no section .xen_pages"),
+        (vec![(".xen_pfn", &pfn), (".xen_pages", &pages)], "no section .note.Xen"),
+        (vec![(".note.Xen", &bad), (".xen_pfn", &pfn), (".xen_pages", &pages)], "the magic 0xf00febef"),
+        (vec![(".note.Xen", &huge), (".xen_pfn", &pfn), (".xen_pages", &pages)], "that a page has"),
+        (vec![(".note.Xen", b""), (".xen_pfn", &pfn), (".xen_pages", &pages)], "no header of Xen"),
+    ] {
+        let said = vote(&xen(&sections)).err();
+        assert!(said.as_ref().is_some_and(|said| said.contains(why)), "{why}: {said:?}");
+    }
+}
+
+/// A Mach-O core: vmaddr, vmsize, fileoff, filesize of each segment.
+fn mach_o(segments: &[[u64; 4]], data: &[u8]) -> Vec<u8> {
+    let words = [0xfeed_facf, 0x0100_0007, 3, 4, segments.len() as u32, segments.len() as u32 * 72, 0, 0];
+    let mut file: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+    for segment in segments {
+        file.extend([0x19_u32.to_le_bytes(), 72_u32.to_le_bytes()].concat());
+        file.extend([0; 16]);
+        file.extend(segment.iter().flat_map(|number| number.to_le_bytes()));
+        file.extend([0; 16]);
+    }
+    file.extend(data);
+    file
+}
+
+#[test]
+fn segments_of_a_mach_o_core_are_runs() {
+    let data = 32 + 2 * 72;
+    let good = mach_o(&[[0x5000, 0x10, data, 4], [0x1_0000_0000, 4, data + 4, 4]], b"lowhigh.");
+    let image = opened(&good, "Mach-O core");
+    assert_eq!(runs(&*image.memory), [(0x5000, 4, data), (0x1_0000_0000, 4, data + 4)]);
+    assert_eq!(image.memory.gaps(), [Gap { start: Pa(0x5004), bytes: 12, why: GapKind::NotDumped }]);
+    assert_eq!(image.warnings, [""; 0]);
+    let process = mach_o(&[[0x5000, 4, data, 4], [0x7fff_5000_0000, 4, data, 4]], b"lowhigh.");
+    let mut loop_ = good.clone();
+    loop_[36..40].fill(0);
+    let mut many = good.clone();
+    many[16..20].fill(0xff);
+    for (file, why) in [
+        (process, "those of a process"),
+        (loop_, "says that it has 0 bytes"),
+        (many, "4294967295 load commands"),
+        (good[..40].to_vec(), "cut short"),
+        (b"\xce\xfa\xed\xfe\x07\0\0\x01\x03\0\0\0\x04\0\0\0".to_vec(), "32-bit"),
+    ] {
+        let said = vote(&file).err();
+        assert!(said.as_ref().is_some_and(|said| said.contains(why)), "{why}: {said:?}");
+    }
+}
+
+#[test]
 fn any_declared_ranges_come_out_sorted_disjoint_and_as_the_first_says() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for _ in 0..2000 {
@@ -209,6 +344,49 @@ fn any_declared_ranges_come_out_sorted_disjoint_and_as_the_first_says() {
         expected.resize(bytes, 0);
         assert_eq!(buffer, expected, "{start}+{bytes} of {declared:?}");
     }
+}
+
+#[test]
+fn what_neither_a_run_nor_a_gap_has_is_missing_once() {
+    let mut random = Random(17);
+    for _ in 0..2000 {
+        // Ten places, each a run, a gap or nothing.
+        let mut layout = run_layer::Layout::default();
+        let kinds: Vec<u64> = (0..10).map(|_| random.below(3)).collect();
+        for (&kind, at) in kinds.iter().zip(0..) {
+            match kind {
+                0 => layout.run(at, 1, None),
+                1 => layout.gap(at, 1, GapKind::Truncated),
+                _ => {}
+            }
+        }
+        let mut ranges: Vec<(u64, u64)> = (0..random.below(4)).map(|_| (random.below(12), random.below(6))).collect();
+        ranges.push((u64::MAX, 2));
+        let gaps = run_layer::with_missing(&layout.runs, &layout.gaps, ranges.clone(), GapKind::NotDumped);
+        assert!(gaps.windows(2).all(|pair| pair[0].start.0 + pair[0].bytes <= pair[1].start.0), "{gaps:?}");
+        for at in 0..20 {
+            let of_range = || ranges.iter().any(|&(start, bytes)| start <= at && at - start < bytes);
+            let expected = match kinds.get(at as usize) {
+                Some(0) => None,
+                Some(1) => Some(GapKind::Truncated),
+                _ => of_range().then_some(GapKind::NotDumped),
+            };
+            let found = gaps.iter().find(|gap| gap.start.0 <= at && at - gap.start.0 < gap.bytes).map(|gap| gap.why);
+            assert_eq!(found, expected, "{at} of {kinds:?} {ranges:?}");
+        }
+    }
+}
+
+#[test]
+fn a_layer_holds_what_all_its_runs_together_have() {
+    let memory = TestMemory::new(vec![(2, vec![0; 3]), (5, vec![0; 4]), (10, vec![0; 2])]);
+    for at in 0..14 {
+        for bytes in 0..14 {
+            let expected = (at..at + bytes).all(|at| (2..9).contains(&at) || (10..12).contains(&at));
+            assert_eq!(run_layer::holds(&memory, at, bytes), expected, "{at} {bytes}");
+        }
+    }
+    assert!(!run_layer::holds(&memory, u64::MAX, 2) && !run_layer::holds(&memory, 2, u64::MAX));
 }
 
 #[test]
@@ -285,28 +463,31 @@ fn what_is_not_memory_is_refused_by_name_or_taken_as_it_is() {
     let mut hibernation = b"HIBR".to_vec();
     hibernation.resize(0x18, 0);
     hibernation.extend([0, 0x10, 0, 0, 0, 0, 0, 0]);
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut zlib, &lime(&[(0x1000, 0x2fff, &[7; 0x2000])])).expect("packed");
     let aff4 = [&b"memory"[..], b"PK\x05\x06", &[0; 16], b"\x0b\0aff4://1234"].concat();
     for (file, name) in [
-        (elf64(&[], b""), "no program headers"),
+        (elf64(&[], b""), "it has no program headers, and is no core of Xen"),
         (elf64(&[[4, 0, 0, 0, 0, 0]], b""), "none of its 0 segments holds memory"),
         (big_endian, "big-endian"),
         (b"AVML\x02\0\0\0".to_vec(), "the header at offset 0x0 is cut short"),
         (b"PAGEDU64".to_vec(), "Windows crash dump: its header is cut short"),
-        (b"KDUMP   ".to_vec(), "kdump"),
-        (b"makedumpfile\0\0\0\0".to_vec(), "flattened kdump"),
+        (b"KDUMP   ".to_vec(), "kdump: its header is cut short"),
+        (b"makedumpfile\0\0\0\0".to_vec(), "flattened: its header is cut short"),
         (b"EVF\x09\x0d\x0a\xff\0".to_vec(), "EWF: its header is cut short"),
         (b"EVF2\x0d\x0a\x81\0".to_vec(), "Ex01"),
         (b"LVF\x09\x0d\x0a\xff\0".to_vec(), "L01"),
         (b"\xd2\xbe\xd2\xbe".to_vec(), "VMware: its header is cut short"),
-        (b"QEVM\0\0\0\x03".to_vec(), "QEMU migration"),
+        (b"QEVM\0\0\0\x03".to_vec(), "QEMU migration stream: the stream ends"),
         (b"\x1f\x8b\x08\0\0\0".to_vec(), "compressed: it is not valid gzip"),
         (b"\xfd7zXZ\0".to_vec(), "compressed: it is not valid xz"),
         (b"\x28\xb5\x2f\xfd\0\0".to_vec(), "compressed: it is not valid zstd"),
         (b"\x04\x22\x4d\x18".to_vec(), "lz4"),
         (b"BZh91AY&SY".to_vec(), "bzip2"),
         (hibernation, "hiberfil.sys"),
-        (b"\xcf\xfa\xed\xfe\x07\0\0\x01\x03\0\0\0\x04\0\0\0".to_vec(), "Mach-O"),
+        (b"\xcf\xfa\xed\xfe\x07\0\0\x01\x03\0\0\0\x04\0\0\0".to_vec(), "Mach-O core: its header is cut short"),
         (aff4, "AFF4"),
+        (zlib.finish().expect("packed"), "a LiME image compressed with zlib"),
     ] {
         let why = vote(&file).err();
         assert!(why.as_ref().is_some_and(|why| why.contains(name)), "{name}: {why:?}");

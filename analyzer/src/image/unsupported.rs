@@ -5,19 +5,16 @@ use super::run_layer::end_of;
 use super::vote::{Probe, Vote};
 use super::{PhysicalMemory, array};
 use crate::addr::Pa;
+use std::io::Read;
 
 /// The name in the voting log.
 pub(super) const NAME: &str = "formats not supported yet";
 
 /// Magic bytes at the start of a file, what it then is, and what to do.
 const MAGICS: &[(&[u8], &str, &str)] = &[
-    (b"makedumpfile\0\0\0\0", "a flattened kdump image (makedumpfile)", OTHER_FORMAT),
-    (b"KDUMP   ", "a compressed kdump image", OTHER_FORMAT),
     (b"DISKDUMP", "a compressed diskdump image", OTHER_FORMAT),
     (b"LVF\x09\x0d\x0a\xff\0", "a logical EWF (L01) image, which holds files and no memory", OTHER_FORMAT),
     (b"EVF2\x0d\x0a\x81\0", "an EWF2 (Ex01) image", OTHER_FORMAT),
-    (b"QEVM\0\0\0\x03", "a QEMU migration stream (savevm)", "`virsh dump --memory-only` writes an ELF core"),
-    (b"LibvirtQemudSave", "a libvirt save file", "`virsh dump --memory-only` writes an ELF core"),
     (b"LibvirtQemudPart", "a libvirt save file that was not finished", OTHER_FORMAT),
     (b"\x04\x22\x4d\x18", "compressed with lz4", "`lz4 -d` unpacks it"),
 ];
@@ -36,6 +33,9 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
         .find(|(magic, ..)| start.starts_with(magic))
         .map(|&(_, what, hint)| (what, hint))
         .or_else(|| checked_magic(&start))
+        .or_else(|| {
+            is_zlib_of_lime(base.as_ref()).then_some(("a LiME image compressed with zlib", "`pigz -dz` unpacks it"))
+        })
         .or_else(|| is_aff4(base.as_ref()).then_some(("an AFF4 volume", OTHER_FORMAT)));
     match found {
         Some((what, hint)) => Vote::Broken(format!("it is {what}, which is not supported yet; {hint}")),
@@ -54,11 +54,19 @@ fn checked_magic(start: &[u8; 32]) -> Option<(&'static str, &'static str)> {
     if HIBERNATION.iter().any(|magic| start.starts_with(*magic)) && [number(0x14), number(0x18)].contains(&4096) {
         return Some(("a Windows hibernation file (hiberfil.sys)", OTHER_FORMAT));
     }
-    // mach_header: MH_MAGIC_64 or MH_MAGIC, filetype MH_CORE.
-    if matches!(number(0), 0xfeed_facf | 0xfeed_face) && number(12) == 4 {
-        return Some(("a Mach-O core", OTHER_FORMAT));
-    }
     None
+}
+
+/// What LiME writes with `compress=1`: one zlib stream. Its two bytes of header are too little to be believed, so that what
+/// they begin is looked at.
+fn is_zlib_of_lime(base: &dyn PhysicalMemory) -> bool {
+    const ENOUGH: u64 = 0x1000;
+    let mut start = vec![0; end_of(base).min(ENOUGH) as usize];
+    if base.read(Pa(0), &mut start).is_err() || start.first() != Some(&0x78) {
+        return false;
+    }
+    let mut magic = [0; 4];
+    flate2::read::ZlibDecoder::new(&start[..]).read_exact(&mut magic).is_ok() && magic == super::lime::MAGIC
 }
 
 /// An AFF4 volume is a zip file whose comment is the volume's name. winpmem 2 stored memory uncompressed in front, so the

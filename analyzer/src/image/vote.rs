@@ -2,7 +2,10 @@
 //! the last one made (a crash dump inside an E01). Every answer is kept.
 
 use super::raw::Raw;
-use super::{Hints, PhysicalMemory, avml, compressed, crash_dump, elf_core, ewf, lime, unsupported, vmware};
+use super::{
+    Hints, PhysicalMemory, avml, compressed, crash_dump, elf_core, ewf, flattened, kdump, libvirt_save, lime,
+    mach_o_core, qemu_stream, unsupported, vmware,
+};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -76,8 +79,13 @@ pub(super) struct Format {
 /// In order of trust: what is recognised by the longest magic comes first. What nobody claims is raw.
 pub(super) const FORMATS: &[Format] = &[
     Format { name: unsupported::NAME, probe: unsupported::probe },
+    Format { name: "libvirt save", probe: libvirt_save::probe },
+    Format { name: "QEMU migration stream", probe: qemu_stream::probe },
+    Format { name: "flattened", probe: flattened::probe },
+    Format { name: "kdump", probe: kdump::probe },
     Format { name: "Windows crash dump", probe: crash_dump::probe },
     Format { name: "ELF core", probe: elf_core::probe },
+    Format { name: "Mach-O core", probe: mach_o_core::probe },
     Format { name: "AVML", probe: avml::probe },
     Format { name: "LiME", probe: lime::probe },
     Format { name: ewf::NAME, probe: ewf::probe },

@@ -1,6 +1,6 @@
 //! Image formats: every sample of the corpus holds the memory that its maker put there.
 
-use crate::support::{corpus, formats};
+use crate::support::{corpus, formats, unpacked};
 use quaid_analyzer::image::{self, Image};
 use quaid_analyzer::{Pa, Va};
 use serde_json::Value;
@@ -161,4 +161,100 @@ fn a_real_triage_dump_is_refused_by_name() {
     let Some(path) = corpus("windows/dmp/triage_x64.dmp") else { return };
     let error = image::open(&path, &image::Options::default()).err().expect("refused").to_string();
     assert!(error.contains("(Windows crash dump): it is a triage dump (minidump)"), "{error}");
+}
+
+#[test]
+fn kdump_files_of_qemu_and_makedumpfile_hold_the_memory() {
+    let Some(truth) = truth() else { return };
+    // Flattened, and as `makedumpfile -R` made a file of it; both have 32-bit headers.
+    for file in ["qemu/none.kdump-zlib", "qemu/none.kdump"] {
+        let image = truth.open(file);
+        assert_eq!((image.describe(), &image.warnings[..]), ("kdump".into(), &[][..]), "{file}");
+        truth.check(file, &image, &truth.whole());
+        assert!(image.hints.facts.contains(&("machine".into(), "x86_64".into())));
+    }
+    let image = truth.open("qemu/pc2.kdump");
+    assert!(image.hints.facts.contains(&("processors".into(), "1".into())), "{:?}", image.hints);
+    // The first MiB has windows of the BIOS, which pmemsave sees as the processor does.
+    for (at, file, from) in [(0, "qemu/pc2.low.pmemsave", 0x10_0000), (0x1_0000_0000, "qemu/pc2.high.pmemsave", 0)] {
+        let expected = std::fs::read(truth.folder.join(file)).expect("pmemsave");
+        let mut buffer = vec![0; expected.len()];
+        assert_eq!(image.read(Pa(at), &mut buffer), Ok(()), "{file}");
+        assert!(buffer[from..] == expected[from..], "{file}");
+    }
+}
+
+#[test]
+fn a_guest_s_flattened_kdump_equals_its_raw_memory() {
+    let (Some(raw), Some(kdump)) =
+        (unpacked("linux/small/linux-small-bash.raw"), corpus("linux/small/linux-small-bash.kdump-zlib-flat"))
+    else {
+        return;
+    };
+    let raw = std::fs::read(raw).expect("readable");
+    let image = image::open(&kdump, &image::Options::default()).expect("an image");
+    assert_eq!((image.describe(), &image.warnings[..]), ("kdump".into(), &[][..]));
+    let mut buffer = vec![0; raw.len()];
+    let mut told = 0;
+    for run in image.runs() {
+        // ROM is behind the memory of this machine.
+        let Some(expected) = raw.get(run.start.0 as usize..(run.start.0 + run.bytes) as usize) else { continue };
+        let buffer = &mut buffer[..expected.len()];
+        assert_eq!(image.read(run.start, buffer), Ok(()));
+        // What the BIOS sees under 1 MiB is not all memory.
+        let from = (0x10_0000_u64.saturating_sub(run.start.0) as usize).min(expected.len());
+        assert!(buffer[from..] == expected[from..], "{run:?}");
+        told += expected.len() - from;
+    }
+    assert_eq!(told, raw.len() - 0x10_0000);
+    assert!(!image.hints.dtbs.is_empty(), "{:?}", image.hints);
+}
+
+#[test]
+fn cores_hold_the_memory() {
+    let Some(truth) = truth() else { return };
+    for (file, format, runs) in [
+        ("synth/core-xnum.elf", "ELF core", truth.made("core-xnum.elf")),
+        ("synth/core-unsorted.elf", "ELF core", truth.made("core-unsorted.elf")),
+        // A 32-bit QEMU without a processor in long mode writes ELF32.
+        ("qemu/none.elf", "ELF core", truth.whole()),
+        ("synth/xen-pfn.core", "ELF core (Xen)", truth.made("xen-pfn.core")),
+        ("synth/core.macho", "Mach-O core", truth.made("core.macho")),
+    ] {
+        let image = truth.open(file);
+        assert_eq!((image.describe(), &image.warnings[..]), (format.into(), &[][..]), "{file}");
+        truth.check(file, &image, &runs);
+    }
+    let gaps: Vec<_> = truth.open("synth/core-unsorted.elf").gaps().to_vec();
+    assert_eq!(gaps, [image::Gap { start: Pa(0x7f_e000), bytes: 0x2000, why: image::GapKind::NotDumped }]);
+    // Its processor was never in long mode.
+    let image = truth.open("qemu/pc2.elf");
+    assert!(image.hints.facts.contains(&("processors".into(), "1".into())), "{:?}", image.hints);
+}
+
+#[test]
+fn the_core_of_an_arm64_guest_gives_its_vmcoreinfo() {
+    let (Some(head), Some(info)) = (corpus("linux/arm64/mem.elf.head"), corpus("linux/arm64/vmcoreinfo.txt")) else {
+        return;
+    };
+    // The notes are in the head; what the memory behind it holds is not needed for them.
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), std::fs::read(head).expect("readable")).expect("written");
+    file.as_file().set_len(0x1650 + 0x1000_0000).expect("holes");
+    let image = image::open(file.path(), &image::Options::default()).expect("an image");
+    let info = std::fs::read_to_string(info).expect("text");
+    let expected: std::collections::BTreeMap<String, String> =
+        info.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect();
+    assert!(expected.len() > 20);
+    assert_eq!(image.hints.vmcoreinfo, expected);
+    assert!(image.hints.facts.contains(&("processors".into(), "2".into())), "{:?}", image.hints.facts);
+}
+
+#[test]
+fn a_migration_stream_of_qemu_holds_the_memory() {
+    let Some(truth) = truth() else { return };
+    let image = truth.open("qemu/none.migrate");
+    assert_eq!((image.describe(), &image.warnings[..]), ("QEMU migration stream".into(), &[][..]));
+    truth.check("none.migrate", &image, &truth.whole());
+    assert_eq!(image.hints.facts, [("QEMU machine".to_owned(), "none".to_owned())]);
 }

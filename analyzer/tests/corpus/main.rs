@@ -4,6 +4,8 @@ mod containers;
 mod damaged;
 mod formats;
 mod linux;
+#[cfg(unix)]
+mod mutated;
 mod support;
 mod vtop;
 mod windows;
