@@ -126,8 +126,6 @@ fn formats_that_are_not_read_yet_are_refused_by_name() {
         ("qemu/none.kdump", "kdump image"),
         ("qemu/none.kdump-zlib", "flattened kdump image"),
         ("qemu/none.migrate", "QEMU migration stream"),
-        ("aff4/snappy.aff4", "AFF4"),
-        ("aff4/stored.aff4", "AFF4"),
         ("synth/full64.dmp", "64-bit Windows crash dump"),
         ("synth/full32.dmp", "32-bit Windows crash dump"),
         ("synth/core.macho", "Mach-O core"),

@@ -20,7 +20,6 @@ const CHUNKS_A_THREAD: usize = 4;
 
 /// Where the bytes from one address on are. `bytes` is how far that goes, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "EWF has chunks alone"))]
 pub(super) enum Place {
     /// In the layer below, as they are.
     Below { offset: u64, bytes: u64 },

@@ -6,6 +6,7 @@
 //! Everything in a file's headers is doubted: counts are compared with the length of the file, ranges that overlap,
 //! overflow or lie behind the end of the file are cut to what is there, and each such repair is told as a warning.
 
+mod aff4;
 mod codec_layer;
 mod compressed;
 mod elf_core;
@@ -15,6 +16,7 @@ mod lime;
 mod mapped_file;
 mod open;
 mod parse;
+mod pmem_yaml;
 mod raw;
 mod run_layer;
 #[cfg(test)]

@@ -306,7 +306,7 @@ fn what_is_not_memory_is_refused_by_name_or_taken_as_it_is() {
         (b"BZh91AY&SY".to_vec(), "bzip2"),
         (hibernation, "hiberfil.sys"),
         (b"\xcf\xfa\xed\xfe\x07\0\0\x01\x03\0\0\0\x04\0\0\0".to_vec(), "Mach-O"),
-        (aff4, "AFF4"),
+        (aff4, "AFF4: it has no information.turtle"),
     ] {
         let why = vote(&file).err();
         assert!(why.as_ref().is_some_and(|why| why.contains(name)), "{name}: {why:?}");

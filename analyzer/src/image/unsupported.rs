@@ -1,9 +1,7 @@
 //! Formats that are known and not read yet. They are refused by name: taken for raw, an image of theirs would give wrong
 //! addresses without a word.
 
-use super::run_layer::end_of;
 use super::vote::{Probe, Vote};
-use super::{PhysicalMemory, array};
 use crate::addr::Pa;
 
 /// The name in the voting log.
@@ -38,8 +36,7 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
         .iter()
         .find(|(magic, ..)| start.starts_with(magic))
         .map(|&(_, what, hint)| (what, hint))
-        .or_else(|| checked_magic(&start))
-        .or_else(|| is_aff4(base.as_ref()).then_some(("an AFF4 volume", OTHER_FORMAT)));
+        .or_else(|| checked_magic(&start));
     match found {
         Some((what, hint)) => Vote::Broken(format!("it is {what}, which is not supported yet; {hint}")),
         None => Vote::no("none of their magic numbers"),
@@ -62,28 +59,4 @@ fn checked_magic(start: &[u8; 32]) -> Option<(&'static str, &'static str)> {
         return Some(("a Mach-O core", OTHER_FORMAT));
     }
     None
-}
-
-/// An AFF4 volume is a zip file whose comment is the volume's name. winpmem 2 stored memory uncompressed in front, so the
-/// start of the file may look like plain memory: the end tells.
-fn is_aff4(base: &dyn PhysicalMemory) -> bool {
-    const RECORD: &[u8] = b"PK\x05\x06";
-    const RECORD_BYTES: u64 = 22;
-    let end = end_of(base);
-    let tail_bytes = end.min(RECORD_BYTES + 0xffff);
-    let mut tail = vec![0; usize::try_from(tail_bytes).unwrap_or(0)];
-    if base.read(Pa(end - tail_bytes), &mut tail).is_err() {
-        return false;
-    }
-    memchr::memmem::rfind_iter(&tail, RECORD).any(|at| {
-        let comment = at + usize::try_from(RECORD_BYTES).unwrap_or(0);
-        tail.get(comment..).is_some_and(|comment| comment.starts_with(b"aff4://"))
-    }) || array::<4>(base, 0).is_some_and(|start| &start == b"PK\x03\x04") && first_member_is_aff4(base)
-}
-
-/// A volume whose end was cut off: its first member still tells.
-fn first_member_is_aff4(base: &dyn PhysicalMemory) -> bool {
-    const NAME_AT: u64 = 30;
-    array::<21>(base, NAME_AT)
-        .is_some_and(|name| &name == b"container.description" || name.starts_with(b"aff4%3A%2F%2F"))
 }

@@ -2,7 +2,7 @@
 //! the last one made (a crash dump inside an E01). Every answer is kept.
 
 use super::raw::Raw;
-use super::{Hints, PhysicalMemory, compressed, elf_core, ewf, lime, unsupported, vmware};
+use super::{Hints, PhysicalMemory, aff4, compressed, elf_core, ewf, lime, unsupported, vmware};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -76,6 +76,7 @@ pub(super) struct Format {
 /// In order of trust: what is recognised by the longest magic comes first. What nobody claims is raw.
 pub(super) const FORMATS: &[Format] = &[
     Format { name: unsupported::NAME, probe: unsupported::probe },
+    Format { name: aff4::NAME, probe: aff4::probe },
     Format { name: "ELF core", probe: elf_core::probe },
     Format { name: "LiME", probe: lime::probe },
     Format { name: ewf::NAME, probe: ewf::probe },

@@ -124,3 +124,16 @@ fn compressed_images_hold_what_is_in_them() {
         holds(&image, &flat, &[(0, 0, 0x80_0000), (0x1_0000_0000, 0x80_0000, 0x80_0000)], program);
     }
 }
+
+#[test]
+fn aff4_of_pyaff4_holds_the_memory_in_each_compression() {
+    let Some(folder) = formats() else { return };
+    let flat = flat(&folder);
+    let halves = [(0, 0, 0x80_0000), (0x1_0000_0000, 0x80_0000, 0x80_0000)];
+    for file in ["zlib", "snappy", "lz4", "stored", "map-snappy"] {
+        let image = image(&folder.join(format!("aff4/{file}.aff4")));
+        assert_eq!(image.describe(), "AFF4", "{file}");
+        let truth: &Truth = if file == "map-snappy" { &halves } else { &[(0, 0, flat.len())] };
+        holds(&image, &flat, truth, file);
+    }
+}
