@@ -11,6 +11,7 @@ mod codec_layer;
 mod compressed;
 mod elf_core;
 mod ewf;
+mod hibernation;
 mod hints;
 mod lime;
 mod mapped_file;

@@ -24,8 +24,6 @@ const MAGICS: &[(&[u8], &str, &str)] = &[
 ];
 
 const OTHER_FORMAT: &str = "raw, LiME and ELF core images are read";
-/// The signatures of hiberfil.sys, from Windows XP to 11.
-const HIBERNATION: [&[u8; 4]; 6] = [b"hibr", b"wake", b"HIBR", b"WAKE", b"RSTR", b"HORM"];
 
 /// Recognises what is refused.
 pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
@@ -49,10 +47,6 @@ fn checked_magic(start: &[u8; 32]) -> Option<(&'static str, &'static str)> {
     // bzip2: block size 1 to 9, then the block magic (pi).
     if start.starts_with(b"BZh") && start.get(4..10) == Some(b"\x31\x41\x59\x26\x53\x59") {
         return Some(("compressed with bzip2", "`bunzip2 -k` unpacks it"));
-    }
-    // PO_MEMORY_IMAGE: PageSize is at 0x14 in 32-bit and at 0x18 in 64-bit files.
-    if HIBERNATION.iter().any(|magic| start.starts_with(*magic)) && [number(0x14), number(0x18)].contains(&4096) {
-        return Some(("a Windows hibernation file (hiberfil.sys)", OTHER_FORMAT));
     }
     // mach_header: MH_MAGIC_64 or MH_MAGIC, filetype MH_CORE.
     if matches!(number(0), 0xfeed_facf | 0xfeed_face) && number(12) == 4 {

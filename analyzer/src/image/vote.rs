@@ -2,7 +2,7 @@
 //! the last one made (a crash dump inside an E01). Every answer is kept.
 
 use super::raw::Raw;
-use super::{Hints, PhysicalMemory, aff4, compressed, elf_core, ewf, lime, unsupported, vmware};
+use super::{Hints, PhysicalMemory, aff4, compressed, elf_core, ewf, hibernation, lime, unsupported, vmware};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,6 +80,7 @@ pub(super) const FORMATS: &[Format] = &[
     Format { name: "ELF core", probe: elf_core::probe },
     Format { name: "LiME", probe: lime::probe },
     Format { name: ewf::NAME, probe: ewf::probe },
+    Format { name: hibernation::NAME, probe: hibernation::probe },
     Format { name: compressed::NAME, probe: compressed::probe },
     Format { name: vmware::NAME, probe: vmware::probe },
 ];
