@@ -17,6 +17,7 @@ mod lime;
 mod mapped_file;
 mod open;
 mod parse;
+mod pmem_footer;
 mod pmem_yaml;
 mod raw;
 mod run_layer;

@@ -2,7 +2,9 @@
 //! the last one made (a crash dump inside an E01). Every answer is kept.
 
 use super::raw::Raw;
-use super::{Hints, PhysicalMemory, aff4, compressed, elf_core, ewf, hibernation, lime, unsupported, vmware};
+use super::{
+    Hints, PhysicalMemory, aff4, compressed, elf_core, ewf, hibernation, lime, pmem_footer, unsupported, vmware,
+};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,6 +79,7 @@ pub(super) struct Format {
 pub(super) const FORMATS: &[Format] = &[
     Format { name: unsupported::NAME, probe: unsupported::probe },
     Format { name: aff4::NAME, probe: aff4::probe },
+    Format { name: pmem_footer::NAME, probe: pmem_footer::probe },
     Format { name: "ELF core", probe: elf_core::probe },
     Format { name: "LiME", probe: lime::probe },
     Format { name: ewf::NAME, probe: ewf::probe },
