@@ -46,14 +46,11 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
         let Some(previous) = number(&text, "PreviousHeader") else { break };
         let block = piece(base.as_ref(), previous, (end - previous.min(end)).min(MAX_BYTES));
         let before = block.as_deref().filter(|block| block.starts_with(START)).and_then(split);
-        match before.filter(|_| previous < at) {
-            Some((before, _)) => (at, text) = (previous, before),
-            None => {
-                warnings
-                    .push(format!("there are no winpmem notes at offset {previous:#x}, where there should be more"));
-                break;
-            }
-        }
+        let Some((before, _)) = before.filter(|_| previous < at) else {
+            warnings.push(format!("there are no winpmem notes at offset {previous:#x}, where there should be more"));
+            break;
+        };
+        (at, text) = (previous, before);
     }
     let whole = Declared { start: 0, bytes: at, file_offset: 0 };
     let layer = RunLayer::new(NAME, Arc::clone(base), &[whole], &mut warnings);

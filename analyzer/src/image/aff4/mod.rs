@@ -28,8 +28,9 @@ pub(super) const NAME: &str = "AFF4";
 const END_OF_PHYSICAL: u64 = 1 << 52;
 const MAP_ENTRY_BYTES: usize = 28;
 /// Bits of a chunk's number that say which stream it is of.
-const STREAM_SHIFT: u32 = 44;
+const STREAM_SHIFT: u32 = 53;
 const MAX_STREAMS: usize = 1 << 10;
+const MAX_URN_BYTES: usize = 1024;
 
 /// The archive with its description.
 struct Volume {
@@ -66,6 +67,8 @@ struct Mapped {
 struct Aff4 {
     map: Vec<Mapped>,
     streams: Vec<Stream>,
+    /// How many bytes of indexes may still be kept.
+    index_budget: usize,
 }
 
 /// Answers whether the layer is an AFF4 volume with memory.
@@ -132,6 +135,9 @@ impl Volume {
             Some(member) => text(member)?.trim_matches(['\0', '\n', '\r', ' ']).to_owned(),
             None => archive.comment.clone(),
         };
+        if urn.len() > MAX_URN_BYTES {
+            return Err(format!("the name of the volume has {} bytes", urn.len()));
+        }
         let turtle = find("information.turtle").ok_or("it has no information.turtle, which describes its streams")?;
         let statements =
             turtle::statements(&text(turtle)?).map_err(|why| format!("its information.turtle has {why}"))?;
@@ -199,7 +205,7 @@ fn open(base: &dyn PhysicalMemory, volume: &Volume, warnings: &mut Vec<String>) 
             Err(why) => warnings.push(why),
         }
     }
-    let mut aff4 = Aff4 { map: Vec::new(), streams: Vec::new() };
+    let mut aff4 = Aff4 { map: Vec::new(), streams: Vec::new(), index_budget: stream::MAX_INDEX_BYTES };
     if let Some(map) = volume.member(&format!("{memory}/map")) {
         let map = map.read(base)?;
         let names = volume.member(&format!("{memory}/idx")).ok_or("its map has no idx, which names the targets")?;
@@ -208,7 +214,7 @@ fn open(base: &dyn PhysicalMemory, volume: &Volume, warnings: &mut Vec<String>) 
     } else if volume.is(memory, &["Map", "map"]) {
         return Err(format!("the map of {memory} is not in the volume"));
     } else {
-        let stream = Stream::read(base, volume, memory)?;
+        let stream = Stream::read(base, volume, memory, &mut aff4.index_budget)?;
         aff4.map.push(Mapped { start: 0, bytes: stream.bytes, offset: 0, target: Target::Stream(0) });
         aff4.streams.push(stream);
     }
@@ -305,7 +311,10 @@ impl Aff4 {
             };
         }
         if volume.value(name, "chunkSize").or(volume.value(name, "chunk_size")).is_some() {
-            self.streams.push(Stream::read(base, volume, name)?);
+            if let Some(known) = self.streams.iter().position(|stream| stream.urn == name) {
+                return Ok(Target::Stream(known));
+            }
+            self.streams.push(Stream::read(base, volume, name, &mut self.index_budget)?);
             return Ok(Target::Stream(self.streams.len() - 1));
         }
         if let Some(member) = volume.member(name) {

@@ -12,8 +12,8 @@ use std::io::Read as _;
 
 /// Writers use 32 KiB; it bounds what one damaged number can make us ask for.
 const MAX_CHUNK_BYTES: u64 = 32 << 20;
-/// More indexes than this are not kept, in bytes: 16 TiB in chunks of 32 KiB.
-const MAX_INDEX_BYTES: usize = 256 << 20;
+/// More indexes than this are not kept, in bytes: 340 GiB in chunks of 32 KiB.
+pub(super) const MAX_INDEX_BYTES: usize = 128 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Compression {
@@ -53,7 +53,7 @@ enum Index {
 
 /// A stream of chunks.
 pub(super) struct Stream {
-    urn: String,
+    pub(super) urn: String,
     pub(super) chunk_bytes: u64,
     chunks_in_bevy: u64,
     pub(super) bytes: u64,
@@ -62,8 +62,13 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// The stream that the volume describes under this name.
-    pub(super) fn read(base: &dyn PhysicalMemory, volume: &Volume, urn: &str) -> Result<Self, String> {
+    /// The stream that the volume describes under this name; `budget` is how many bytes of indexes may be kept.
+    pub(super) fn read(
+        base: &dyn PhysicalMemory,
+        volume: &Volume,
+        urn: &str,
+        budget: &mut usize,
+    ) -> Result<Self, String> {
         let wrong = |what: String| format!("the stream {urn}: {what}");
         let number = |names: [&str; 2]| {
             let value = names.iter().find_map(|name| volume.value(urn, name));
@@ -81,7 +86,6 @@ impl Stream {
         let method = ["compressionMethod", "compression"].iter().find_map(|name| volume.value(urn, name));
         let compression = Compression::of(method.unwrap_or_default()).map_err(&wrong)?;
         let mut bevies = Vec::new();
-        let mut index_bytes = 0;
         let wanted = bytes.div_ceil(chunk_bytes).div_ceil(chunks_in_bevy);
         for number in 0..wanted {
             let name = format!("{urn}/{number:08}");
@@ -104,10 +108,10 @@ impl Stream {
                 let (at, bytes) = member.stored(base)?;
                 Ok(Bevy { at, bytes, index })
             }));
-            index_bytes += bevies.last().map_or(0, |bevy| bevy.as_ref().map_or(0, |bevy| bevy.index.bytes()));
-            if index_bytes > MAX_INDEX_BYTES {
-                return Err(wrong(format!("its indexes have more than {MAX_INDEX_BYTES} bytes")));
-            }
+            let index_bytes = bevies.last().map_or(0, |bevy| bevy.as_ref().map_or(0, |bevy| bevy.index.bytes()));
+            *budget = budget
+                .checked_sub(index_bytes)
+                .ok_or_else(|| wrong(format!("the indexes of the volume have more than {MAX_INDEX_BYTES} bytes")))?;
         }
         Ok(Self { urn: urn.to_owned(), chunk_bytes, chunks_in_bevy, bytes, compression, bevies })
     }

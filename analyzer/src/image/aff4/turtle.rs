@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 /// Statements are a few lines a stream; it bounds the memory that a hostile file can take.
-const MAX_STATEMENTS: usize = 1 << 16;
+const MAX_STATEMENTS: usize = 1 << 14;
+/// Names are repeated in every statement about them.
+const MAX_NAME_BYTES: usize = 1024;
 
 /// Subject, predicate, object; IRIs in full, literals without their type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +69,9 @@ pub(super) fn statements(text: &str) -> Result<Vec<Statement>, String> {
             }
         };
         match (&subject, &predicate) {
+            (None, _) | (_, None) if term.len() > MAX_NAME_BYTES => {
+                return Err(format!("a name of {} bytes", term.len()));
+            }
             (None, _) => subject = Some(term),
             (Some(_), None) => predicate = Some(term),
             (Some(subject), Some(predicate)) => {

@@ -21,9 +21,9 @@ pub(super) const NAME: &str = "hibernation file";
 
 const SIGNATURES: [&[u8; 4]; 6] = [b"hibr", b"wake", b"HIBR", b"WAKE", b"RSTR", b"HORM"];
 const PAGE_BYTES: u64 = 4096;
-/// Pages that are compressed together, at most.
+/// Pages that are compressed together, at most. Counts within a set are kept in a byte.
 const SET_PAGES: u64 = 16;
-/// 256 GiB of memory in use; it bounds the memory that the index can take, some 40 bytes a set.
+/// 256 GiB of memory in use; it bounds the memory that the index can take, 16 bytes a set and a range.
 const MAX_SETS: usize = 1 << 22;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ enum Method {
 struct Set {
     offset: u64,
     packed: u32,
-    pages: u64,
+    pages: u8,
     method: Method,
 }
 
@@ -46,10 +46,10 @@ struct Set {
 struct Range {
     /// The number of the first page.
     first: u64,
-    pages: u64,
     set: u32,
+    pages: u8,
     /// Which page of the set the first is.
-    within: u64,
+    within: u8,
 }
 
 /// Where every page is.
@@ -99,17 +99,18 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
 impl Pages {
     /// Adds a set and the pages that it holds, (first, count) in order. False when there are too many.
     fn add(&mut self, offset: u64, packed: u32, pages: u64, method: Method, ranges: &[(u64, u64)]) -> bool {
-        let Ok(set) = u32::try_from(self.sets.len()) else { return false };
+        let (Ok(set), Ok(pages)) = (u32::try_from(self.sets.len()), u8::try_from(pages)) else { return false };
         if self.sets.len() >= MAX_SETS || self.ranges.len() + ranges.len() > MAX_SETS * 4 {
             return false;
         }
-        let mut within = 0;
+        let mut within = 0_u8;
         for &(first, count) in ranges {
+            let count = count.min(SET_PAGES) as u8;
             // 2^52 bytes.
-            if first + count <= 1 << 40 {
+            if first + u64::from(count) <= 1 << 40 {
                 self.ranges.push(Range { first, pages: count, set, within });
             }
-            within += count;
+            within = within.saturating_add(count);
         }
         self.sets.push(Set { offset, packed, pages, method });
         true
@@ -121,12 +122,12 @@ impl Pages {
         let mut free = 0;
         let mut overlapping = 0;
         for range in &mut self.ranges {
-            let taken = (free.max(range.first) - range.first).min(range.pages);
+            let taken = (free.max(range.first) - range.first).min(u64::from(range.pages)) as u8;
             overlapping += usize::from(taken > 0);
-            range.first += taken;
+            range.first += u64::from(taken);
             range.within += taken;
             range.pages -= taken;
-            free = free.max(range.first + range.pages);
+            free = free.max(range.first + u64::from(range.pages));
         }
         self.ranges.retain(|range| range.pages > 0);
         (overlapping > 0).then_some(overlapping)
@@ -135,7 +136,7 @@ impl Pages {
     fn runs(&self) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         for range in &self.ranges {
-            let (start, bytes) = (range.first * PAGE_BYTES, range.pages * PAGE_BYTES);
+            let (start, bytes) = (range.first * PAGE_BYTES, u64::from(range.pages) * PAGE_BYTES);
             match runs.last_mut() {
                 Some(last) if last.start.0 + last.bytes == start => last.bytes += bytes,
                 _ => runs.push(Run { start: Pa(start), bytes, file_offset: None }),
@@ -156,9 +157,9 @@ impl Codec for Pages {
         let set = range.and_then(|range| self.sets.get(range.set as usize));
         let (Some(range), Some(set)) = (range, set) else { return Place::Fill { byte: 0, bytes: 1 } };
         let inside = at.0.saturating_sub(range.first * PAGE_BYTES);
-        let bytes = (range.pages * PAGE_BYTES).saturating_sub(inside);
-        let offset = range.within * PAGE_BYTES + inside;
-        if u64::from(set.packed) == set.pages * PAGE_BYTES {
+        let bytes = (u64::from(range.pages) * PAGE_BYTES).saturating_sub(inside);
+        let offset = u64::from(range.within) * PAGE_BYTES + inside;
+        if u64::from(set.packed) == u64::from(set.pages) * PAGE_BYTES {
             return Place::Below { offset: set.offset + offset, bytes };
         }
         Place::Chunk { chunk: u64::from(range.set), offset: offset as usize, bytes }
@@ -166,7 +167,7 @@ impl Codec for Pages {
 
     fn decode(&self, base: &dyn PhysicalMemory, chunk: u64, into: &mut Vec<u8>) -> Result<(), String> {
         let set = usize::try_from(chunk).ok().and_then(|chunk| self.sets.get(chunk)).ok_or("there is no such set")?;
-        let bytes = (set.pages * PAGE_BYTES) as usize;
+        let bytes = usize::from(set.pages) * PAGE_BYTES as usize;
         let place = |what: &str| format!("the {} packed bytes at offset {:#x} {what}", set.packed, set.offset);
         let packed = piece(base, set.offset, u64::from(set.packed)).ok_or_else(|| place("are not in the file"))?;
         let unpacked = match set.method {
