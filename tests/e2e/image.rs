@@ -115,15 +115,6 @@ fn qemu_s_elf_equals_its_own_copy_of_the_same_memory() {
 }
 
 #[test]
-fn formats_that_are_not_read_yet_are_refused_by_name() {
-    let Some(folder) = formats() else { return };
-    for (file, name) in [("aff4/snappy.aff4", "AFF4"), ("aff4/stored.aff4", "AFF4")] {
-        let error = open(&folder.join(file), &Options::default()).err().map(|error| error.to_string());
-        assert!(error.as_ref().is_some_and(|error| error.contains(name)), "{file}: {error:?}");
-    }
-}
-
-#[test]
 fn a_lime_file_of_the_kernel_module_holds_the_guest_s_memory() {
     let Some(path) = unpacked("linux/small/linux-small-nobash.lime") else { return };
     let image = image(&path);

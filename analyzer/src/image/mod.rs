@@ -6,6 +6,7 @@
 //! Everything in a file's headers is doubted: counts are compared with the length of the file, ranges that overlap,
 //! overflow or lie behind the end of the file are cut to what is there, and each such repair is told as a warning.
 
+mod aff4;
 mod avml;
 mod codec_layer;
 mod compressed;
@@ -14,6 +15,7 @@ mod elf_core;
 mod ewf;
 mod fields;
 mod flattened;
+mod hibernation;
 mod hints;
 mod kdump;
 mod libvirt_save;
@@ -25,6 +27,8 @@ mod notes;
 mod open;
 mod page_bitmap;
 mod parse;
+mod pmem_footer;
+mod pmem_yaml;
 mod qemu_stream;
 mod raw;
 mod run_layer;

@@ -484,9 +484,9 @@ fn what_is_not_memory_is_refused_by_name_or_taken_as_it_is() {
         (b"\x28\xb5\x2f\xfd\0\0".to_vec(), "compressed: it is not valid zstd"),
         (b"\x04\x22\x4d\x18".to_vec(), "lz4"),
         (b"BZh91AY&SY".to_vec(), "bzip2"),
-        (hibernation, "hiberfil.sys"),
+        (hibernation, "hibernation file: no table of memory ranges"),
         (b"\xcf\xfa\xed\xfe\x07\0\0\x01\x03\0\0\0\x04\0\0\0".to_vec(), "Mach-O core: its header is cut short"),
-        (aff4, "AFF4"),
+        (aff4, "AFF4: it has no information.turtle"),
         (zlib.finish().expect("packed"), "a LiME image compressed with zlib"),
     ] {
         let why = vote(&file).err();

@@ -3,8 +3,8 @@
 
 use super::raw::Raw;
 use super::{
-    Hints, PhysicalMemory, avml, compressed, crash_dump, elf_core, ewf, flattened, kdump, libvirt_save, lime,
-    mach_o_core, qemu_stream, unsupported, vmware,
+    Hints, PhysicalMemory, aff4, avml, compressed, crash_dump, elf_core, ewf, flattened, hibernation, kdump,
+    libvirt_save, lime, mach_o_core, pmem_footer, qemu_stream, unsupported, vmware,
 };
 use std::fmt;
 use std::io;
@@ -79,6 +79,8 @@ pub(super) struct Format {
 /// In order of trust: what is recognised by the longest magic comes first. What nobody claims is raw.
 pub(super) const FORMATS: &[Format] = &[
     Format { name: unsupported::NAME, probe: unsupported::probe },
+    Format { name: aff4::NAME, probe: aff4::probe },
+    Format { name: pmem_footer::NAME, probe: pmem_footer::probe },
     Format { name: "libvirt save", probe: libvirt_save::probe },
     Format { name: "QEMU migration stream", probe: qemu_stream::probe },
     Format { name: "flattened", probe: flattened::probe },
@@ -89,6 +91,7 @@ pub(super) const FORMATS: &[Format] = &[
     Format { name: "AVML", probe: avml::probe },
     Format { name: "LiME", probe: lime::probe },
     Format { name: ewf::NAME, probe: ewf::probe },
+    Format { name: hibernation::NAME, probe: hibernation::probe },
     Format { name: compressed::NAME, probe: compressed::probe },
     Format { name: vmware::NAME, probe: vmware::probe },
 ];

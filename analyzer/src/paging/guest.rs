@@ -78,7 +78,7 @@ impl Survey<'_, '_> {
     fn add(&mut self, start: u64, page: Pa, bytes: u64) -> Option<()> {
         if let Some(last) = self.runs.last_mut()
             && last.start.0 + last.bytes == start
-            && last.file_offset + last.bytes == page.0
+            && last.file_offset == page.0.checked_sub(last.bytes)
         {
             last.bytes += bytes;
             return Some(());
@@ -86,7 +86,7 @@ impl Survey<'_, '_> {
         if self.runs.len() == MAX_RUNS {
             return None;
         }
-        self.runs.push(Run { start: Pa(start), bytes, file_offset: page.0 });
+        self.runs.push(Run { start: Pa(start), bytes, file_offset: Some(page.0) });
         Some(())
     }
 }
@@ -133,7 +133,8 @@ impl PhysicalMemory for GuestMemory<'_> {
         let run = self.runs.get(after.checked_sub(1)?)?;
         let inside = at.0 - run.start.0;
         let fits = inside.checked_add(bytes as u64).is_some_and(|end| end <= run.bytes);
-        fits.then(|| self.tables.memory().slice(Pa(run.file_offset + inside), bytes))?
+        let host = run.file_offset.filter(|_| fits)? + inside;
+        self.tables.memory().slice(Pa(host), bytes)
     }
 
     fn release(&self, at: Pa, bytes: usize) {
@@ -177,7 +178,8 @@ mod tests {
     fn the_memory_of_a_guest_is_what_its_tables_map() {
         let host = host();
         let guest = GuestMemory::new(&host, 0x101e).expect("a guest");
-        let runs: Vec<_> = guest.runs().iter().map(|run| (run.start.0, run.bytes, run.file_offset)).collect();
+        let runs: Vec<_> =
+            guest.runs().iter().map(|run| (run.start.0, run.bytes, run.file_offset.expect("a host's page"))).collect();
         assert_eq!(runs, [(0, 0x2000, 0x8000), (0x3000, 0x1000, 0xa000), (0x20_0000, 0x20_0000, 0x4000_0000)]);
         let mut bytes = [0; 8];
         assert_eq!((guest.read(Pa(0xffc), &mut bytes), bytes), (Ok(()), *b"\x11\x11\x11\x11\x22\x22\x22\x22"));

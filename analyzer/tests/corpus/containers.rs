@@ -124,3 +124,54 @@ fn compressed_images_hold_what_is_in_them() {
         holds(&image, &flat, &[(0, 0, 0x80_0000), (0x1_0000_0000, 0x80_0000, 0x80_0000)], program);
     }
 }
+
+#[test]
+fn aff4_of_pyaff4_holds_the_memory_in_each_compression() {
+    let Some(folder) = formats() else { return };
+    let flat = flat(&folder);
+    let halves = [(0, 0, 0x80_0000), (0x1_0000_0000, 0x80_0000, 0x80_0000)];
+    for file in ["zlib", "snappy", "lz4", "stored", "map-snappy"] {
+        let image = image(&folder.join(format!("aff4/{file}.aff4")));
+        assert_eq!(image.describe(), "AFF4", "{file}");
+        let truth: &Truth = if file == "map-snappy" { &halves } else { &[(0, 0, flat.len())] };
+        holds(&image, &flat, truth, file);
+    }
+}
+
+/// LiME in E01 in gzip, and an ELF core with winpmem's notes behind it in E01: each round finds the next layer.
+#[test]
+fn formats_are_stacked_in_any_order() {
+    let Some(folder) = formats() else { return };
+    let flat = flat(&folder);
+    let halves = [(0, 0, 0x80_0000), (0x1_0000_0000, 0x80_0000, 0x80_0000)];
+    let temporary = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| temporary.path().join(name);
+    let mut core = std::fs::read(folder.join("synth/core-xnum.elf")).expect("an ELF core");
+    core.extend(b"# PMEM\n---\nCR3: 0x187000\n...\n");
+    // E01 has whole sectors.
+    core.resize(core.len().next_multiple_of(512), 0);
+    std::fs::write(at("noted.elf"), core).expect("written");
+    let mut lime = std::fs::read(folder.join("synth/two.lime")).expect("a LiME file");
+    lime.resize(lime.len().next_multiple_of(512), 0);
+    std::fs::write(at("two.lime"), lime).expect("written");
+    for (input, format) in [("noted.elf", "ELF core"), ("two.lime", "LiME")] {
+        let made =
+            Command::new("ewfacquire").args(["-u", "-q", "-c", "fast", "-t"]).args([at("stack"), at(input)]).output();
+        let Ok(made) = made else { return skipped("there is no ewfacquire program") };
+        assert!(made.status.success(), "{input}: {}", String::from_utf8_lossy(&made.stderr));
+        let mut image = image(&at("stack.E01"));
+        assert_eq!(image.describe(), format);
+        // The sector that was filled up is no header of LiME.
+        image.warnings.retain(|warning| !warning.contains("there is no LiME header"));
+        holds(&image, &flat, &halves, input);
+        assert_eq!(image.hints.dtbs.len(), usize::from(input == "noted.elf"));
+        let packed = std::fs::File::create(at("stack.gz")).expect("created");
+        let Ok(status) = Command::new("gzip").args(["-1", "-c"]).arg(at("stack.E01")).stdout(packed).status() else {
+            return skipped("there is no gzip program");
+        };
+        assert!(status.success());
+        let packed = open(&at("stack.gz"), &Options::default()).expect("an image");
+        assert_eq!((packed.describe(), packed.runs()), (format.into(), image.runs()));
+        std::fs::remove_file(at("stack.E01")).expect("removed");
+    }
+}
