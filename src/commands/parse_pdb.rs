@@ -99,6 +99,11 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let output = path("output").or(context.globals.output.as_ref());
     let file = match (&inputs[..], path("dump_dir"), output) {
         ([file], None, _) | ([file], _, Some(_)) if !file.is_dir() => file,
+        ([folder], _, Some(output)) => bail!(
+            "{} is a folder, and its PDBs do not go to one file, {}: give --dump_dir FOLDER in its place",
+            folder.display(),
+            output.display()
+        ),
         (_, _, Some(output)) => {
             bail!("several PDBs do not go to one file, {}: give --dump_dir FOLDER in its place", output.display())
         }

@@ -74,13 +74,16 @@ fn nothing_found_is_a_sentence_and_exit_code_1() {
 }
 
 #[test]
-fn a_format_that_is_not_read_is_searched_as_it_is_when_asked() {
+fn a_damaged_image_is_searched_as_it_is_when_asked() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("memory.dmp");
     std::fs::write(&path, [b"PAGEDU64", RECORD].concat()).expect("written");
     let refused = run(&["-f", arg(&path), "version_scan"]);
     let stderr = String::from_utf8_lossy(&refused.stderr);
-    assert!(stderr.contains("a 64-bit Windows crash dump") && stderr.contains("--layer raw"), "{stderr}");
+    assert!(
+        stderr.contains("Windows crash dump): its header is cut short") && stderr.contains("--layer raw"),
+        "{stderr}"
+    );
     let raw = ok(&["--layer", "raw", "-f", arg(&path), "version_scan"]);
     assert!(raw.ends_with("\n0x000000000008 F8E2A8B5C9B74BF4A6E4A48F180099942 ntkrnlmp.pdb\n"), "{raw}");
 }

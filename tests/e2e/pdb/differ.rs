@@ -213,7 +213,9 @@ impl Ours<'_> {
 
     fn compare_enums(&self, enums: Vec<JudgedEnum>, differences: &mut Vec<String>, sum: &mut Compared) {
         let mut ours: BTreeMap<String, Vec<(Option<u64>, Labels)>> = BTreeMap::new();
-        for (name, content) in &self.profile.enums {
+        // Constants of the symbol records are no types of the PDB; `symbols` has a judge for them.
+        let types = self.profile.enums.iter().filter(|(name, _)| !name.starts_with("<S_CONSTANT "));
+        for (name, content) in types {
             let labels = content.values.iter().cloned().collect();
             ours.entry(key(name, &self.profile.enums)).or_default().push((content.size, labels));
         }
