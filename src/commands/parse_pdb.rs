@@ -82,6 +82,13 @@ pub(crate) fn cli() -> clap::Command {
                 .action(ArgAction::SetTrue)
                 .help("C++ names as in the source (C::f), not as the linker knows them (?f@C@@QAEXH@Z)"),
         )
+        .arg(
+            Arg::new("rekall_compat")
+                .long("rekall_compat")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["pe", "graft", "graft_from", "module_symbols", "demangle"])
+                .help("What the original Rekall made of the PDB, its faults included: to compare with, not to analyse with"),
+        )
 }
 
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
@@ -96,6 +103,12 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         (None, None) => bail!("which PDB? quaid parse_pdb NTKRNLMP.PDB --output PROFILE"),
     };
     let form = Form::of(args);
+    if args.get_flag("rekall_compat") && form != Form::Rekall {
+        bail!(
+            "--rekall_compat has the form of Rekall's profiles only, not {}: leave out --to, or --rekall_compat",
+            form.name()
+        );
+    }
     let output = path("output").or(context.globals.output.as_ref());
     let file = match (&inputs[..], path("dump_dir"), output) {
         ([file], None, _) | ([file], _, Some(_)) if !file.is_dir() => file,

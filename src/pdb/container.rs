@@ -105,6 +105,14 @@ impl<'b> Container<'b> {
         }
     }
 
+    /// The bytes of a stream and what else its last page holds, which readers that heed the size never see.
+    pub(super) fn stream_with_padding(&self, number: u16, what: &str) -> Result<Cow<'b, [u8]>, PdbError> {
+        let Some((_, pages)) = self.streams.get(usize::from(number)) else { return Ok(Cow::Borrowed(&[])) };
+        let size = u32::try_from(pages.len() / 4 * self.page_bytes);
+        let size = size.map_err(|_| PdbError::damaged(what, "it has 4 GiB or more"))?;
+        self.join(pages, size, &format!("{what} (stream {number})"))
+    }
+
     /// The directory: a count, the sizes, then the pages of each stream in turn.
     fn streams(&self, directory: &[u8]) -> Option<Vec<(u32, Vec<u8>)>> {
         let mut reader = Reader(directory);

@@ -70,7 +70,7 @@ pub(super) fn metadata(bytes: &[u8], told: &Told<'_>, options: &ParseOptions) ->
 }
 
 /// Seconds since 1970 as `2010-11-20 08:44:05Z`.
-fn timestamp(seconds: u32) -> String {
+pub(super) fn timestamp(seconds: u32) -> String {
     format!("{}Z", Time { unix_seconds: seconds.into() })
 }
 

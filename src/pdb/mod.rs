@@ -11,6 +11,8 @@
 //! | 2 types | `records` (`records16`) one by one, `table` by index, `naming` (with `sameness`), `convert` (with `virtual_bases`) | structs, enums |
 //! | section headers, OMAP | `address` | RVAs |
 //! | symbol records, modules | `symbols`, `modules`, `symbol_table`, `decoration`, `literal` | constants, functions, types of data |
+//!
+//! `rekall_compat` goes its own way through the same streams, to what the original Rekall made of them.
 
 mod address;
 mod budget;
@@ -28,6 +30,7 @@ mod naming;
 mod primitive;
 mod records;
 mod records16;
+mod rekall_compat;
 mod sameness;
 mod symbol_table;
 mod symbols;
@@ -72,6 +75,9 @@ pub struct ParseOptions {
     pub module_symbols: bool,
     /// Write C++ names as in the source, not as the linker knows them.
     pub demangle: bool,
+    /// Make what the original Rekall made, with its faults, to compare with. Neither image, module symbols nor names as in
+    /// the source are heeded: it knew none of them.
+    pub rekall_compat: bool,
 }
 
 /// A parsed PDB.
@@ -137,6 +143,9 @@ pub type Progress<'p> = &'p mut dyn FnMut(&'static str, u64);
 pub fn parse(bytes: &[u8], options: &ParseOptions, progress: Progress<'_>) -> Result<Parsed, PdbError> {
     let container = Container::open(bytes)?;
     let (info, dbi) = identity_streams(&container)?;
+    if options.rekall_compat {
+        return rekall_compat::parse(&container, &info, dbi.as_ref(), options, progress);
+    }
     let arch = dbi.map_or(Ok(Arch::I386), |dbi| dbi.arch())?;
     let mut report = ParseReport::default();
     let pdb_name = dbi.and_then(|dbi| recorded_name(&container, &dbi));

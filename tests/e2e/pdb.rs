@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 mod build;
+mod compat;
 mod differ;
 mod hostile;
 mod isr;

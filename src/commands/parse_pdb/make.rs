@@ -56,18 +56,27 @@ pub(super) fn make(
 ) -> Result<Made> {
     let text = |name| args.get_one::<String>(name).cloned();
     let mut says = Says::default();
+    let compat = args.get_flag("rekall_compat");
     let options = ParseOptions {
-        image: image(file, args.get_one("pe"), &bytes, &mut says)?,
+        image: if compat { None } else { image(file, args.get_one("pe"), &bytes, &mut says)? },
         file_name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         profile_class: text("profile_class"),
         windows_version: text("windows_version"),
         concise: args.get_flag("concise"),
         module_symbols: args.get_flag("module_symbols"),
         demangle: args.get_flag("demangle"),
+        rekall_compat: compat,
     };
     let parsed = pdb::parse(&bytes, &options, progress).with_context(|| format!("cannot parse {}", shown(file)))?;
     drop(bytes);
     let Parsed { mut profile, report } = parsed;
+    if compat {
+        says.0.push(Line::Warning(format!(
+            "{}: with the faults of the original Rekall (--rekall_compat): to compare with, not to analyse with",
+            shown(file)
+        )));
+        return Ok(Made { profile, report, outcome: Outcome::Done, says });
+    }
     take_types(context, args, file, &mut profile, &mut says)?;
     let outcome = complete(file, &mut profile, &mut says);
     Ok(Made { profile, report, outcome, says })

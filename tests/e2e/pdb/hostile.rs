@@ -5,7 +5,12 @@ use crate::limits::limited;
 use crate::support::{arg, corpus, run};
 use quaid::pdb::{ParseOptions, Parsed, PdbError, parse};
 
+/// Parsed in both ways; what the ordinary one gives.
 fn parse_bytes(bytes: &[u8]) -> Result<Parsed, PdbError> {
+    let compat = ParseOptions { file_name: "test.pdb".into(), rekall_compat: true, ..ParseOptions::default() };
+    if let Ok(parsed) = parse(bytes, &compat, &mut |_, _| {}) {
+        assert!(!parsed.profile.to_rekall().is_empty());
+    }
     let options =
         ParseOptions { file_name: "test.pdb".into(), module_symbols: true, demangle: true, ..ParseOptions::default() };
     parse(bytes, &options, &mut |_, _| {})

@@ -60,6 +60,10 @@ fn changed_pdbs_give_an_error_or_a_report_in_little_time_and_memory() {
 /// Everything that is done with a PDB; whether there is a profile in the end.
 fn exercise(bytes: &[u8]) -> bool {
     let options = ParseOptions { file_name: "test.pdb".into(), ..ParseOptions::default() };
+    let compat = ParseOptions { rekall_compat: true, ..options.clone() };
+    if let Ok(parsed) = parse(bytes, &compat, &mut |_, _| {}) {
+        assert!(!parsed.profile.to_rekall().is_empty());
+    }
     match parse(bytes, &options, &mut |_, _| {}) {
         Ok(parsed) => !parsed.profile.to_rekall().is_empty() && parsed.report.losses().len() < 1000,
         Err(PdbError::TooMuch { .. } | PdbError::Damaged { .. } | PdbError::Unsupported(_) | PdbError::NotPdb(_)) => {

@@ -26,22 +26,26 @@ const OUTPUTS: [(&str, &str); 16] = [
     ("win7ms__rpcrt4", "win7ms/rpcrt4"),
 ];
 
-/// Calls `each` with the name of a PDB, the original's output for it, and ours.
-fn each_output(each: impl Fn(&str, &Value, &Value)) {
+/// Calls `each` with the name of a PDB, the text of the original's output for it, and the PDB's path.
+pub(super) fn each_stored(mut each: impl FnMut(&str, &str, &Path)) {
     let Some(packed) = corpus("windows/rekall/rekall-parse_pdb-outputs.tar.xz") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let tar = std::process::Command::new("tar").arg("xf").arg(packed).arg("-C").arg(folder.path()).status();
     assert!(tar.expect("tar runs").success());
     for (output, pdb) in OUTPUTS {
-        let theirs = read(&folder.path().join(format!("{output}.json")));
+        let theirs = std::fs::read_to_string(folder.path().join(format!("{output}.json"))).expect("in the archive");
         let path = corpus(&format!("windows/pdb/{pdb}.pdb")).expect("the corpus is there");
-        let ours: Value = serde_json::from_str(&parsed(&path).profile.to_rekall()).expect("JSON");
-        each(pdb, &theirs, &ours);
+        each(pdb, &theirs, &path);
     }
 }
 
-fn read(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).expect("in the archive")).expect("JSON")
+/// Calls `each` with the name of a PDB, the original's output for it, and ours.
+fn each_output(each: impl Fn(&str, &Value, &Value)) {
+    each_stored(|pdb, theirs, path| {
+        let theirs = serde_json::from_str(theirs).expect("JSON");
+        let ours = serde_json::from_str(&parsed(path).profile.to_rekall()).expect("JSON");
+        each(pdb, &theirs, &ours);
+    });
 }
 
 fn object<'v>(value: &'v Value, key: &str) -> &'v Map<String, Value> {
