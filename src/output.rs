@@ -157,6 +157,11 @@ pub(crate) fn write_profile(context: &Context, path: Option<&Path>, profile: &Pr
     Ok(losses)
 }
 
+/// Text of a file for a terminal: nothing in it can move the cursor.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
 /// Says on stderr what a profile lost in the form that it was written in.
 pub(crate) fn tell_losses(context: &Context, form: Form, losses: &Losses) {
     for line in losses.lines() {

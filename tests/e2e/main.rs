@@ -7,6 +7,7 @@ mod convert_profile;
 mod fetch_pdb;
 mod http_source;
 mod image;
+mod image_info;
 mod images;
 mod isf;
 mod limits;
