@@ -8,6 +8,7 @@ mod fetch_pdb;
 mod http_source;
 mod image;
 mod image_info;
+mod imagecopy;
 mod images;
 mod isf;
 mod limits;
