@@ -13,6 +13,7 @@ mod form;
 pub mod graft;
 mod hex;
 pub mod http_source;
+pub mod imagecopy;
 mod input;
 mod output;
 pub mod pdb;

@@ -85,6 +85,20 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8], overwrite: bool) -> Re
         let write = || OpenOptions::new().write(true).open(path)?.write_all(bytes);
         return write().with_context(|| format!("cannot write {}", path.display()));
     }
+    write_file(path, overwrite, |file| Ok(file.write_all(bytes)?))
+}
+
+/// As [`write_atomically`], for what is not in memory: `fill` writes the temporary file, and what it gives is given on. When
+/// it fails there is no file.
+pub(crate) fn write_file<T>(
+    path: &Path,
+    overwrite: bool,
+    fill: impl FnOnce(&mut tempfile::NamedTempFile) -> Result<T>,
+) -> Result<T> {
+    refuse_folder(path)?;
+    if path.exists() && !path.is_file() {
+        bail!("cannot write {}: it is a device, pipe or socket, not a file", path.display());
+    }
     if !overwrite && path.exists() {
         bail!("{} exists; --overwrite before the command replaces it", path.display());
     }
@@ -93,16 +107,17 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8], overwrite: bool) -> Re
     if !folder.is_dir() {
         bail!("cannot write {}: there is no folder {}", path.display(), folder.display());
     }
-    let write = || -> io::Result<()> {
+    let write = || -> Result<T> {
         let mut file = temporary().tempfile_in(&folder)?;
-        file.write_all(bytes)?;
+        let filled = fill(&mut file)?;
         file.as_file().sync_all()?;
         if overwrite {
             file.persist(path)?;
         } else {
             file.persist_noclobber(path)?;
         }
-        std::fs::File::open(&folder)?.sync_all()
+        std::fs::File::open(&folder)?.sync_all()?;
+        Ok(filled)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }
@@ -155,6 +170,11 @@ pub(crate) fn write_profile(context: &Context, path: Option<&Path>, profile: &Pr
         out.finish()?;
     }
     Ok(losses)
+}
+
+/// Text of a file for a terminal: nothing in it can move the cursor.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// Says on stderr what a profile lost in the form that it was written in.

@@ -2,6 +2,8 @@
 
 mod convert_profile;
 mod fetch_pdb;
+mod image_info;
+mod imagecopy;
 mod parse_pdb;
 mod peinfo;
 pub(crate) mod plugin;
@@ -35,6 +37,8 @@ pub(crate) enum Run {
 pub(crate) fn all() -> Vec<Command> {
     let tool = |cli: clap::Command, run: CommandFn| Command { cli: with_alias(cli), run: Run::Command(run) };
     let tools = [
+        tool(image_info::cli(), image_info::run),
+        tool(imagecopy::cli(), imagecopy::run),
         tool(version_scan::cli(), version_scan::run),
         tool(fetch_pdb::cli(), fetch_pdb::run),
         tool(parse_pdb::cli(), parse_pdb::run),

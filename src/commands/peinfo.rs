@@ -3,7 +3,7 @@
 use crate::context::{Context, Outcome};
 use crate::demangle::demangle;
 use crate::input;
-use crate::output::Output;
+use crate::output::{Output, printable};
 use crate::pe::{self, DebugRecord, Export, PeInfo, Target};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgMatches, value_parser};
@@ -127,11 +127,6 @@ fn export_line(Export { ordinal, name, target }: &Export) -> String {
         Target::Rva(rva) => format!("{rva:<#10x} {ordinal:>7} {name}"),
         Target::Forwarder(forwarder) => format!("{:<10} {ordinal:>7} {name} -> {}", "-", printable(forwarder)),
     }
-}
-
-/// Text of the file for a terminal: nothing in it can move the cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// One object. Addresses are strings in hex, counts and sizes numbers.

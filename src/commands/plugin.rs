@@ -87,6 +87,8 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
         dtb: globals.dtb,
         kernel_slide: globals.kernel_slide,
         pagefiles: pagefiles.context("--pagefile")?,
+        // The headers are those of the machine outside.
+        hints: if guest.is_some() { image::Hints::default() } else { image.hints.clone() },
     };
     let mut observe = |step: &str| context.detail(if step.starts_with("Loaded ") { 1 } else { 2 }, step);
     let session = match Session::open(memory, &profiles, &options, &mut observe) {

@@ -7,6 +7,8 @@ mod convert_profile;
 mod fetch_pdb;
 mod http_source;
 mod image;
+mod image_info;
+mod imagecopy;
 mod images;
 mod isf;
 mod limits;

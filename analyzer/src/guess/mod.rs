@@ -6,13 +6,13 @@
 mod linux;
 mod windows;
 
-use crate::image::PhysicalMemory;
+use crate::image::{Hints, PhysicalMemory};
 use crate::paging::Pagefile;
 use crate::session::Session;
 use quaid_profile::{Found, GuidAge, NotFound, Os, ProfilePath, Step, guid_of_name, release_of};
 use std::fmt;
 
-/// What a person knows already.
+/// What is known already, from a person or from the image's headers.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Name or path of the profile: it is checked, and not searched for.
@@ -24,6 +24,9 @@ pub struct Options {
     pub kernel_slide: Option<u64>,
     /// The page files of Windows, by number: pages that were written there are read from them.
     pub pagefiles: Vec<Pagefile>,
+    /// What the image's headers say: tried before the image is searched, and confirmed like what is found there. Empty for
+    /// a memory that is not the image's own, such as a guest's.
+    pub hints: Hints,
 }
 
 /// The identity of a kernel, as the image tells it.
@@ -232,10 +235,11 @@ impl<'m> Session<'m> {
         };
         let session = match &options.profile {
             Some(name) => search.with_profile(name)?,
-            None => match search.windows() {
-                Some(session) => Some(session),
-                None => search.linux(),
-            },
+            None => search
+                .windows_by_hints()
+                .or_else(|| search.linux_by_hints())
+                .or_else(|| search.windows())
+                .or_else(|| search.linux()),
         };
         let Search { found, more, mut refusals, failed, .. } = search;
         match session {
@@ -294,6 +298,9 @@ impl<'m> Search<'m, '_, '_> {
 
     /// Notes a new kernel of which the image tells.
     fn note(&mut self, identity: Identity) {
+        if self.found.contains(&identity) {
+            return;
+        }
         if self.found.len() < MAX_KERNELS {
             self.found.push(identity);
         } else {
@@ -322,8 +329,9 @@ impl<'m> Search<'m, '_, '_> {
 
     fn refuse(&mut self, profile: &str, why: String) {
         self.tell(&format!("Profile {profile} does not fit: {why}"));
-        if self.refusals.len() < MAX_REFUSALS {
-            self.refusals.push(Refusal { profile: profile.to_owned(), why });
+        let refusal = Refusal { profile: profile.to_owned(), why };
+        if self.refusals.len() < MAX_REFUSALS && !self.refusals.contains(&refusal) {
+            self.refusals.push(refusal);
         }
     }
 

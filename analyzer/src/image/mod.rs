@@ -82,6 +82,20 @@ pub enum GapKind {
     Unreadable,
 }
 
+impl GapKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Truncated, Self::NotDumped, Self::Unreadable];
+
+    /// The kind in a word or two.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::NotDumped => "not dumped",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
 /// The physical memory of an image. Object-safe; reads need no exclusive access.
 pub trait PhysicalMemory: Send + Sync {
     /// Fills `buffer` from `at` on. On a fault the bytes before the missing one are good and the rest is zero.

@@ -105,6 +105,8 @@ pub struct Ballot {
     pub format: &'static str,
     /// What it said.
     pub answer: String,
+    /// Whether it claimed the layer: the formats that did are the image's, from the file to the memory.
+    pub won: bool,
 }
 
 impl fmt::Display for Ballot {
@@ -137,7 +139,8 @@ pub(super) fn elect(file: &Probe<'_>, formats: &[Format]) -> Result<Elected, (&'
                 Vote::Yes(layer) => format!("yes, {} run(s)", layer.memory.runs().len()),
                 Vote::Broken(why) => return Err((format.name, why.clone())),
             };
-            elected.ballots.push(Ballot { round, format: format.name, answer });
+            let won = matches!(vote, Vote::Yes(_));
+            elected.ballots.push(Ballot { round, format: format.name, answer, won });
             if let Vote::Yes(layer) = vote {
                 winner = Some((index, layer));
                 break;

@@ -3,6 +3,7 @@
 mod containers;
 mod damaged;
 mod formats;
+mod hints;
 mod linux;
 #[cfg(unix)]
 mod mutated;

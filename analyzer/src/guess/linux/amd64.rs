@@ -6,11 +6,11 @@ use crate::guess::Options;
 use crate::paging::{AMD64, AMD64_LA57, AddressSpace, LinuxPtes, Software};
 
 /// `__START_KERNEL_map`: where the kernel's image is mapped, before it is moved (arch/x86/include/asm/page_64_types.h).
-const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
+pub(super) const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 /// The finest step of both moves (`CONFIG_PHYSICAL_ALIGN` is at least this).
 const ALIGN: u64 = 0x20_0000;
 /// `KERNEL_IMAGE_SIZE` with KASLR: how far the image can be moved.
-const IMAGE_BYTES: u64 = 0x4000_0000;
+pub(super) const IMAGE_BYTES: u64 = 0x4000_0000;
 /// With page-table isolation a process has two top page tables, the user's one behind the kernel's
 /// (`PTI_USER_PGTABLE_MASK`, arch/x86/include/asm/pgtable.h).
 const USER_HALF: u64 = 0x1000;

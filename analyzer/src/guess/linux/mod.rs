@@ -5,6 +5,7 @@
 
 mod amd64;
 mod arm64;
+mod hinted;
 
 use super::{Identity, MAX_LOOKUPS, Search};
 use crate::addr::{Pa, Va};
@@ -78,9 +79,14 @@ struct Candidates {
 impl<'m> Search<'m, '_, '_> {
     /// Each banner in turn, until a profile fits at its place.
     pub(super) fn linux(&mut self) -> Option<Session<'m>> {
+        self.linux_among(banners(self.memory))
+    }
+
+    /// Each of these banners in turn.
+    fn linux_among(&mut self, hits: impl Iterator<Item = Hit>) -> Option<Session<'m>> {
         let mut candidates = Candidates::default();
         let mut full = false;
-        for hit in banners(self.memory) {
+        for hit in hits {
             if !candidates.by_banner.contains_key(&hit.banner) {
                 if candidates.by_banner.len() == MAX_LOOKUPS {
                     if !full {
@@ -96,6 +102,7 @@ impl<'m> Search<'m, '_, '_> {
                 let Some(candidate) = all.get_mut(index) else { continue };
                 match self.try_at(candidate, &hit) {
                     Ok((space, slide)) => {
+                        self.compare_offset(slide);
                         let Found { profile, name } = all.swap_remove(index).profile;
                         return Some(Session::new(profile, name, Os::Linux, space, slide));
                     }
@@ -142,9 +149,11 @@ impl<'m> Search<'m, '_, '_> {
         let name = candidate.profile.name.clone();
         self.tell(&format!("Verifying profile {name}"));
         let mut failure = None;
-        for hit in banners(self.memory) {
+        let hinted = self.hinted_banners();
+        for hit in hinted.into_iter().chain(banners(self.memory)) {
             match self.try_at(&mut candidate, &hit) {
                 Ok((space, slide)) => {
+                    self.compare_offset(slide);
                     return Some(Session::new(candidate.profile.profile, name, Os::Linux, space, slide));
                 }
                 Err(why) => {

@@ -1,0 +1,217 @@
+//! `image_info`: what an image holds, what it lacks, and what its headers tell of the machine.
+
+use super::plugin::open_image;
+use crate::context::{Context, Outcome};
+use crate::output::{Output, printable};
+use anyhow::{Context as _, Result};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use indicatif::HumanBytes;
+use quaid_analyzer::image::{Gap, GapKind, Image, Run};
+use quaid_analyzer::render;
+use quaid_analyzer::table::{Cell, Column};
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const RANGES: &[Column] = &[
+    Column::address("start", "Start"),
+    Column::address("end", "End"),
+    Column::int("bytes", "Bytes", 14),
+    Column::address("file_offset", "File Offset"),
+    Column::text("kind", "Kind", 12),
+];
+
+/// Its options and help.
+pub(crate) fn cli() -> clap::Command {
+    clap::Command::new("image_info")
+        .about("Show an image's format, what memory it holds and lacks, and what it tells of the machine")
+        .arg(Arg::new("ranges").long("ranges").action(ArgAction::SetTrue).help(
+            "A line for each range that is there or is told missing: first address, the one behind the last, \
+                 place in the layer that holds it as it is",
+        ))
+        .arg(
+            Arg::new("file")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("The image; by default that of -f"),
+        )
+}
+
+/// Does it.
+pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
+    let path = args.get_one::<PathBuf>("file").or(context.globals.filename.as_ref());
+    let path = path.context("which image? quaid -f IMAGE image_info")?;
+    let image = open_image(context, path)?;
+    let mut out = Output::open(context)?;
+    if args.get_flag("ranges") {
+        write_ranges(context, &mut out, &image)?;
+    } else {
+        let info = Info::of(path, &image)?;
+        if context.globals.format == "json" {
+            // As an io::Error, which tells a closed pipe from a failure.
+            serde_json::to_writer_pretty(&mut out, &info.to_json()).map_err(io::Error::from)?;
+            writeln!(out)?;
+        } else {
+            info.write_text(&mut out)?;
+        }
+    }
+    out.finish()?;
+    Ok(Outcome::Done)
+}
+
+/// Runs and gaps, in the order of their addresses.
+fn write_ranges(context: &Context, out: &mut Output, image: &Image) -> Result<()> {
+    let mut table = render::renderer(&context.globals.format, RANGES, out).context("the renderer is not known")?;
+    let row = |start: u64, bytes: u64, file_offset: Option<u64>, kind: &str| {
+        let end = start.saturating_add(bytes);
+        let offset = file_offset.map_or(Cell::Absent, Cell::Address);
+        [Cell::Address(start), Cell::Address(end), bytes.into(), offset, kind.into()]
+    };
+    let mut gaps = image.gaps().iter().peekable();
+    for run in image.runs() {
+        while let Some(gap) = gaps.next_if(|gap| gap.start < run.start) {
+            table.row(&row(gap.start.0, gap.bytes, None, gap.why.name()))?;
+        }
+        table.row(&row(run.start.0, run.bytes, run.file_offset, "memory"))?;
+    }
+    for gap in gaps {
+        table.row(&row(gap.start.0, gap.bytes, None, gap.why.name()))?;
+    }
+    Ok(table.finish()?)
+}
+
+/// How many ranges there are of one kind, and how long they are together.
+#[derive(Default, Clone, Copy)]
+struct Total {
+    ranges: usize,
+    bytes: u64,
+}
+
+impl Total {
+    fn of(lengths: impl Iterator<Item = u64>) -> Self {
+        lengths.fold(Self::default(), |total, bytes| Self {
+            ranges: total.ranges + 1,
+            bytes: total.bytes.saturating_add(bytes),
+        })
+    }
+
+    fn text(self) -> String {
+        let ranges = if self.ranges == 1 { "range" } else { "ranges" };
+        format!("{} bytes ({}) in {} {ranges}", self.bytes, HumanBytes(self.bytes), self.ranges)
+    }
+
+    fn json(self) -> Value {
+        json!({ "bytes": self.bytes, "ranges": self.ranges })
+    }
+}
+
+/// What there is to tell.
+struct Info<'i> {
+    path: &'i Path,
+    image: &'i Image,
+    /// Length of the file, in bytes; further segments are files of their own.
+    file_bytes: u64,
+    /// The formats, from the file to the memory.
+    formats: Vec<String>,
+    memory: Total,
+    /// What is missing, by kind; none of it has no ranges.
+    missing: Vec<(GapKind, Total)>,
+}
+
+impl<'i> Info<'i> {
+    fn of(path: &'i Path, image: &'i Image) -> Result<Self> {
+        let file_bytes = path.metadata().with_context(|| format!("cannot read the size of {}", path.display()))?.len();
+        let mut formats: Vec<String> =
+            image.ballots.iter().filter(|ballot| ballot.won).map(|ballot| ballot.format.to_owned()).collect();
+        if formats.is_empty() {
+            formats.push(image.describe());
+        }
+        let of_kind = |kind| image.gaps().iter().filter(move |gap: &&Gap| gap.why == kind).map(|gap| gap.bytes);
+        let missing = GapKind::ALL.map(|kind| (kind, Total::of(of_kind(kind))));
+        Ok(Self {
+            path,
+            image,
+            file_bytes,
+            formats,
+            memory: Total::of(image.runs().iter().map(|run| run.bytes)),
+            missing: missing.into_iter().filter(|(_, total)| total.ranges > 0).collect(),
+        })
+    }
+
+    /// First address, and the one behind the last, of the memory that is there.
+    fn span(&self) -> Option<(u64, u64)> {
+        let (first, last): (&Run, &Run) = (self.image.runs().first()?, self.image.runs().last()?);
+        Some((first.start.0, last.start.0.saturating_add(last.bytes)))
+    }
+
+    fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "{:<24} Value\n{:-<24} -----", "Attribute", "")?;
+        let mut line = |key: &str, value: &str| writeln!(out, "{:<24} {}", printable(key), printable(value));
+        let hints = &self.image.hints;
+        line("File", &self.path.display().to_string())?;
+        line("Size of the file", &format!("{} bytes ({})", self.file_bytes, HumanBytes(self.file_bytes)))?;
+        line("Format", &self.formats.join(", in it "))?;
+        line("Memory", &self.memory.text())?;
+        if let Some((start, end)) = self.span() {
+            line("Addresses", &format!("{start:#x} to {end:#x}"))?;
+        }
+        for (kind, total) in &self.missing {
+            line(&format!("Missing, {}", kind.name()), &total.text())?;
+        }
+        for dtb in &hints.dtbs {
+            line("DTB", &format!("{:#x}", dtb.0))?;
+        }
+        for (_, what, at) in self.kernel_addresses() {
+            line(what, &format!("{at:#x}"))?;
+        }
+        for (what, value) in &hints.facts {
+            line(what, value)?;
+        }
+        for warning in &self.image.warnings {
+            line("Warning", warning)?;
+        }
+        if !hints.vmcoreinfo.is_empty() {
+            writeln!(out, "\nVMCOREINFO:")?;
+            for (key, value) in &hints.vmcoreinfo {
+                writeln!(out, "{}={}", printable(key), printable(value))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the headers say of the kernel's addresses: key, heading, address.
+    fn kernel_addresses(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let hints = &self.image.hints;
+        [
+            ("kernel_base", "Kernel base", hints.kernel_base),
+            ("kdbg", "KdDebuggerDataBlock", hints.kdbg),
+            ("ps_active_process_head", "PsActiveProcessHead", hints.ps_active_process_head),
+            ("ps_loaded_module_list", "PsLoadedModuleList", hints.ps_loaded_module_list),
+        ]
+        .into_iter()
+        .filter_map(|(key, what, at)| Some((key, what, at?.0)))
+    }
+
+    /// One object. Addresses are strings in hex, sizes and counts numbers.
+    fn to_json(&self) -> Value {
+        let hints = &self.image.hints;
+        let address = |value: u64| format!("{value:#x}");
+        let missing = self.missing.iter().map(|(kind, total)| (kind.name().to_owned(), total.json()));
+        let kernel = self.kernel_addresses().map(|(key, _, at)| (key.to_owned(), address(at).into()));
+        let facts = hints.facts.iter().map(|(what, value)| json!({ "what": what, "value": value }));
+        json!({
+            "file": self.path.display().to_string(),
+            "file_bytes": self.file_bytes,
+            "formats": self.formats,
+            "memory": self.memory.json(),
+            "start": self.span().map(|(start, _)| address(start)),
+            "end": self.span().map(|(_, end)| address(end)),
+            "missing": missing.collect::<serde_json::Map<_, _>>(),
+            "dtbs": hints.dtbs.iter().map(|dtb| address(dtb.0)).collect::<Vec<_>>(),
+            "kernel": kernel.collect::<serde_json::Map<_, _>>(),
+            "facts": facts.collect::<Vec<_>>(),
+            "vmcoreinfo": hints.vmcoreinfo,
+            "warnings": self.image.warnings,
+        })
+    }
+}

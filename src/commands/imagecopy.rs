@@ -1,0 +1,77 @@
+//! `imagecopy`: an image written in another format.
+
+use super::plugin::open_image;
+use crate::context::{Context, Outcome};
+use crate::imagecopy::{self, Format};
+use crate::output::write_file;
+use anyhow::{Context as _, Result, bail};
+use clap::{Arg, ArgMatches, value_parser};
+use indicatif::HumanBytes;
+use std::io::BufWriter;
+use std::path::PathBuf;
+
+/// Its options and help.
+pub(crate) fn cli() -> clap::Command {
+    clap::Command::new("imagecopy")
+        .about("Write the memory of an image as an image of another format, and check the copy")
+        .arg(
+            Arg::new("out").value_name("OUT").required(true).value_parser(value_parser!(PathBuf)).help("The new image"),
+        )
+        .arg(
+            Arg::new("to").long("to").value_name("FORMAT").value_parser(Format::NAMES).default_value("raw").help(
+                "Its format. raw: zeros where the image has nothing; elf: an ELF core, keeps what is told missing",
+            ),
+        )
+}
+
+/// Does it.
+pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
+    let path = context.globals.filename.as_ref().context("which image? quaid -f IMAGE imagecopy OUT")?;
+    let out = args.get_one::<PathBuf>("out").context("which file? quaid -f IMAGE imagecopy OUT")?;
+    let format = args.get_one::<String>("to").and_then(|name| Format::of_name(name)).context("no such format")?;
+    if let (Ok(from), Ok(to)) = (path.canonicalize(), out.canonicalize())
+        && from == to
+    {
+        bail!("{} is the image itself: name another file", out.display());
+    }
+    let image = open_image(context, path)?;
+    let bytes: u64 = image.runs().iter().map(|run| run.bytes).sum();
+    let copied = write_file(out, context.globals.overwrite, |file| {
+        let bar = context.progress("writing", Some(bytes), true);
+        let mut buffered = BufWriter::new(file.as_file_mut());
+        let copied = imagecopy::write(&image, format, &mut buffered, &mut |more| bar.inc(more));
+        drop(buffered);
+        bar.finish_and_clear();
+        let copied = copied?;
+        let bar = context.progress("reading back", Some(bytes), true);
+        let verified = imagecopy::verify(file.path(), format, &image, &copied, &mut |more| bar.inc(more));
+        bar.finish_and_clear();
+        verified?;
+        Ok(copied)
+    })?;
+
+    let sha256: String = copied.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    context.detail(1, &format!("SHA-256 of the memory, in both: {sha256}"));
+    context.note(&format!(
+        "{}: {} bytes of memory ({}) in {} range(s), read back and equal",
+        out.display(),
+        copied.bytes,
+        HumanBytes(copied.bytes),
+        image.runs().len()
+    ));
+    let end = image.runs().last().map_or(0, |run| run.start.0.saturating_add(run.bytes));
+    if format == Format::Raw && end > bytes {
+        let holes = end - bytes;
+        context.note(&format!(
+            "  {holes} bytes between and before the ranges are zero: a raw image cannot tell them apart"
+        ));
+    }
+    let missing: u64 = image.gaps().iter().map(|gap| gap.bytes).sum();
+    if format == Format::Lime && missing > 0 {
+        context.note(&format!("  {missing} bytes that the machine had and the image lacks are not told in the copy"));
+    }
+    let Some(fault) = copied.first_fault else { return Ok(Outcome::Done) };
+    context
+        .warn(&format!("{} bytes could not be read and are zero in the copy; the first: {fault}", copied.unreadable));
+    Ok(Outcome::SomeErrors)
+}
