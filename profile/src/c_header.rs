@@ -298,11 +298,8 @@ impl<'p> Header<'p> {
                 }
                 _ => self.pointer(target, inner),
             },
-            // A text of no told length is only pointed to.
-            Type::UnicodeString { length } => match length {
-                Some(1) | None => format!("uint16_t {inner}"),
-                Some(count) => format!("uint16_t {inner}[{count}]"),
-            },
+            Type::UnicodeString { length: None } => format!("uint16_t {inner}"),
+            Type::UnicodeString { length: Some(count) } => format!("uint16_t {inner}[{count}]"),
             Type::Array { target, count } => self.declare(target, &format!("{inner}[{count}]")),
             Type::BitField { target, .. } => self.declare(target, inner),
             Type::Enum { name, .. }
@@ -332,7 +329,8 @@ impl<'p> Header<'p> {
                 let function = format!("{inner}({list})");
                 match ret.as_deref() {
                     // C's functions give no arrays and no functions.
-                    Some(Type::Array { .. } | Type::Function { .. } | Type::UnicodeString { .. }) | None => {
+                    Some(Type::Array { .. } | Type::Function { .. } | Type::UnicodeString { length: Some(_) })
+                    | None => {
                         format!("void {function}")
                     }
                     Some(ret) => self.declare(ret, &function),
@@ -355,7 +353,7 @@ impl<'p> Header<'p> {
             Type::Function { .. } => self.declare(target, &format!("(*{inner})")),
             // C wants the elements of an array defined; behind a pointer they may not be yet.
             Type::Array { .. } if held(target).is_some() => format!("void *{inner}"),
-            Type::Array { .. } | Type::UnicodeString { length: Some(0 | 2..) } => {
+            Type::Array { .. } | Type::UnicodeString { length: Some(_) } => {
                 self.declare(target, &format!("(*{inner})"))
             }
             _ => self.declare(target, &format!("*{inner}")),

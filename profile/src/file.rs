@@ -260,7 +260,7 @@ impl ProfileFile {
                 Some(size) => Some(size),
                 None => self.size_of(base)?,
             },
-            Type::UnicodeString { length } => length.and_then(|length| length.checked_mul(2)),
+            Type::UnicodeString { length } => length.unwrap_or(1).checked_mul(2),
             Type::Named(name) => match self.base_type(name)? {
                 Some(base) => Some(base.size),
                 None => self.structure(name)?.map(|s| s.size),

@@ -140,17 +140,12 @@ fn number(node: &Node, key: &str) -> Result<u64, Error> {
 
 /// A type descriptor.
 pub(crate) fn type_from_node(node: &Node, tables: Tables<'_>) -> Result<Type, Error> {
-    descriptor(node, tables, false)
-}
-
-/// A type descriptor; behind a pointer, one UTF-16 unit begins a text.
-fn descriptor(node: &Node, tables: Tables<'_>, pointee: bool) -> Result<Type, Error> {
     let kind = part(node, "kind")?.as_text().unwrap_or_default();
-    let inner = |key: &str, pointee| part(node, key).and_then(|inner| descriptor(inner, tables, pointee)).map(Box::new);
+    let inner = |key: &str| part(node, key).and_then(|inner| type_from_node(inner, tables)).map(Box::new);
     Ok(match kind {
         "base" => match name_of(node)? {
             "void" => Type::Void,
-            WCHAR => Type::UnicodeString { length: (!pointee).then_some(1) },
+            WCHAR => Type::UnicodeString { length: None },
             name => Type::named(name),
         },
         "struct" | "union" | "class" => Type::named(name_of(node)?),
@@ -161,12 +156,10 @@ fn descriptor(node: &Node, tables: Tables<'_>, pointee: bool) -> Result<Type, Er
         }
         "pointer" => {
             let base = node.get("base").and_then(Node::as_text).and_then(|base| (tables.base_bytes)(base));
-            Type::Pointer { target: inner("subtype", true)?, bytes: base.and_then(|bytes| u8::try_from(bytes).ok()) }
+            Type::Pointer { target: inner("subtype")?, bytes: base.and_then(|bytes| u8::try_from(bytes).ok()) }
         }
-        "array" => match (*inner("subtype", false)?, number(node, "count")?) {
-            (Type::UnicodeString { length: Some(1) }, count) if count != 1 => {
-                Type::UnicodeString { length: Some(count) }
-            }
+        "array" => match (*inner("subtype")?, number(node, "count")?) {
+            (Type::UnicodeString { length: None }, count) => Type::UnicodeString { length: Some(count) },
             (element, count) => Type::array_of(element, count),
         },
         "function" => Type::Function { args: vec![], ret: None },
@@ -175,7 +168,7 @@ fn descriptor(node: &Node, tables: Tables<'_>, pointee: bool) -> Result<Type, Er
             let end = start
                 .checked_add(number(node, "bit_length")?)
                 .ok_or_else(|| Error::corrupt("", "a bit field past 2^64"))?;
-            Type::BitField { start, end, target: inner("type", false)? }
+            Type::BitField { start, end, target: inner("type")? }
         }
         _ => return Err(Error::unsupported("", format!("a type of kind `{kind}`"))),
     })

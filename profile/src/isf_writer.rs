@@ -325,7 +325,7 @@ impl<'p> Writer<'p> {
                     w.losses.note(DATA_FUNCTION, Place("$CONSTANTS", name, "").path());
                 }
                 w.out.push_str(r#", "type": "#);
-                w.ty(ty, Place("$CONSTANT_TYPES", name, ""), false);
+                w.ty(ty, Place("$CONSTANT_TYPES", name, ""));
             }
             w.out.push('}');
         });
@@ -372,10 +372,10 @@ impl<'p> Writer<'p> {
             }
         }
         let _ = write!(self.out, r#""offset": {}, "type": "#, member.offset);
-        self.ty(&member.ty, place, false);
+        self.ty(&member.ty, place);
     }
 
-    fn ty(&mut self, ty: &Type, place: Place<'_>, pointee: bool) {
+    fn ty(&mut self, ty: &Type, place: Place<'_>) {
         match ty {
             Type::Void => self.base("void"),
             Type::Named(name) => self.named(name),
@@ -387,14 +387,14 @@ impl<'p> Writer<'p> {
                     let _ = write!(self.out, r#""base": "{name}", "#);
                 }
                 self.out.push_str(r#""kind": "pointer", "subtype": "#);
-                self.ty(target, place, true);
+                self.ty(target, place);
                 self.out.push('}');
             }
             Type::Array { target, count } => {
-                if *count != 1 && matches!(**target, Type::UnicodeString { length: Some(1) }) {
+                if matches!(**target, Type::UnicodeString { length: None }) {
                     self.losses.note(UTF16, place.path());
                 }
-                self.array(*count, |w| w.ty(target, place, false));
+                self.array(*count, |w| w.ty(target, place));
             }
             Type::BitField { start, end, target } => {
                 let length = end.saturating_sub(*start);
@@ -412,21 +412,12 @@ impl<'p> Writer<'p> {
                 }
                 self.out.push_str(r#"{"kind": "function"}"#);
             }
-            Type::UnicodeString { length } => {
-                let unit = if pointee { None } else { Some(1) };
-                match length {
-                    _ if *length == unit => self.wchar(),
-                    Some(count) if *count != 1 => self.array(*count, Self::wchar),
-                    _ => {
-                        self.losses.note(UTF16, place.path());
-                        self.wchar();
-                    }
-                }
-            }
+            Type::UnicodeString { length: None } => self.wchar(),
+            Type::UnicodeString { length: Some(count) } => self.array(*count, Self::wchar),
             Type::Other { class, args } => {
                 if let Some((target, count)) = self.sized_array(class, args) {
                     self.losses.note(SIZED_ARRAY, place.path());
-                    self.array(count, |w| w.ty(&target, place, false));
+                    self.array(count, |w| w.ty(&target, place));
                 } else {
                     self.losses.note(UNKNOWN_CLASS, place.path());
                     self.base("void");
@@ -480,7 +471,7 @@ impl<'p> Writer<'p> {
             (None, Type::Void) => true,
             (None, _) => {
                 self.losses.note(NO_ENUM, place.path());
-                return self.ty(base, place, false);
+                return self.ty(base, place);
             }
             (Some(known), Type::Named(base)) => known == base,
             (Some(known), Type::Void) => known == "void",
@@ -608,8 +599,9 @@ mod tests {
     #[test]
     fn utf_16_text_is_an_array_of_units_and_comes_back() {
         let members = [
-            ("unit", text(Some(1))),
-            ("one", Type::array_of(text(Some(1)), 1)),
+            ("unit", text(None)),
+            ("one", text(Some(1))),
+            ("ones", Type::array_of(text(Some(1)), 3)),
             ("name", text(Some(15))),
             ("names", Type::array_of(text(Some(15)), 2)),
             ("pointer", Type::pointer_to(text(None))),
@@ -620,6 +612,7 @@ mod tests {
         let fields = &isf["user_types"]["S"]["fields"];
         assert_eq!(fields["unit"]["type"], wchar);
         assert_eq!(fields["one"]["type"], array(1, &wchar));
+        assert_eq!(fields["ones"]["type"], array(3, &array(1, &wchar)));
         assert_eq!(fields["names"]["type"], array(2, &array(15, &wchar)));
         assert_eq!(fields["pointer"]["type"], json!({"kind": "pointer", "subtype": wchar}));
         assert_eq!(isf["base_types"]["wchar"]["size"], 2);

@@ -23,7 +23,7 @@ impl Profile {
             Type::Array { target, count } => self.size_of(target)?.checked_mul(*count),
             Type::BitField { target, .. } => self.size_of(target),
             Type::Enum { name, base } => self.enums.get(name).and_then(|e| e.size).or_else(|| self.size_of(base)),
-            Type::UnicodeString { length } => length.and_then(|length| length.checked_mul(2)),
+            Type::UnicodeString { length } => length.unwrap_or(1).checked_mul(2),
             Type::Named(name) => match self.structs.get(name) {
                 Some(s) => Some(s.size),
                 None => self.base_type(name).map(|base| base.size),

@@ -174,7 +174,8 @@ pub enum Type {
         /// Return type; `None` where the source does not tell.
         ret: Option<Box<Type>>,
     },
-    /// A text of UTF-16 code units, `length` in code units where known (Rekall's `UnicodeString`).
+    /// An array of `length` UTF-16 code units, or where there is no `length` a single one, with which a text begins where
+    /// something points to it (Rekall's `UnicodeString`).
     UnicodeString {
         /// Number of code units.
         length: Option<u64>,

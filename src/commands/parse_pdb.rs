@@ -11,6 +11,8 @@ use crate::pdb::{self, ParseReport};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use make::{Made, make};
+use quaid_profile::Losses;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn cli() -> clap::Command {
@@ -91,6 +93,14 @@ pub(crate) fn cli() -> clap::Command {
         )
 }
 
+/// `--report`: what was read, and what the form of the output cannot say.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    parsed: ParseReport,
+    not_said: Losses,
+}
+
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let path = |name| args.get_one::<PathBuf>(name);
     let named = args.get_many::<PathBuf>("pdb").or_else(|| args.get_many("filename"));
@@ -134,10 +144,10 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let Made { profile, report, outcome, says } = made?;
     tell(context, file, &report);
     says.tell(context);
-    write_report(context, &report)?;
     let output = output.map(|output| path("dump_dir").map_or_else(|| output.clone(), |folder| folder.join(output)));
-    let losses = write_profile(context, output.as_deref(), &profile, form)?;
-    tell_losses(context, form, &losses);
+    let not_said = write_profile(context, output.as_deref(), &profile, form)?;
+    tell_losses(context, form, &not_said);
+    write_report(context, &Report { parsed: report, not_said })?;
     Ok(outcome)
 }
 

@@ -22,13 +22,6 @@ pub(super) struct Converter<'a, 't> {
     natives: HashMap<&'static str, &'static Native>,
 }
 
-/// Where a type stands: one UTF-16 unit by itself is a character, behind a pointer it begins a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Value,
-    Pointee,
-}
-
 impl<'a, 't> Converter<'a, 't> {
     /// Names every definition of the table.
     pub(super) fn new(
@@ -71,7 +64,7 @@ impl<'a, 't> Converter<'a, 't> {
 
     /// The type of a data symbol.
     pub(super) fn data_type(&mut self, index: u32) -> Result<Type, PdbError> {
-        self.ty(index, Place::Value, 0)
+        self.ty(index, 0)
     }
 
     /// The name of the enum of this index, if it is one.
@@ -116,7 +109,7 @@ impl<'a, 't> Converter<'a, 't> {
                     if ty == 0 {
                         self.report.skip("type of a member: the compiler wrote none (T_NOTYPE)");
                     }
-                    (String::from_utf8_lossy(name).into_owned(), offset, self.ty(ty, Place::Value, 0)?)
+                    (String::from_utf8_lossy(name).into_owned(), offset, self.ty(ty, 0)?)
                 }
                 Ok(Field::Base { ty, offset }) => {
                     self.base(&mut structure, &mut next, ty, offset)?;
@@ -169,7 +162,7 @@ impl<'a, 't> Converter<'a, 't> {
         ty: u32,
         offset: u64,
     ) -> Result<(), PdbError> {
-        match self.ty(ty, Place::Value, 0)? {
+        match self.ty(ty, 0)? {
             Type::Named(base) => {
                 let member = Member { offset, ty: Type::Named(base.clone()), anonymous: true };
                 insert(structure, next, &base, member);
@@ -221,13 +214,13 @@ impl<'a, 't> Converter<'a, 't> {
         Type::named(native.name)
     }
 
-    fn ty(&mut self, index: u32, place: Place, depth: u32) -> Result<Type, PdbError> {
+    fn ty(&mut self, index: u32, depth: u32) -> Result<Type, PdbError> {
         self.budget.spend(64)?;
         if depth > MAX_DEPTH {
             return Ok(self.unknown("type nested deeper than any real one"));
         }
         if index < 0x1000 {
-            return Ok(self.simple(index, place));
+            return Ok(self.simple(index));
         }
         let below = depth + 1;
         let Some(record) = self.table.get(index) else {
@@ -248,7 +241,7 @@ impl<'a, 't> Converter<'a, 't> {
                 }
             }
             Record::Pointer { target, bytes } => {
-                let target = Box::new(self.ty(target, Place::Pointee, below)?);
+                let target = Box::new(self.ty(target, below)?);
                 Type::Pointer { target, bytes: self.odd_width(bytes) }
             }
             Record::MemberOffset { bytes } if bytes % 4 == 0 && bytes > 0 => match self.native(&LONG) {
@@ -256,27 +249,25 @@ impl<'a, 't> Converter<'a, 't> {
                 offset => Type::array_of(offset, u64::from(bytes) / 4),
             },
             Record::MemberOffset { .. } => self.unknown("LF_POINTER to a member, of an impossible width"),
-            Record::Vector { element, count } => {
-                Type::array_of(self.ty(element, Place::Value, below)?, u64::from(count))
-            }
+            Record::Vector { element, count } => Type::array_of(self.ty(element, below)?, u64::from(count)),
             Record::Array { element, bytes } => self.array(element, bytes, below)?,
             Record::BitField { base, start, len } => {
-                let target = Box::new(self.ty(base, Place::Value, below)?);
+                let target = Box::new(self.ty(base, below)?);
                 Type::BitField { start: u64::from(start), end: u64::from(start) + u64::from(len), target }
             }
-            Record::Alias { target } => self.ty(target, place, below)?,
+            Record::Alias { target } => self.ty(target, below)?,
             Record::Procedure { ret, this, args } => {
-                let ret = Some(Box::new(self.ty(ret, Place::Value, below)?));
+                let ret = Some(Box::new(self.ty(ret, below)?));
                 let mut list = Vec::new();
                 // The pointer to the object is the first argument of a member function.
                 if let Some(this) = this {
-                    list.push(self.ty(this, Place::Value, below)?);
+                    list.push(self.ty(this, below)?);
                 }
                 match self.table.get(args) {
                     Some(Record::ArgList(indices)) => {
                         // Index 0 at the end stands for `...`; it comes out as Void, which no argument can be.
                         for arg in indices.indices() {
-                            list.push(self.ty(arg, Place::Value, below)?);
+                            list.push(self.ty(arg, below)?);
                         }
                     }
                     _ => self.report.skip("LF_ARGLIST"),
@@ -307,14 +298,13 @@ impl<'a, 't> Converter<'a, 't> {
         Ok(Type::Named(name))
     }
 
-    fn simple(&mut self, index: u32, place: Place) -> Type {
+    fn simple(&mut self, index: u32) -> Type {
         let (Some(simple), Some(indirection)) = (primitive::simple(index), primitive::indirection(index)) else {
             return self.unknown(&format!("simple type 0x{index:x}"));
         };
-        let pointee = indirection != Indirection::Direct || place == Place::Pointee;
         let ty = match simple {
             Simple::Void => Type::Void,
-            Simple::Utf16 => Type::UnicodeString { length: (!pointee).then_some(1) },
+            Simple::Utf16 => Type::UnicodeString { length: None },
             Simple::Native(native) => self.native(native),
         };
         match indirection {
@@ -331,7 +321,7 @@ impl<'a, 't> Converter<'a, 't> {
 
     /// An array of `bytes` bytes in all.
     fn array(&mut self, element: u32, bytes: u64, depth: u32) -> Result<Type, PdbError> {
-        let target = self.ty(element, Place::Value, depth)?;
+        let target = self.ty(element, depth)?;
         let count = match self.table.size_of(element, 0) {
             Some(size @ 1..) => bytes / size,
             _ if bytes == 0 => 0,
@@ -342,7 +332,7 @@ impl<'a, 't> Converter<'a, 't> {
             }
         };
         Ok(match target {
-            Type::UnicodeString { length: Some(1) } => Type::UnicodeString { length: Some(count) },
+            Type::UnicodeString { length: None } => Type::UnicodeString { length: Some(count) },
             target => Type::array_of(target, count),
         })
     }

@@ -124,10 +124,14 @@ impl ParseReport {
     }
 
     fn skip(&mut self, what: &str) {
+        self.skip_times(what, 1);
+    }
+
+    fn skip_times(&mut self, what: &str, times: u64) {
         if let Some(count) = self.skipped.get_mut(what) {
-            *count += 1;
-        } else {
-            self.skipped.insert(what.to_owned(), 1);
+            *count += times;
+        } else if times > 0 {
+            self.skipped.insert(what.to_owned(), times);
         }
     }
 }
@@ -171,7 +175,7 @@ pub fn parse(bytes: &[u8], options: &ParseOptions, progress: Progress<'_>) -> Re
         if !options.module_symbols {
             symbol_report.unread_procedures = symbols.procedure_references;
         }
-        symbol_table::fill(symbols, options.demangle, &mut profile, &mut types)?;
+        symbol_table::fill(symbols, options.demangle, &mut profile, &mut types, &mut symbol_report)?;
     }
     types.base_types(&mut profile);
     for (what, count) in symbol_report.skipped {

@@ -1,11 +1,12 @@
 //! From symbols to a profile: records of one thing become one symbol, and each gets a name of its own.
 
+use super::ParseReport;
 use super::convert::Converter;
 use super::decoration::clean_name;
 use super::error::PdbError;
 use super::literal::literal;
 use super::symbols::{Constant, Scope, Symbol, Symbols};
-use crate::demangle::demangle;
+use crate::demangle::Demangler;
 use quaid_profile::{Enum, Profile};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -17,8 +18,10 @@ pub(super) fn fill(
     demangled: bool,
     profile: &mut Profile,
     types: &mut Converter<'_, '_>,
+    report: &mut ParseReport,
 ) -> Result<(), PdbError> {
-    let mut list = merged(symbols.list);
+    let mut demangler = Demangler::for_names(symbols.list.iter().map(|symbol| symbol.name.len()).sum());
+    let mut list = merged(symbols.list, &mut demangler);
     // Of several with one name a public symbol keeps it, then the one with the lowest address; the rest of the key makes
     // the order definite.
     list.sort_by(|a, b| {
@@ -27,12 +30,13 @@ pub(super) fn fill(
     });
     let mut names = Vec::with_capacity(list.len());
     for symbol in &list {
-        names.push((name_of(symbol, demangled), symbol));
+        names.push((name_of(symbol, demangled.then_some(&mut demangler)), symbol));
         // Rekall's index knows wide literals as `str:` too.
         if let Some(literal) = literal(&symbol.name).filter(|literal| literal.wide) {
             names.push((Cow::Owned(format!("lstr:{}", literal.text)), symbol));
         }
     }
+    report.skip_times("C++ name, not made readable: those before it are made to take long", demangler.untried);
     let (mut constants, mut functions, mut linkage_names) = (Vec::new(), Vec::new(), Vec::new());
     for (name, symbol) in unique_names(names) {
         let name = name.into_owned();
@@ -51,9 +55,9 @@ pub(super) fn fill(
     add_numbers(symbols.constants, profile, types)
 }
 
-fn name_of<'s>(symbol: &'s Symbol<'_>, demangled: bool) -> Cow<'s, str> {
+fn name_of<'s>(symbol: &'s Symbol<'_>, demangler: Option<&mut Demangler>) -> Cow<'s, str> {
     match symbol.scope {
-        Scope::Public => match demangled.then(|| demangle(&symbol.name)).flatten() {
+        Scope::Public => match demangler.and_then(|demangler| demangler.demangle(&symbol.name)) {
             Some(name) => Cow::Owned(name),
             None => clean_name(&symbol.name),
         },
@@ -64,9 +68,9 @@ fn name_of<'s>(symbol: &'s Symbol<'_>, demangled: bool) -> Cow<'s, str> {
 
 /// One symbol for all records of one thing: the public symbol tells the decorated name, the record of the source its
 /// type, and a static one may be in two streams. Names of other things at one place (folded functions, aliases) all stay.
-fn merged(mut list: Vec<Symbol<'_>>) -> Vec<Symbol<'_>> {
+fn merged<'b>(mut list: Vec<Symbol<'b>>, demangler: &mut Demangler) -> Vec<Symbol<'b>> {
     list.sort_by(|a, b| (a.place, a.scope, &a.name).cmp(&(b.place, b.scope, &b.name)));
-    let mut kept: Vec<Symbol<'_>> = Vec::with_capacity(list.len());
+    let mut kept: Vec<Symbol<'b>> = Vec::with_capacity(list.len());
     let (mut first, mut named) = (0, 0);
     let mut names: HashMap<String, usize> = HashMap::new();
     for symbol in list {
@@ -83,7 +87,7 @@ fn merged(mut list: Vec<Symbol<'_>>) -> Vec<Symbol<'_>> {
             for (at, other) in kept.iter().enumerate().skip(named) {
                 if other.scope == Scope::Public {
                     names.entry(clean_name(&other.name).into_owned()).or_insert(at);
-                    names.extend(demangle(&other.name).map(|name| (name, at)));
+                    names.extend(demangler.demangle(&other.name).map(|name| (name, at)));
                 }
                 // The name itself goes before what others have after cleaning.
                 names.insert(other.name.clone().into_owned(), at);
@@ -205,17 +209,20 @@ mod tests {
             let name = name.into();
             Symbol { scope, place: (1, offset), address: offset, function, ty, name }
         };
-        let list = merged(vec![
-            symbol(Scope::Static, 1, 0x1001, false, "gone"),
-            symbol(Scope::Public, 1, 0, false, "?bar@Foo@@2HA"),
-            symbol(Scope::Global, 1, 0x1000, false, "Foo::bar"),
-            symbol(Scope::Public, 2, 0, false, "_f"),
-            symbol(Scope::Static, 2, 0, true, "f"),
-            symbol(Scope::Static, 2, 0, true, "folded"),
-            symbol(Scope::Static, 2, 0, true, "folded"),
-            symbol(Scope::Public, 3, 0, false, "_data"),
-            symbol(Scope::Static, 3, 0x1002, false, "other"),
-        ]);
+        let list = merged(
+            vec![
+                symbol(Scope::Static, 1, 0x1001, false, "gone"),
+                symbol(Scope::Public, 1, 0, false, "?bar@Foo@@2HA"),
+                symbol(Scope::Global, 1, 0x1000, false, "Foo::bar"),
+                symbol(Scope::Public, 2, 0, false, "_f"),
+                symbol(Scope::Static, 2, 0, true, "f"),
+                symbol(Scope::Static, 2, 0, true, "folded"),
+                symbol(Scope::Static, 2, 0, true, "folded"),
+                symbol(Scope::Public, 3, 0, false, "_data"),
+                symbol(Scope::Static, 3, 0x1002, false, "other"),
+            ],
+            &mut Demangler::for_names(0),
+        );
         let list: Vec<_> = list.iter().map(|s| (s.place.1, &*s.name, s.ty, s.function)).collect();
         let expected = [
             (1, "?bar@Foo@@2HA", 0x1000, false),

@@ -215,6 +215,17 @@ fn the_command_writes_the_same_bytes_and_replaces_only_the_same_build() {
 
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report).expect("written")).expect("JSON");
     assert_eq!(report["structs"], 18);
+    assert_eq!(report["not_said"], serde_json::json!({}));
+    // What ISF cannot say is told by place, of one PDB as of several.
+    let told = folder.path().join("told.json");
+    ok(&["--report", arg(&told), "parse_pdb", arg(&pdb), "--to", "isf"]);
+    let one: serde_json::Value = serde_json::from_slice(&std::fs::read(&told).expect("written")).expect("JSON");
+    let places = one["not_said"].as_object().expect("kinds").values().flat_map(|v| v.as_array().expect("places"));
+    assert!(places.into_iter().any(|place| place == "$STRUCTS/_EPROCESS/cb"), "{one}");
+    let many = ["--overwrite", "--report", arg(&told), "parse_pdb", arg(&pdb), "--to", "isf", "-D", arg(folder.path())];
+    ok(&many);
+    let many: serde_json::Value = serde_json::from_slice(&std::fs::read(&told).expect("written")).expect("JSON");
+    assert_eq!(many[0]["not_said"], one["not_said"]);
     let concise = ok(&["parse_pdb", arg(&pdb), "--concise", "--win", "6.1.7601", "--profile_class", "Win7x64"]);
     let concise: serde_json::Value = serde_json::from_str(&concise).expect("JSON");
     assert!(concise.get("$CONSTANTS").is_none() && concise.get("$FUNCTIONS").is_none());

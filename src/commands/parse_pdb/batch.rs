@@ -1,5 +1,6 @@
 //! `parse_pdb` of many PDBs: one on each core at a time, each profile into a file of its own.
 
+use super::Report;
 use super::make::{Made, Says, make};
 use crate::cli::chain_text;
 use crate::context::{Context, Outcome};
@@ -26,7 +27,7 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(flatten)]
-    report: Option<ParseReport>,
+    report: Option<Report>,
 }
 
 /// A profile that was written, and what went into it.
@@ -106,6 +107,7 @@ fn tell(context: &Context, form: Form, file: &Path, result: Result<Written>) -> 
             super::tell(context, file, &report);
             says.tell(context);
             tell_losses(context, form, &losses);
+            let report = Report { parsed: report, not_said: losses };
             Row { file: name, output: Some(output.display().to_string()), error: None, report: Some(report) }
         }
         Err(why) => {

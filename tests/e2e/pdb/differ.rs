@@ -85,9 +85,9 @@ pub(super) fn native_text(base: &BaseType) -> String {
     format!("{kind}{}", base.size)
 }
 
-/// `count` elements in a row. A text of one UTF-16 unit is one such unit in a profile.
+/// `count` elements in a row.
 pub(super) fn array_text(count: u64, element: &str) -> String {
-    if count == 1 && element == "w2" { "w2".into() } else { format!("[{count}]{element}") }
+    format!("[{count}]{element}")
 }
 
 /// What a judge's type without a name is known by.
@@ -120,7 +120,7 @@ impl Ours<'_> {
                 let ret = ret.as_ref().map_or_else(String::new, |ret| self.text_below(ret, depth));
                 format!("fn({})->{ret}", args.join(","))
             }
-            Type::UnicodeString { length } => array_text(length.unwrap_or(1), "w2"),
+            Type::UnicodeString { length } => length.map_or("w2".into(), |length| array_text(length, "w2")),
             Type::Other { class, .. } => class.clone(),
         }
     }

@@ -72,6 +72,47 @@ fn pdb_of(records: &[Vec<u8>]) -> Vec<u8> {
     msf(&[vec![], info, tpi, vec![]])
 }
 
+/// A PDB without types, and with public symbols of these names in its one section.
+fn pdb_of_symbols(names: &[String]) -> Vec<u8> {
+    let mut info = words(&[20_000_404, 0, 1]);
+    info.extend([7; 16]);
+    let mut symbols = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        symbols.extend((name.len() as u16 + 13).to_le_bytes());
+        symbols.extend([0x0e, 0x11]);
+        symbols.extend(words(&[0, number as u32]));
+        symbols.extend([1, 0]);
+        symbols.extend(name.bytes().chain([0]));
+    }
+    let mut section = b".data\0\0\0".to_vec();
+    section.extend(words(&[0x10_0000, 0x1000]));
+    section.resize(40, 0);
+    let mut dbi = words(&[u32::MAX, 19_990_903, 1]);
+    dbi.resize(64, 0);
+    dbi[20] = 4;
+    // Length of the optional header, and the machine: AMD64. Of the streams in that header the sixth has the sections.
+    dbi[48] = 22;
+    dbi[58..60].copy_from_slice(&0x8664u16.to_le_bytes());
+    dbi.extend([[0xff; 10].as_slice(), &[5, 0], &[0xff; 10]].concat());
+    msf(&[vec![], info, vec![], dbi, symbols, section])
+}
+
+/// Names that each take long: those that are not tried are told, and keep the name that they have.
+#[test]
+fn names_that_unfold_are_tried_as_long_as_it_is_cheap() {
+    let unfolding = ["0", "1", "2"].map(|n| format!("P6AX{}@Z", n.repeat(9))).concat();
+    let names: Vec<String> = (0..20_000).map(|n| format!("?f{n}@@YAXPAH{unfolding}@Z")).collect();
+    let parsed = parse_soon("names that unfold", pdb_of_symbols(&names)).expect("the rest is read");
+    let constants = &parsed.profile.constants;
+    assert_eq!((constants.get("f0"), constants.get(&names[19_999])), (Some(&0x1000), Some(&(0x1000 + 19_999))));
+    let untried = parsed.report.skipped["C++ name, not made readable: those before it are made to take long"];
+    assert_eq!(constants.keys().filter(|name| name.starts_with('?')).count() as u64, untried);
+    // Plain ones are all read.
+    let names: Vec<String> = (0..20_000).map(|n| format!("?f{n}@C@N@@QAEXHPAD@Z")).collect();
+    let parsed = parse_soon("plain names", pdb_of_symbols(&names)).expect("all is read");
+    assert!(parsed.report.skipped.is_empty() && parsed.profile.constants.contains_key("N::C::f19999"));
+}
+
 fn structure(fields: u32, name: &str) -> Vec<u8> {
     let mut record = vec![0x05, 0x15, 1, 0, 0, 0];
     record.extend(words(&[fields, 0, 0]));

@@ -1,11 +1,12 @@
-//! PDBs with a few things changed: each gives an error or a report, in little time and memory.
+//! PDBs with a few things changed, of the corpus and of `scripts/make-pdbs`: each gives an error or a report, and its profile
+//! in one of the forms, in little time and memory.
 //!
 //! Changes come from the number of the case, so a case that fails is the same in every run. `$QUAID_MUTATIONS` tells how
 //! many each PDB gets; `scripts/fuzz-pdb` runs all 5,000.
 
 use super::hostile;
 use crate::limits::limited;
-use quaid::pdb::{ParseOptions, PdbError, parse};
+use quaid::pdb::{ParseOptions, Parsed, PdbError, parse};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +23,7 @@ pub(super) fn memory_limit(file_bytes: usize) -> usize {
 #[test]
 fn changed_pdbs_give_an_error_or_a_report_in_little_time_and_memory() {
     let cases = std::env::var("QUAID_MUTATIONS").map_or(DEFAULT_CASES, |count| count.parse().expect("a number"));
-    let mut originals: Vec<Original> = super::good_pdbs().iter().map(|path| Original::read(path)).collect();
+    let mut originals: Vec<Original> = super::judged_pdbs().iter().map(|path| Original::read(path)).collect();
     originals.push(Original::new("records that refer to each other".into(), hostile::pdb_of_every_kind()));
     let (next, read, refused) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let work = || {
@@ -34,7 +35,7 @@ fn changed_pdbs_give_an_error_or_a_report_in_little_time_and_memory() {
             let bytes = Arc::new(original.changed(case as u64, donor));
             let input = bytes.clone();
             // The file itself counts.
-            match limited(memory_limit(bytes.len()) - bytes.len(), move || exercise(&input)) {
+            match limited(memory_limit(bytes.len()) - bytes.len(), move || exercise(&input, case)) {
                 Ok((true, _)) => read.fetch_add(1, Ordering::Relaxed),
                 Ok((false, _)) => refused.fetch_add(1, Ordering::Relaxed),
                 Err(why) => {
@@ -57,15 +58,25 @@ fn changed_pdbs_give_an_error_or_a_report_in_little_time_and_memory() {
     assert!(read > refused && refused > 0, "damage is both survived ({read}) and told ({refused})");
 }
 
-/// Everything that is done with a PDB; whether there is a profile in the end.
-fn exercise(bytes: &[u8]) -> bool {
-    let options = ParseOptions { file_name: "test.pdb".into(), ..ParseOptions::default() };
-    let compat = ParseOptions { rekall_compat: true, ..options.clone() };
-    if let Ok(parsed) = parse(bytes, &compat, &mut |_, _| {}) {
-        assert!(!parsed.profile.to_rekall().is_empty());
-    }
+/// Everything that is done with a PDB, in one of the forms; whether there is a profile in the end.
+fn exercise(bytes: &[u8], case: usize) -> bool {
+    let all_symbols = case.is_multiple_of(2);
+    let options = ParseOptions {
+        file_name: "test.pdb".into(),
+        module_symbols: all_symbols,
+        demangle: all_symbols,
+        rekall_compat: case % 4 == 3,
+        ..ParseOptions::default()
+    };
     match parse(bytes, &options, &mut |_, _| {}) {
-        Ok(parsed) => !parsed.profile.to_rekall().is_empty() && parsed.report.losses().len() < 1000,
+        Ok(Parsed { profile, report }) => {
+            let text = match case % 3 {
+                0 => profile.to_rekall(),
+                1 => profile.to_isf().0,
+                _ => profile.to_c().0,
+            };
+            !text.is_empty() && report.losses().len() < 1000
+        }
         Err(PdbError::TooMuch { .. } | PdbError::Damaged { .. } | PdbError::Unsupported(_) | PdbError::NotPdb(_)) => {
             false
         }

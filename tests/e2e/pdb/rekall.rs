@@ -74,6 +74,8 @@ fn essence(class: &str, args: &Value) -> String {
         essence(target, args.get("target_args").unwrap_or(&none))
     };
     match class {
+        // A text, with its length where it is an array; theirs has `null` for no arguments.
+        "UnicodeString" => format!("UnicodeString {}", args.get("length").unwrap_or(&Value::Null)),
         "Pointer" | "Array" => format!("{class} {}", target()),
         "BitField" => format!("BitField {}..{} {}", args["start_bit"], args["end_bit"], target()),
         "Enumeration" => {
