@@ -165,12 +165,11 @@ impl PhysicalMemory for AtRunsOf<'_> {
     }
 }
 
+/// Takes a block: its address, its range, its bytes.
+type Take<'t> = dyn FnMut(Pa, &Run, &[u8]) -> io::Result<()> + 't;
+
 /// Goes through all of the memory, in blocks that do not cross ranges.
-fn walk(
-    memory: &dyn PhysicalMemory,
-    progress: &mut dyn FnMut(u64),
-    take: &mut dyn FnMut(Pa, &Run, &[u8]) -> io::Result<()>,
-) -> Result<Copied, io::Error> {
+fn walk(memory: &dyn PhysicalMemory, progress: &mut dyn FnMut(u64), take: &mut Take<'_>) -> Result<Copied, io::Error> {
     let mut copied = Copied { bytes: 0, unreadable: 0, first_fault: None, sha256: [0; 32] };
     let mut digest = Sha256::new();
     let mut buffer = vec![0; BLOCK_BYTES];
@@ -284,7 +283,8 @@ fn elf_header(memory: &dyn PhysicalMemory, hints: &Hints) -> Vec<u8> {
 /// VMCOREINFO as a note; empty when the image has none.
 fn vmcoreinfo_note(hints: &Hints) -> Vec<u8> {
     const NAME: &[u8; 12] = b"VMCOREINFO\0\0";
-    let text: String = hints.vmcoreinfo.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    let lines: Vec<String> = hints.vmcoreinfo.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    let text = lines.concat();
     let Some(bytes) = u32::try_from(text.len()).ok().filter(|&bytes| bytes > 0) else { return Vec::new() };
     let mut note = Vec::new();
     // The name's length counts one zero byte; it is padded to four.

@@ -2,6 +2,7 @@
 
 use super::plugin::open_image;
 use crate::context::{Context, Outcome};
+use crate::hex::hex;
 use crate::imagecopy::{self, Format};
 use crate::output::write_file;
 use anyhow::{Context as _, Result, bail};
@@ -50,8 +51,7 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         Ok(copied)
     })?;
 
-    let sha256: String = copied.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-    context.detail(1, &format!("SHA-256 of the memory, in both: {sha256}"));
+    context.detail(1, &format!("SHA-256 of the memory, in both: {}", hex(&copied.sha256)));
     context.note(&format!(
         "{}: {} bytes of memory ({}) in {} range(s), read back and equal",
         out.display(),

@@ -68,10 +68,9 @@ impl<'m> Search<'m, '_, '_> {
     pub(super) fn windows_with(&mut self, found: Found) -> Option<Session<'m>> {
         let name = found.name.clone();
         self.tell(&format!("Verifying profile {name}"));
-        let found = match self.windows_by_hints_with(found) {
-            Ok(session) => return Some(session),
-            Err(found) => found,
-        };
+        if let Some((space, base)) = self.hinted_place(&found) {
+            return Some(Session::new(found.profile, name, Os::Windows, space, base.0));
+        }
         // A profile of another build finds nothing at all: what the image is, is told first.
         if let Some(expected) = found.profile.metadata().guid_age() {
             let mut seen = Vec::new();
@@ -117,7 +116,9 @@ impl<'m> Search<'m, '_, '_> {
                         self.tell(&format!("Found _EPROCESS @ {at:#} (DTB: {:#})", space.root()));
                         let remark = kernel.compare(&place, self.options.profile.is_some())?;
                         self.tell(&format!("Kernel at {}: {remark}", place.base));
-                        return Self::windows_session(found, &space, place.base).map_err(|(_, why)| why);
+                        let space = windows::with_state(&space, &Types::new(&found.profile), place.base)
+                            .map_err(|why| why.to_string())?;
+                        return Ok(Session::new(found.profile, found.name, Os::Windows, space, place.base.0));
                     }
                     Err(why) => {
                         self.tell(&format!("No _EPROCESS @ {at}: {why}"));
@@ -132,14 +133,6 @@ impl<'m> Search<'m, '_, '_> {
         }
         let why = first_failure.unwrap_or_else(|| "no process was found in the image".to_owned());
         Err(format!("no process leads to the kernel that it describes: {why}"))
-    }
-
-    /// The session of a kernel that was confirmed; the profile comes back when it lacks what not-present pages mean.
-    fn windows_session(found: Found, space: &AddressSpace<'m>, base: Va) -> Result<Session<'m>, (Found, String)> {
-        match windows::with_state(space, &Types::new(&found.profile), base) {
-            Ok(space) => Ok(Session::new(found.profile, found.name, Os::Windows, space, base.0)),
-            Err(why) => Err((found, why.to_string())),
-        }
     }
 
     /// The kernel that the process at `at` shows. `None` when the bytes there are no process at all.

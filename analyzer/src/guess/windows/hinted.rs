@@ -4,11 +4,11 @@
 use super::{Kernel, Place, image_at, is_kernel};
 use crate::addr::{Pa, Va};
 use crate::guess::{Identity, Search};
-use crate::object::KernelStruct;
-use crate::os::windows::Eprocess;
+use crate::object::{KernelStruct, Types};
+use crate::os::windows::{self, Eprocess};
 use crate::paging::{AMD64, AddressSpace, PAGE_BYTES, Software, X86, X86_PAE};
 use crate::session::Session;
-use quaid_profile::Found;
+use quaid_profile::{Found, Os};
 use std::sync::Arc;
 
 /// How many of the page tables that the headers name are tried.
@@ -31,15 +31,14 @@ impl<'m> Search<'m, '_, '_> {
         let name = format!("nt/GUID/{id}");
         self.tell(&format!("Verifying profile {name}"));
         let found = self.load_if_any(&name).filter(|_| self.may_try())?;
-        self.verify_hinted(&hinted, found).ok()
+        let (space, base) = self.verify_hinted(&hinted, &found)?;
+        Some(Session::new(found.profile, found.name, Os::Windows, space, base.0))
     }
 
-    /// The kernel of the headers, with the profile that was asked for; gives it back when they lead to another one.
-    pub(super) fn windows_by_hints_with(&mut self, found: Found) -> Result<Session<'m>, Found> {
-        match self.hinted_kernel() {
-            Some(hinted) => self.verify_hinted(&hinted, found),
-            None => Err(found),
-        }
+    /// The address space and place of the headers' kernel, when it is the one of the profile that was asked for.
+    pub(super) fn hinted_place(&mut self, found: &Found) -> Option<(AddressSpace<'m>, Va)> {
+        let hinted = self.hinted_kernel()?;
+        self.verify_hinted(&hinted, found)
     }
 
     /// What the headers lead to. Nothing when a person said it better.
@@ -73,21 +72,23 @@ impl<'m> Search<'m, '_, '_> {
         None
     }
 
-    /// Gives the profile back when the memory does not confirm it; that is no refusal, because the search goes on.
-    fn verify_hinted(&mut self, hinted: &Hinted, found: Found) -> Result<Session<'m>, Found> {
+    /// Nothing when the memory does not confirm it; that is no refusal, because the search goes on.
+    fn verify_hinted(&mut self, hinted: &Hinted, found: &Found) -> Option<(AddressSpace<'m>, Va)> {
+        let base = hinted.place.base;
         let confirmed = Kernel::of(&found.profile, &found.name, &self.options.pagefiles).and_then(|kernel| {
             let space = self.confirm(&kernel, hinted)?;
             let remark = kernel.compare(&hinted.place, self.options.profile.is_some())?;
+            let space =
+                windows::with_state(&space, &Types::new(&found.profile), base).map_err(|why| why.to_string())?;
             Ok((space, remark, kernel.head))
         });
         let (space, remark, head) = match confirmed {
             Ok(confirmed) => confirmed,
             Err(why) => {
                 self.tell(&format!("What the image's headers say is not used: {why}"));
-                return Err(found);
+                return None;
             }
         };
-        let base = hinted.place.base;
         let seen = base.wrapping_add(head);
         if let Some(said) = self.options.hints.ps_active_process_head.filter(|&said| said != seen) {
             self.tell(&format!(
@@ -95,10 +96,7 @@ impl<'m> Search<'m, '_, '_> {
             ));
         }
         self.tell(&format!("Kernel at {base} (DTB: {:#}), by the image's headers: {remark}", space.root()));
-        Self::windows_session(found, &space, base).map_err(|(found, why)| {
-            self.tell(&format!("What the image's headers say is not used: {why}"));
-            found
-        })
+        Some((space, base))
     }
 
     /// The kernel's address space, when the memory confirms it. A header's page table is that of the process which ran;
