@@ -1,11 +1,13 @@
 //! The commands: a thin file each, over the operations of the library.
 
 mod convert_profile;
+mod fetch_debuginfo;
 mod fetch_pdb;
 mod parse_pdb;
 mod peinfo;
 pub(crate) mod plugin;
 mod repo;
+mod transfer;
 mod version_scan;
 
 use crate::cli::with_alias;
@@ -37,6 +39,7 @@ pub(crate) fn all() -> Vec<Command> {
     let tools = [
         tool(version_scan::cli(), version_scan::run),
         tool(fetch_pdb::cli(), fetch_pdb::run),
+        tool(fetch_debuginfo::cli(), fetch_debuginfo::run),
         tool(parse_pdb::cli(), parse_pdb::run),
         tool(peinfo::cli(), peinfo::run),
         tool(convert_profile::cli(), convert_profile::run),
