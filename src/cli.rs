@@ -282,6 +282,7 @@ fn context(args: &ArgMatches) -> Result<Context> {
                 || file.offline,
             report: path("report"),
             symbol_servers: file.symbol_servers,
+            debuginfod_urls: file.debuginfod_urls,
         },
     };
     for key in file.unknown {

@@ -60,6 +60,8 @@ pub struct Globals {
     pub report: Option<PathBuf>,
     /// Symbol servers from the configuration file (`symbol_server`), before `_NT_SYMBOL_PATH` and the default.
     pub symbol_servers: Vec<String>,
+    /// debuginfod servers from the configuration file (`debuginfod_urls`), after `DEBUGINFOD_URLS`.
+    pub debuginfod_urls: Vec<String>,
 }
 
 /// A line on stderr. Where nobody reads it any more, the work goes on.

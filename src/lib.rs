@@ -7,6 +7,7 @@ mod commands;
 pub mod completeness;
 mod config;
 mod context;
+pub mod debuginfod;
 pub mod demangle;
 pub mod dwarf;
 mod form;

@@ -1,18 +1,17 @@
 //! `fetch_pdb`: gets a PDB from a symbol server.
 
+use super::transfer::Screen;
 use crate::context::{Context, Outcome};
 use crate::input;
 use crate::output::{Output, write_atomically};
 use crate::pdb;
 use crate::pe::{self, CodeView};
 use crate::symserver::{
-    self, Event, HttpSettings, HttpTransport, Job, Policy, SymbolPath, Transfer, Transport, Wanted, fetch, part_path,
-    verify,
+    self, Event, HttpSettings, HttpTransport, Job, Policy, SymbolPath, Transport, Wanted, fetch, part_path, verify,
 };
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use etcetera::BaseStrategy as _;
-use indicatif::ProgressBar;
 use quaid_profile::GuidAge;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -82,8 +81,8 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         part: Some(&part),
         policy: &Policy::default(),
     };
-    let mut screen = Screen { context, bar: None };
-    let fetched = fetch(&job, &mut |event| screen.show(event))?;
+    let mut screen = Screen::new(context);
+    let fetched = fetch(&job, &mut |event| show(&mut screen, event))?;
     write_atomically(&target, &fetched.pdb, context.globals.overwrite)?;
     print_path(context, &target)?;
     if fetched.problems.is_empty() {
@@ -164,34 +163,19 @@ fn symbol_path(context: &Context, args: &ArgMatches) -> SymbolPath {
 }
 
 /// Tells the steps: in words, and with a progress bar while bytes come.
-struct Screen<'a> {
-    context: &'a Context,
-    bar: Option<ProgressBar>,
-}
-
-impl Screen<'_> {
-    fn show(&mut self, event: Event) {
-        if let Event::Transfer(Transfer::Progress { received, total }) = event {
-            self.bar.get_or_insert_with(|| self.context.progress("Receiving", total, true)).set_position(received);
-            return;
-        }
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-        let context = self.context;
-        match event {
-            Event::Trying(url) => context.note(&format!("Trying to fetch {url}")),
-            Event::Received(bytes) => context.note(&format!("Received {bytes} bytes")),
-            Event::Reading(path) => context.note(&format!("Reading {path}")),
-            Event::Cabinet(name) => context.note(&format!("Extracting cabinet: {name}")),
-            Event::Extracting(name) => context.note(&format!("  extracting {name}")),
-            Event::Kept(path) => context.detail(1, &format!("kept in {path}")),
-            Event::Failed(attempt) => context.detail(2, &format!("{}: {}", attempt.place, attempt.failure)),
-            Event::Transfer(Transfer::Resuming(from)) => context.note(&format!("Going on from byte {from}")),
-            Event::Transfer(Transfer::Retrying { why, wait }) => {
-                context.note(&format!("{why}; trying again in {} s", wait.as_secs_f32()));
-            }
-            Event::Transfer(Transfer::Progress { .. }) => {}
+fn show(screen: &mut Screen<'_>, event: Event) {
+    let context = screen.context();
+    match event {
+        Event::Transfer(transfer) => screen.transfer(transfer),
+        Event::Trying(url) => context.note(&format!("Trying to fetch {url}")),
+        Event::Received(bytes) => screen.received(bytes),
+        Event::Reading(path) => context.note(&format!("Reading {path}")),
+        Event::Cabinet(name) => context.note(&format!("Extracting cabinet: {name}")),
+        Event::Extracting(name) => context.note(&format!("  extracting {name}")),
+        Event::Kept(path) => context.detail(1, &format!("kept in {path}")),
+        Event::Failed(attempt) => {
+            screen.clear();
+            context.detail(2, &format!("{}: {}", attempt.place, attempt.failure));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The commands: a thin file each, over the operations of the library.
 
 mod convert_profile;
+mod fetch_debuginfo;
 mod fetch_pdb;
 mod image_info;
 mod imagecopy;
@@ -8,6 +9,7 @@ mod parse_pdb;
 mod peinfo;
 pub(crate) mod plugin;
 mod repo;
+mod transfer;
 mod version_scan;
 
 use crate::cli::with_alias;
@@ -41,6 +43,7 @@ pub(crate) fn all() -> Vec<Command> {
         tool(imagecopy::cli(), imagecopy::run),
         tool(version_scan::cli(), version_scan::run),
         tool(fetch_pdb::cli(), fetch_pdb::run),
+        tool(fetch_debuginfo::cli(), fetch_debuginfo::run),
         tool(parse_pdb::cli(), parse_pdb::run),
         tool(peinfo::cli(), peinfo::run),
         tool(convert_profile::cli(), convert_profile::run),

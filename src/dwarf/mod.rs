@@ -4,13 +4,15 @@
 //! The parts: `source` finds the files, `elf` opens the ELF file and hands out its sections and symbols, `image` looks
 //! into an unpacked `vmlinuz`, `units` reads DWARF's compilation units, `survey` walks all of them once to learn which
 //! types and variables there are, `types` builds the model of those that are kept, [`crate::btf`] that of BTF,
-//! `system_map` and `kconfig` read the text files, `symbols` names what has an address, `identity` tells the architecture where no ELF header does.
+//! `system_map` and `kconfig` read the text files, `symbols` names what has an address, `identity` tells the architecture where no ELF header does,
+//! `identify` which build a file is.
 //!
 //! DWARF 2 to 5 (<https://dwarfstd.org>) as gcc and clang write it for C. What cannot be represented is counted in
 //! [`ConvertReport`]. A hostile file gives an error: every walk is bounded by the size of the file, every count is
 //! checked before memory is taken for it.
 
 mod elf;
+mod identify;
 mod identity;
 mod image;
 mod kconfig;
@@ -23,6 +25,7 @@ mod system_map;
 mod types;
 mod units;
 
+pub use identify::{BuildIdentity, build_id, identify};
 pub use report::{ConvertReport, OtherLayouts};
 
 use crate::btf::{self, Btf};

@@ -63,7 +63,7 @@ pub trait Transport {
     fn get(&self, url: &Url, resume: Option<Resume<'_>>) -> Result<Reply, TransportError>;
 }
 
-/// Time-outs and proxy of [`HttpTransport`].
+/// Time-outs, proxy and name of [`HttpTransport`].
 #[derive(Debug, Clone, Copy)]
 pub struct HttpSettings {
     /// How long to wait for a connection.
@@ -72,6 +72,8 @@ pub struct HttpSettings {
     pub stall_timeout: Duration,
     /// Whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are obeyed.
     pub proxy_from_environment: bool,
+    /// The name by which the client is known to the server.
+    pub user_agent: &'static str,
 }
 
 impl Default for HttpSettings {
@@ -80,6 +82,7 @@ impl Default for HttpSettings {
             connect_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(60),
             proxy_from_environment: true,
+            user_agent: USER_AGENT,
         }
     }
 }
@@ -94,7 +97,7 @@ impl HttpTransport {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // reqwest's blocking client applies its one time-out to the head, and then to each read of the body.
         let mut builder = reqwest::blocking::Client::builder()
-            .user_agent(USER_AGENT)
+            .user_agent(settings.user_agent)
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.stall_timeout)
             .redirect(reqwest::redirect::Policy::custom(follow));

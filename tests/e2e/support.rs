@@ -14,6 +14,9 @@ pub(crate) fn quaid() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quaid"));
     for name in [
         "_NT_SYMBOL_PATH",
+        "DEBUGINFOD_URLS",
+        "DEBUGINFOD_TIMEOUT",
+        "DEBUGINFOD_RETRY_LIMIT",
         "QUAID_CONFIG",
         "http_proxy",
         "https_proxy",

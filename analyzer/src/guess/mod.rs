@@ -6,6 +6,8 @@
 mod linux;
 mod windows;
 
+pub use linux::linux_banners;
+
 use crate::image::{Hints, PhysicalMemory};
 use crate::paging::Pagefile;
 use crate::session::Session;

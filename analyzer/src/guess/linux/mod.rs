@@ -50,6 +50,21 @@ fn banners(memory: &dyn PhysicalMemory) -> impl Iterator<Item = Hit> {
     })
 }
 
+/// The banners of Linux kernels in an image, each once, in the order of their first places; no more than a few, which is
+/// all that a search for the kernel looks up.
+pub fn linux_banners(memory: &dyn PhysicalMemory) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for Hit { banner, .. } in banners(memory) {
+        if !found.contains(&banner) {
+            found.push(banner);
+        }
+        if found.len() == MAX_LOOKUPS {
+            break;
+        }
+    }
+    found
+}
+
 /// A profile that is tried at each place of its banner.
 struct Candidate {
     profile: Found,

@@ -1,0 +1,256 @@
+//! `fetch_debuginfo`: gets the debugging information of a Linux kernel from debuginfod servers, or tells which package has
+//! it.
+
+use super::plugin::open_image;
+use super::transfer::Screen;
+use crate::context::{Context, Outcome};
+use crate::debuginfod::{Advice, Artifact, Event, Job, MAX_FILE_BYTES, Servers, Wanted, advice, fetch};
+use crate::dwarf;
+use crate::input;
+use crate::output::{Output, write_atomically};
+use crate::symserver::{HttpSettings, HttpTransport, Policy, Transport, part_path};
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use quaid_analyzer::linux_banners;
+use quaid_profile::BuildId;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long elfutils' clients wait for a server that may have to unpack a package first.
+const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The options.
+pub(crate) fn cli() -> clap::Command {
+    clap::Command::new("fetch_debuginfo")
+        .about("Fetch the debugging information of a Linux kernel by build-id from debuginfod, or tell which package has it")
+        .long_about(
+            "Fetch the debugging information of a Linux kernel, or of any ELF file, by its build-id from debuginfod servers, \
+             verify the build-id inside, and write it to a folder as BUILD-ID.debug; its path goes to stdout.\n\nWithout a \
+             build-id nothing is fetched: a banner (--banner, or that of an image) tells which package of Debian, Ubuntu, \
+             Fedora, RHEL, CentOS, Rocky, Alma, SUSE or Arch has the debug symbols, which goes to stdout.\n\nServers: \
+             --server, else the environment variable DEBUGINFOD_URLS, else debuginfod_urls of the configuration. None is \
+             asked unless it is named. DEBUGINFOD_TIMEOUT (seconds, 90 by default) and DEBUGINFOD_RETRY_LIMIT (3 by \
+             default) are obeyed.",
+        )
+        .arg(
+            Arg::new("build_id")
+                .long("build_id")
+                .value_name("ID")
+                .value_parser(value_parser!(BuildId))
+                .help("The build-id, in hex (`readelf -n`, /sys/kernel/notes)"),
+        )
+        .arg(
+            Arg::new("file")
+                .short('f')
+                .long("filename")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("An ELF file or vmlinuz, whose build-id is meant; or an image, whose banner tells the package"),
+        )
+        .arg(
+            Arg::new("banner")
+                .long("banner")
+                .value_name("TEXT")
+                .help("The kernel's banner (/proc/version): tell which package has its debug symbols, if no server has them"),
+        )
+        .arg(
+            Arg::new("server")
+                .long("server")
+                .value_name("URL")
+                .action(ArgAction::Append)
+                .help("Ask this debuginfod server and no other (repeatable)"),
+        )
+        .arg(
+            Arg::new("dump_dir")
+                .short('D')
+                .long("dump_dir")
+                .value_name("FOLDER")
+                .value_parser(value_parser!(PathBuf))
+                .default_value(".")
+                .help("Folder for the file"),
+        )
+        .arg(
+            Arg::new("executable")
+                .long("executable")
+                .action(ArgAction::SetTrue)
+                .help("Fetch the program itself, not its debugging information"),
+        )
+}
+
+/// Does it.
+pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
+    let Subject { build_id, banners } = subject(context, args)?;
+    let advices: Vec<Advice> = banners.iter().filter_map(|banner| advice(banner)).collect();
+    let Some(build_id) = build_id else { return tell(context, &banners, &advices) };
+    let artifact = if args.get_flag("executable") { Artifact::Executable } else { Artifact::Debuginfo };
+    let wanted = Wanted { build_id, artifact };
+    let folder = args.get_one::<PathBuf>("dump_dir").context("--dump_dir has a default")?;
+    if !folder.is_dir() {
+        bail!("{} is no folder: make it first, or give another --dump_dir", folder.display());
+    }
+    let target = folder.join(wanted.file_name());
+    if target.exists() && !context.globals.overwrite {
+        return existing(context, &target, &wanted);
+    }
+    let bytes = get(context, args, &wanted, &target).map_err(|error| {
+        // What a server does not have, a package has.
+        advices.iter().fold(error, |error, advice| anyhow!("{error}\n{advice}"))
+    })?;
+    write_atomically(&target, &bytes, context.globals.overwrite)?;
+    print(context, &target.display())?;
+    Ok(Outcome::Done)
+}
+
+/// What the command line is about.
+struct Subject {
+    build_id: Option<BuildId>,
+    banners: Vec<String>,
+}
+
+fn subject(context: &Context, args: &ArgMatches) -> Result<Subject> {
+    let build_id = args.get_one::<BuildId>("build_id").cloned();
+    let banners: Vec<String> = args.get_one::<String>("banner").into_iter().cloned().collect();
+    let globals = &context.globals;
+    // A file of the environment or the configuration is meant only when the command line names nothing.
+    let named = build_id.is_some() || !banners.is_empty();
+    let global = globals.filename.as_ref().filter(|_| globals.filename_typed || !named);
+    let Some(path) = args.get_one::<PathBuf>("file").or(global) else {
+        if named {
+            return Ok(Subject { build_id, banners });
+        }
+        bail!(
+            "which build? Give --build_id ID, -f of an ELF file, vmlinuz or image, or --banner TEXT to learn which package \
+             has the debug symbols"
+        );
+    };
+    let cannot = || format!("cannot tell which build {} is", path.display());
+    let (found, mut found_banners) = match dwarf::identify(path).with_context(cannot)? {
+        Some(found) => (found.build_id, found.banner.into_iter().collect()),
+        None => (None, linux_banners(open_image(context, path)?.memory())),
+    };
+    if let (Some(given), Some(found)) = (&build_id, &found)
+        && given != found
+    {
+        bail!("--build_id {given} is not that of {}, which has {found}", path.display());
+    }
+    if let Some(found) = &found {
+        context.note(&format!("{} has the build-id {found}", path.display()));
+    } else if build_id.is_none() {
+        if found_banners.is_empty() && banners.is_empty() {
+            bail!("{} has neither a build-id that can be read nor the banner of a Linux kernel", path.display());
+        }
+        context.note(&format!(
+            "No build-id was read from {}: nothing is fetched, its banner tells the package",
+            path.display()
+        ));
+    }
+    if !banners.is_empty() {
+        found_banners = banners;
+    }
+    Ok(Subject { build_id: build_id.or(found), banners: found_banners })
+}
+
+/// The advice for each banner is the data.
+fn tell(context: &Context, banners: &[String], advices: &[Advice]) -> Result<Outcome> {
+    if advices.is_empty() {
+        let shown: Vec<String> = banners.iter().map(|banner| format!("`{}`", banner.escape_debug())).collect();
+        context.warn(&format!(
+            "no known distribution has kernels with the banner {}. Next: take the vmlinux of whoever built it, or the \
+             kernel's BTF (/sys/kernel/btf/vmlinux) and System.map of a machine that runs it, to convert_profile",
+            shown.join(" or ")
+        ));
+        return Ok(Outcome::NothingFound);
+    }
+    let texts: Vec<String> = advices.iter().map(ToString::to_string).collect();
+    print(context, &texts.join("\n"))?;
+    Ok(Outcome::Done)
+}
+
+/// A file is where the result would go: it is the one already, or stays as it is.
+fn existing(context: &Context, target: &Path, wanted: &Wanted) -> Result<Outcome> {
+    let bytes = input::read(target, MAX_FILE_BYTES).with_context(|| format!("cannot read {}", target.display()))?;
+    if let Err(why) = wanted.verify(&bytes) {
+        bail!("{} exists and is another file: {why}; --overwrite before the command replaces it", target.display());
+    }
+    context.note(&format!("{} is there already: nothing to fetch", target.display()));
+    print(context, &target.display())?;
+    Ok(Outcome::Done)
+}
+
+/// Asks the servers.
+fn get(context: &Context, args: &ArgMatches, wanted: &Wanted, target: &Path) -> Result<Vec<u8>> {
+    let Servers { urls, problems } = servers(context, args);
+    for problem in &problems {
+        context.warn(problem);
+    }
+    if urls.is_empty() {
+        bail!(
+            "cannot fetch {wanted}: there is no server to ask. Give --server URL or set DEBUGINFOD_URLS: that of the \
+             kernel's distribution, or https://debuginfod.elfutils.org, which asks those of many"
+        );
+    }
+    let (settings, policy) = settings(context);
+    let http = if context.globals.offline {
+        None
+    } else {
+        Some(HttpTransport::new(settings).context("cannot set up the network client")?)
+    };
+    let part = part_path(target);
+    let job = Job {
+        wanted,
+        servers: &urls,
+        transport: http.as_ref().map(|http| http as &dyn Transport),
+        part: Some(&part),
+        policy: &policy,
+    };
+    let mut screen = Screen::new(context);
+    let fetched = fetch(&job, &mut |event| match event {
+        Event::Trying(url) => context.note(&format!("Trying to fetch {url}")),
+        Event::Transfer(transfer) => screen.transfer(transfer),
+        Event::Received(bytes) => screen.received(bytes),
+        Event::Failed(attempt) => {
+            screen.clear();
+            context.detail(2, &attempt.to_string());
+        }
+    });
+    Ok(fetched?)
+}
+
+/// The command line's servers, else the environment's, else the configuration's.
+fn servers(context: &Context, args: &ArgMatches) -> Servers {
+    if let Some(given) = args.get_many::<String>("server") {
+        return Servers::parse(&given.map(String::as_str).collect::<Vec<_>>().join(" "));
+    }
+    match std::env::var("DEBUGINFOD_URLS") {
+        Ok(list) if !list.trim().is_empty() => Servers::parse(&list),
+        _ => Servers::parse(&context.globals.debuginfod_urls.join(" ")),
+    }
+}
+
+/// Time-outs and limits, with what the environment says of them.
+fn settings(context: &Context) -> (HttpSettings, Policy) {
+    let number = |name: &str| {
+        let text = std::env::var(name).ok().filter(|text| !text.trim().is_empty())?;
+        let number = text.trim().parse::<u32>().ok();
+        if number.is_none() {
+            context.warn(&format!("{name} is no number and is not used: `{}`", text.escape_debug()));
+        }
+        number
+    };
+    let stall_timeout = match number("DEBUGINFOD_TIMEOUT") {
+        Some(seconds @ 1..) => Duration::from_secs(seconds.into()),
+        _ => TIMEOUT,
+    };
+    let user_agent = concat!("quaid/", env!("CARGO_PKG_VERSION"));
+    let policy = Policy { max_bytes: MAX_FILE_BYTES, ..Policy::default() };
+    let retries = number("DEBUGINFOD_RETRY_LIMIT").unwrap_or(policy.retries);
+    (HttpSettings { stall_timeout, user_agent, ..HttpSettings::default() }, Policy { retries, ..policy })
+}
+
+/// The data of this command: where the file is, or which package has it.
+fn print(context: &Context, data: &dyn std::fmt::Display) -> Result<()> {
+    let mut out = Output::open(context)?;
+    writeln!(out, "{data}")?;
+    out.finish()
+}
