@@ -194,13 +194,8 @@ pub(crate) fn integer(key: &str) -> Option<i128> {
 
 /// The text of `node` in `style`.
 pub(crate) fn print(node: &Node, style: Style) -> String {
-    print_at(node, style, 0)
-}
-
-/// The text of `node` as it is inside `depth` dicts.
-pub(crate) fn print_at(node: &Node, style: Style, depth: usize) -> String {
     let mut out = String::new();
-    print_node(&mut out, node, style, depth, depth > 0);
+    print_node(&mut out, node, style, 0, false);
     out
 }
 

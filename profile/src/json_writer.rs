@@ -41,7 +41,17 @@ impl Writer {
 
     /// A value that is there as a tree.
     pub(crate) fn node(&mut self, node: &Node) {
-        print_node(&mut self.out, node, Style::NEW, self.depth, false);
+        self.node_in(Style::NEW, node);
+    }
+
+    /// The same in another style.
+    pub(crate) fn node_in(&mut self, style: Style, node: &Node) {
+        print_node(&mut self.out, node, style, self.depth, false);
+    }
+
+    /// A value that is there as text, laid out for this depth.
+    pub(crate) fn laid_out(&mut self, text: &str) {
+        self.out.push_str(text);
     }
 
     /// A list of what `write` makes of each item.

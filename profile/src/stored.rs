@@ -7,11 +7,11 @@
 
 use crate::error::Error;
 use crate::file::ProfileFile;
-use crate::json::{Node, Style, print_at, print_text};
+use crate::json::{Node, Style, print};
+use crate::json_writer::Writer;
 use crate::span::Spans;
 use crate::{MAX_PROFILE_BYTES, normalised_name};
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::Range;
@@ -59,7 +59,7 @@ pub fn split(name: &str, canonical: &str) -> Result<Option<Stored>, Error> {
     if types.is_empty() {
         return Ok(None);
     }
-    let types = print_at(&Node::Dict(types), Style::REWRITTEN, 0);
+    let types = print(&Node::Dict(types), Style::REWRITTEN);
     let digest = hex(&Sha256::digest(&types));
     let types_name = format!("types/{}/{digest}/types.json", digest.get(..2).unwrap_or_default());
     let symbols_name = symbols_name(name);
@@ -75,7 +75,7 @@ pub fn split(name: &str, canonical: &str) -> Result<Option<Stored>, Error> {
     named.extend(kind.into_iter().map(|(_, kind)| ("type".to_owned(), kind)));
     metadata.push(("Type".to_owned(), Node::text(STORED)));
     rest.push((SECTION.to_owned(), Node::Dict(named)));
-    let profile = print_at(&Node::Dict(rest), Style::REWRITTEN, 0);
+    let profile = print(&Node::Dict(rest), Style::REWRITTEN);
     let stored = Stored { profile, types: (types_name, types), symbols: (symbols_name, symbols) };
     let same = stored.join()? == canonical;
     Ok(same.then_some(stored))
@@ -260,28 +260,66 @@ fn read_lines(text: &str) -> Result<(Vec<Line<'_>>, Vec<Line<'_>>), Error> {
     Ok((data, functions))
 }
 
+/// A part of the text that is joined.
+enum Part<'t> {
+    /// As one of the files has it.
+    Text(&'t str),
+    Tree(Node),
+    Addresses(&'t [Line<'t>]),
+    Types(Vec<(&'t str, Node)>),
+    LinkageNames(Vec<&'t Line<'t>>),
+    Dict(BTreeMap<String, Part<'t>>),
+}
+
+impl Part<'_> {
+    fn write(&self, writer: &mut Writer) {
+        match self {
+            Self::Text(text) => writer.laid_out(text),
+            Self::Tree(node) => writer.node_in(Style::REWRITTEN, node),
+            Self::Addresses(lines) => writer.dict(|items| {
+                for line in *lines {
+                    items.item(line.name, |writer| writer.number(line.address));
+                }
+            }),
+            Self::Types(types) => writer.dict(|items| {
+                for (name, ty) in types {
+                    items.item(name, |writer| writer.node_in(Style::REWRITTEN, ty));
+                }
+            }),
+            Self::LinkageNames(lines) => writer.dict(|items| {
+                for line in lines {
+                    items.item(line.name, |writer| writer.text(line.linkage));
+                }
+            }),
+            Self::Dict(parts) => writer.dict(|items| {
+                for (key, part) in parts {
+                    items.item(key, |writer| part.write(writer));
+                }
+            }),
+        }
+    }
+}
+
 /// Lays the sections together, in order, as the canonical text has them.
 fn join_texts(profile: &str, names: &Names, types: &str, symbols: &str) -> Result<String, Error> {
-    let spans = Spans::of(profile, 0..profile.len())?;
+    let own = Spans::of(profile, 0..profile.len())?;
     let shared = Spans::of(types, 0..types.len()).map_err(|error| error.within(&names.types))?;
-    let mut sections: BTreeMap<&str, Cow<'_, str>> = BTreeMap::new();
-    let mut isf: BTreeMap<String, Cow<'_, str>> = BTreeMap::new();
-    for (text, spans) in [(types, &shared), (profile, &spans)] {
+    let mut sections = BTreeMap::new();
+    let mut isf = BTreeMap::new();
+    for (text, spans) in [(types, &shared), (profile, &own)] {
         for (section, span) in spans.iter(text) {
-            let body = text.get(span.clone()).unwrap_or_default();
             match section {
                 SECTION => {}
                 "$ISF" => {
+                    let part = |span| Part::Text(text.get::<Range<usize>>(span).unwrap_or_default());
                     let items = Spans::of(text, span)?;
-                    let item =
-                        |(key, span): (&str, Range<usize>)| (key.to_owned(), text.get(span).unwrap_or_default().into());
-                    isf.extend(items.iter(text).map(item));
-                }
-                "$METADATA" => {
-                    sections.insert(section, metadata(body, names)?.into());
+                    isf.extend(items.iter(text).map(|(key, span)| (key.to_owned(), part(span))));
                 }
                 _ => {
-                    sections.insert(section, body.into());
+                    let body = text.get(span).unwrap_or_default();
+                    let part =
+                        if section == "$METADATA" { Part::Tree(metadata(body, names)?) } else { Part::Text(body) };
+                    sections.insert(section.to_owned(), part);
                 }
             }
         }
@@ -289,29 +327,25 @@ fn join_texts(profile: &str, names: &Names, types: &str, symbols: &str) -> Resul
     let (data, functions) = read_lines(symbols).map_err(|error| error.within(&names.symbols))?;
     let mut linked: Vec<&Line<'_>> = data.iter().chain(&functions).filter(|line| !line.linkage.is_empty()).collect();
     linked.sort_unstable_by_key(|line| line.name);
-    if !linked.is_empty() {
-        isf.insert(
-            "linkage_names".to_owned(),
-            dict(3, linked.iter().map(|line| (line.name, quoted(line.linkage)))).into(),
-        );
-    }
-    if !isf.is_empty() {
-        sections.insert("$ISF", dict(2, isf.iter().map(|(key, text)| (key.as_str(), text))).into());
-    }
     let mut typed = Vec::new();
     for line in data.iter().filter(|line| !line.ty.is_empty()) {
         let ty = Node::parse(line.ty).map_err(|error| error.within(line.name).within(&names.symbols))?;
-        typed.push((line.name, print_at(&ty, Style::REWRITTEN, 2)));
+        typed.push((line.name, ty));
     }
-    if !typed.is_empty() {
-        sections.insert("$CONSTANT_TYPES", dict(2, typed).into());
+    if !linked.is_empty() {
+        isf.insert("linkage_names".to_owned(), Part::LinkageNames(linked));
     }
-    for (section, lines) in [("$CONSTANTS", &data), ("$FUNCTIONS", &functions)] {
-        if !lines.is_empty() {
-            sections.insert(section, dict(2, lines.iter().map(|line| (line.name, line.address.to_string()))).into());
-        }
-    }
-    let text = dict(1, sections);
+    let parts = [
+        ("$ISF", isf.is_empty(), Part::Dict(isf)),
+        ("$CONSTANT_TYPES", typed.is_empty(), Part::Types(typed)),
+        ("$CONSTANTS", data.is_empty(), Part::Addresses(&data)),
+        ("$FUNCTIONS", functions.is_empty(), Part::Addresses(&functions)),
+    ];
+    let parts = parts.into_iter().filter(|(_, is_empty, _)| !is_empty);
+    sections.extend(parts.map(|(section, _, part)| (section.to_owned(), part)));
+    let mut writer = Writer::default();
+    Part::Dict(sections).write(&mut writer);
+    let text = writer.finish();
     if text.len() as u64 > MAX_PROFILE_BYTES {
         return Err(Error::unsupported("", format!("more than {} MiB together", MAX_PROFILE_BYTES >> 20)));
     }
@@ -319,33 +353,11 @@ fn join_texts(profile: &str, names: &Names, types: &str, symbols: &str) -> Resul
 }
 
 /// The profile's own `$METADATA`, from that of the small file.
-fn metadata(body: &str, names: &Names) -> Result<String, Error> {
+fn metadata(body: &str, names: &Names) -> Result<Node, Error> {
     let Node::Dict(mut items) = Node::parse(body)? else {
         return Err(Error::corrupt("$METADATA", "not an object"));
     };
     items.retain(|(key, _)| key != "Type");
     items.extend(names.kind.as_deref().map(|kind| ("Type".to_owned(), Node::text(kind))));
-    Ok(print_at(&Node::Dict(items), Style::REWRITTEN, 1))
-}
-
-/// A dict whose items, in order, are indented by `depth`; the values are texts already.
-fn dict<'k, V: AsRef<str>>(depth: usize, items: impl IntoIterator<Item = (&'k str, V)>) -> String {
-    let mut out = String::from("{\n");
-    for (index, (key, value)) in items.into_iter().enumerate() {
-        if index > 0 {
-            out.push_str(", \n");
-        }
-        let _ = write!(out, "{:depth$}", "");
-        print_text(&mut out, key);
-        out.push_str(": ");
-        out.push_str(value.as_ref());
-    }
-    let _ = write!(out, "\n{:depth$}}}", "", depth = depth - 1);
-    out
-}
-
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    print_text(&mut out, text);
-    out
+    Ok(Node::Dict(items))
 }
