@@ -1,0 +1,31 @@
+//! `repo get`: a profile out of the repository.
+
+use super::text;
+use crate::context::{Context, Outcome};
+use crate::output::Output;
+use crate::repo::{GitSource, GitStore};
+use anyhow::Result;
+use clap::{Arg, ArgMatches, Command};
+use quaid_profile::{Format, ProfilePath};
+use std::io::Write;
+use std::path::Path;
+
+pub(super) fn cli() -> Command {
+    Command::new("get")
+        .about("Print a profile, byte for byte as stored; links are followed")
+        .arg(Arg::new("NAME").required(true).help("Its name"))
+}
+
+pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<Outcome> {
+    let (store, name) = (GitStore::open(root)?, text(args, "NAME"));
+    let path = ProfilePath::new(vec![Box::new(GitSource::new(store))]);
+    let found = path.load_stored(name, &mut |step| context.detail(2, &step.to_string()))?;
+    let mut out = Output::open(context)?;
+    match found.profile.format() {
+        // What `add` stored is canonical, and `verify` says so.
+        Format::Rekall => out.write_all(found.profile.text().as_bytes())?,
+        Format::Isf => out.write_all(found.profile.canonical()?.as_bytes())?,
+    }
+    out.finish()?;
+    Ok(Outcome::Done)
+}

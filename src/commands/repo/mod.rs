@@ -1,0 +1,75 @@
+//! `repo`: the manager of a git repository of profiles, a thin file for each of its commands.
+
+mod add;
+mod get;
+mod init;
+mod link;
+mod list;
+mod verify;
+
+use crate::context::{Context, Outcome};
+use crate::repo::GitStore;
+use anyhow::{Result, bail};
+use clap::{Arg, ArgMatches, Command};
+use std::path::{Path, PathBuf};
+
+type Run = fn(&Context, &Path, &ArgMatches) -> Result<Outcome>;
+
+/// Every command, in the order of the help text, with what does it in the repository of `-C`.
+fn all() -> Vec<(Command, Run)> {
+    vec![
+        (init::cli(), init::run),
+        (add::cli(), add::run),
+        (link::cli(), link::run),
+        (get::cli(), get::run),
+        (list::cli(), list::run),
+        (verify::cli(), verify::run),
+    ]
+}
+
+/// The options of `repo` and its commands.
+pub(crate) fn cli() -> Command {
+    let commands: Vec<Command> = all().into_iter().map(|(cli, _)| cli).collect();
+    let names: Vec<&str> = commands.iter().map(Command::get_name).collect();
+    Command::new("repo")
+        .aliases(["manage_repo", "manage-repo"])
+        .about(format!("Keep a git repository of profiles: {}", names.join(", ")))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .arg(
+            Arg::new("repository")
+                .short('C')
+                .value_name("DIR")
+                .value_parser(clap::value_parser!(PathBuf))
+                .default_value(".")
+                .global(true)
+                .help("The repository: its work tree, or a bare repository"),
+        )
+        .subcommands(commands)
+}
+
+/// Does it.
+pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
+    let root = args.get_one::<PathBuf>("repository").map_or(Path::new("."), PathBuf::as_path);
+    let asked = args.subcommand();
+    let command = asked.and_then(|(name, args)| {
+        let (_, run) = all().into_iter().find(|(cli, _)| cli.get_name() == name)?;
+        Some((run, args))
+    });
+    match command {
+        Some((run, args)) => run(context, root, args),
+        None => bail!("`quaid repo --help` lists what there is to do"),
+    }
+}
+
+fn text<'a>(args: &'a ArgMatches, name: &str) -> &'a str {
+    args.get_one::<String>(name).map_or("", String::as_str)
+}
+
+/// git wants to know who commits; a profile server's account often has no name.
+fn note_author(context: &Context, store: &GitStore) {
+    if !store.has_author() {
+        context.note("git does not know your name (`git config --global user.name NAME`, user.email): the commit is by quaid <quaid@localhost>");
+    }
+}
