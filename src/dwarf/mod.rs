@@ -29,7 +29,7 @@ pub use identify::{BuildIdentity, build_id, identify};
 pub use report::{ConvertReport, OtherLayouts};
 
 use crate::btf::{self, Btf};
-use elf::Elf;
+use elf::{DebugSections, Elf};
 use image::Image;
 use quaid_profile::{Arch, Profile, release_of};
 use source::{Input, Source};
@@ -167,7 +167,7 @@ fn add_types(
     let kernel = elf.filter(|elf| elf.is_kernel());
     let module = elf.filter(|elf| !elf.is_kernel());
     if let Some(kernel) = kernel.filter(|kernel| kernel.has_dwarf()) {
-        return add_dwarf(kernel, profile, report);
+        return add_dwarf(kernel.place(), kernel.arch, &kernel.debug_sections()?, profile, report);
     }
     let in_kernel = || kernel.and_then(|kernel| Some(Part { place: kernel.place(), bytes: kernel.btf()? }));
     let in_image = || Some(Part { place: &files.image.as_ref()?.name, bytes: image?.btf? });
@@ -175,7 +175,7 @@ fn add_types(
     let with_module = || module.and_then(|module| Some(Part { place: module.place(), bytes: module.base_btf()? }));
     let base = files.btf.as_ref().map(Part::of).or_else(in_kernel).or_else(in_image);
     if let (None, Some(module)) = (&base, module.filter(|module| module.has_dwarf())) {
-        return add_dwarf(module, profile, report);
+        return add_dwarf(module.place(), module.arch, &module.debug_sections()?, profile, report);
     }
     let arch = elf.map(|elf| elf.arch).or_else(|| image.and_then(|image| image.arch));
     let of_module = files.module_btf.as_ref().map(Part::of).or_else(in_module);
@@ -202,15 +202,20 @@ impl<'p> Part<'p> {
     }
 }
 
-fn add_dwarf(elf: &Elf<'_>, profile: &mut Profile, report: &mut ConvertReport) -> Result<(), ConvertError> {
-    let sections = elf.debug_sections()?;
-    let units = units::Units::parse(elf.place(), &sections)?;
+fn add_dwarf(
+    place: &str,
+    arch: Arch,
+    sections: &DebugSections<'_>,
+    profile: &mut Profile,
+    report: &mut ConvertReport,
+) -> Result<(), ConvertError> {
+    let units = units::Units::parse(place, sections)?;
     let survey = survey::Survey::of(&units, report);
-    types::build(&units, &survey, elf, profile, report)?;
+    types::build(&units, &survey, place, arch, profile, report)?;
     if profile.structs.is_empty() {
-        return Err(ConvertError::missing(elf.place(), report.why_no_types()));
+        return Err(ConvertError::missing(place, report.why_no_types()));
     }
-    profile.metadata.set("arch", elf.arch.name());
+    profile.metadata.set("arch", arch.name());
     Ok(())
 }
 

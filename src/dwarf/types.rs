@@ -5,13 +5,12 @@
 //! (of a variable `.variable`), so that its name stays when the compiler or an unrelated header changes. A member
 //! without a name is `u1`, `u2`, ... in order, as in Rekall.
 
-use super::elf::Elf;
 use super::survey::{Survey, layout_at};
 use super::units::{Entry, Place, Unit, Units, byte_offset, is_aggregate};
 use super::{ConvertError, ConvertReport};
 use crate::c_abi::{integer_name, storage_unit};
 use gimli::AttributeValue;
-use quaid_profile::{BaseType, Enum, Member, Profile, Struct, StructKind, Type};
+use quaid_profile::{Arch, BaseType, Enum, Member, Profile, Struct, StructKind, Type};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -26,11 +25,13 @@ const MAX_PARTS: usize = 1 << 24;
 /// How many opened units are kept for references between units.
 const OPEN_UNITS: usize = 16;
 
-/// Adds the surveyed types to `profile`, and the types of those variables whose symbols it has.
+/// Adds the surveyed types to `profile`, and the types of those variables whose symbols it has. `place` names the file
+/// in messages, `arch` is what it was built for.
 pub(super) fn build<'d>(
     units: &Units<'d>,
     survey: &Survey<'d>,
-    elf: &Elf<'_>,
+    place: &str,
+    arch: Arch,
     profile: &mut Profile,
     report: &mut ConvertReport,
 ) -> Result<(), ConvertError> {
@@ -39,7 +40,8 @@ pub(super) fn build<'d>(
         units,
         profile,
         report,
-        elf,
+        place,
+        pointer_bytes: arch.pointer_bytes(),
         open: Vec::new(),
         several: &survey.several,
         ambiguous: survey.several.keys().map(|&(enumeration, name, _)| (enumeration, name)).collect(),
@@ -80,7 +82,9 @@ struct Builder<'b, 'd> {
     units: &'b Units<'d>,
     profile: &'b mut Profile,
     report: &'b mut ConvertReport,
-    elf: &'b Elf<'b>,
+    /// The file, for messages.
+    place: &'b str,
+    pointer_bytes: u64,
     /// The units opened last; the newest is at the end.
     open: Vec<Rc<Unit<'d>>>,
     several: &'b HashMap<(bool, &'d [u8], u64), String>,
@@ -99,7 +103,7 @@ struct Builder<'b, 'd> {
 impl<'d> Builder<'_, 'd> {
     fn too_large(&self) -> ConvertError {
         ConvertError::unsupported(
-            self.elf.place(),
+            self.place,
             format!(
                 "building its types takes more than {MAX_PARTS} entries of debugging information, eight times what a distribution's kernel takes"
             ),
@@ -300,7 +304,7 @@ impl<'d> Builder<'_, 'd> {
             | gimli::DW_TAG_packed_type
             | gimli::DW_TAG_immutable_type => self.type_of(&unit, &entry, path, depth)?,
             gimli::DW_TAG_pointer_type | gimli::DW_TAG_reference_type | gimli::DW_TAG_rvalue_reference_type => {
-                let usual = self.elf.arch.pointer_bytes();
+                let usual = self.pointer_bytes;
                 let bytes = unsigned(&entry, gimli::DW_AT_byte_size)
                     .filter(|&bytes| bytes != usual)
                     .and_then(|bytes| u8::try_from(bytes).ok());
@@ -485,7 +489,7 @@ impl<'d> Builder<'_, 'd> {
             Some(AttributeValue::Encoding(encoding)) => encoding == gimli::DW_ATE_signed,
             _ => unit.children(entry.offset().0).unwrap_or_default().iter().any(negative),
         };
-        let name = integer_name(size, signed, self.elf.arch.pointer_bytes());
+        let name = integer_name(size, signed, self.pointer_bytes);
         self.profile
             .base_types
             .entry(name.to_owned())
