@@ -524,6 +524,11 @@ fn enumerator(value: &AttributeValue<super::units::Slice<'_>>, size: u64, signed
     })
 }
 
+/// A number that may be negative; clang writes such a `DW_AT_bit_offset` with 8 bytes that say nothing of a sign.
+fn signed(value: &AttributeValue<super::units::Slice<'_>>) -> Option<i64> {
+    value.sdata_value().or_else(|| value.udata_value().map(u64::cast_signed))
+}
+
 /// Where a bit field lies: the offset of its storage unit in bytes and its first bit there, bit 0 being the least
 /// significant.
 ///
@@ -542,8 +547,8 @@ fn bit_field(
     let first = if let Some(from_start) = unsigned(entry, gimli::DW_AT_data_bit_offset) {
         base + i128::from(from_start)
     } else {
-        let from_top =
-            entry.attr_value(gimli::DW_AT_bit_offset).and_then(|value| value.sdata_value()).map_or(0, i128::from);
+        let from_top = entry.attr_value(gimli::DW_AT_bit_offset).map_or(Some(0), |value| signed(&value))?;
+        let from_top = i128::from(from_top);
         if big_endian { base + from_top } else { base + i128::from(stored_bytes?) * 8 - from_top - i128::from(bits) }
     };
     storage_unit(u64::try_from(first).ok()?, bits, declared_bytes.or(stored_bytes)?, big_endian)

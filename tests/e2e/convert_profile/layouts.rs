@@ -188,6 +188,26 @@ fn every_dwarf_version_and_packing_gives_the_layout_of_the_abi() {
     }
 }
 
+/// clang says of a packed bit field in the older encoding that its storage unit ends six bits before it does.
+#[test]
+fn clang_s_negative_bit_offsets_give_the_layout_of_the_abi() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/types.c");
+    for version in ["-gdwarf-2", "-gdwarf-3"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let target = folder.path().join("module_dwarf.ko");
+        let fixed =
+            ["-target", "x86_64-linux-gnu", "-std=gnu11", "-ffreestanding", "-gstrict-dwarf", "-O1", "-c", version];
+        match Command::new("clang").args(fixed).arg(&source).arg("-o").arg(&target).output() {
+            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+            Err(_) => return crate::support::skipped("there is no clang"),
+        }
+        write_map(folder.path());
+        let (profile, _) = convert(folder.path(), "Linux").expect("a profile");
+        let packed = "packed_bits[6] Struct\n  first@0 unsigned char\n  crossing@1 unsigned int:0..30\n  tail@4 unsigned int:6..16\n";
+        assert!(listing(&profile).contains(packed), "{version}: {}", listing(&profile));
+    }
+}
+
 /// The same file in two units, linked as a kernel.
 fn kernel(folder: &Path, options: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/types.c");
