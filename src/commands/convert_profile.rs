@@ -1,4 +1,4 @@
-//! `convert_profile`: the profile of a Linux kernel from its debugging information or BTF, and a profile from one form to
+//! `convert_profile`: the profile of a Linux or macOS kernel from its debugging information or BTF, and a profile from one form to
 //! another.
 
 use crate::context::{Context, Outcome};
@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 pub(crate) fn cli() -> clap::Command {
     let path = |name| Arg::new(name).value_parser(clap::value_parser!(PathBuf));
     clap::Command::new("convert_profile")
-        .about("Make a Linux profile of a module with DWARF, a vmlinux, or BTF, with System.map and config, packed or not; or turn a profile into another form")
+        .about("Make a Linux profile of a module with DWARF, a vmlinux, or BTF, with System.map and config, packed or not; a macOS profile of a kernel and its dSYM; or turn a profile into another form")
         .arg(
             path("source")
                 .value_name("SOURCE")
                 .help(
                     "A zip, folder, .deb, .rpm, tar or compressed file of them, a vmlinux, a vmlinuz, BTF \
-                     (/sys/kernel/btf/vmlinux), or a profile (Rekall JSON or ISF); -f before the command names it as well",
+                     (/sys/kernel/btf/vmlinux), a Mach-O file or dSYM bundle, or a profile (Rekall JSON or ISF); -f before the command names it as well",
                 ),
         )
         .arg(path("target").value_name("OUTPUT").help("The profile to write; without it, stdout"))
@@ -41,7 +41,13 @@ pub(crate) fn cli() -> clap::Command {
             Arg::new("profile_class")
                 .long("profile_class")
                 .value_name("CLASS")
-                .help("ProfileClass of the profile [default: Linux, or what a profile says itself]"),
+                .help("ProfileClass of the profile [default: Linux or Darwin, or what a profile says itself]"),
+        )
+        .arg(
+            Arg::new("arch")
+                .long("arch")
+                .value_name("NAME")
+                .help("Of Mach-O files of several architectures, the one that is meant: arm64, x86_64, ..."),
         )
         .arg(
             Arg::new("banner")
@@ -80,12 +86,16 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
             bail!("{} is a profile, and takes no further file ({})", source.display(), file.display());
         }
         let mut profile = file.decode()?;
+        if let Some(arch) = args.get_one::<String>("arch") {
+            bail!("{} is a profile, of one architecture: --arch {arch} has nothing to choose from", source.display());
+        }
         if let Some(class) = class {
             profile.metadata.set("ProfileClass", class);
         }
         (profile, None)
     } else {
-        let options = dwarf::Options { beside, profile_class: class.unwrap_or("Linux").to_owned() };
+        let text = |name| args.get_one::<String>(name).cloned();
+        let options = dwarf::Options { beside, profile_class: text("profile_class"), arch: text("arch") };
         let (profile, report) = dwarf::convert_with(&source, &options)?;
         (profile, Some(report))
     };
@@ -101,7 +111,7 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let Some(report) = report else { return Ok(Outcome::Done) };
     context.note(&format!(
         "{}: {} structs, {} enums, {} constants, {} functions from {}",
-        profile.metadata.release().unwrap_or("release unknown"),
+        profile.metadata.release().or_else(|| profile.metadata.text("UUID")).unwrap_or("release unknown"),
         report.structs,
         report.enums,
         report.constants,

@@ -161,18 +161,7 @@ impl<'d> Elf<'d> {
 
     fn section(&self, name: &str, skipped_relocations: &mut usize) -> Result<Cow<'d, [u8]>, ConvertError> {
         let Some(section) = self.file.section_by_name(name) else { return Ok(Cow::Borrowed(&[])) };
-        let corrupt = |why: object::Error| ConvertError::corrupt(self.place, format!("section {name}: {why}"));
-        let stored = section.compressed_data().map_err(corrupt)?;
-        let (packed, unpacked) = (stored.data.len() as u64, stored.uncompressed_size);
-        if unpacked > packed && (unpacked > MAX_SECTION_BYTES || unpacked / MAX_RATIO > packed) {
-            return Err(ConvertError::unsupported(
-                self.place,
-                format!(
-                    "section {name} says that its {packed} bytes unpack to {unpacked}; more than {MAX_SECTION_BYTES} bytes, or {MAX_RATIO} times, is not unpacked"
-                ),
-            ));
-        }
-        let mut bytes = stored.decompress().map_err(corrupt)?;
+        let mut bytes = unpacked(self.place, name, &section)?;
         if self.file.kind() == ObjectKind::Relocatable {
             for (offset, relocation) in section.relocations() {
                 if !self.relocate(bytes.to_mut(), offset, &relocation) {
@@ -213,4 +202,24 @@ impl<'d> Elf<'d> {
         }
         true
     }
+}
+
+/// The bytes of a section, unpacked where it is compressed; nothing is relocated.
+pub(super) fn unpacked<'d>(
+    place: &str,
+    name: &str,
+    section: &object::Section<'d, '_>,
+) -> Result<Cow<'d, [u8]>, ConvertError> {
+    let corrupt = |why: object::Error| ConvertError::corrupt(place, format!("section {name}: {why}"));
+    let stored = section.compressed_data().map_err(corrupt)?;
+    let (packed, unpacked) = (stored.data.len() as u64, stored.uncompressed_size);
+    if unpacked > packed && (unpacked > MAX_SECTION_BYTES || unpacked / MAX_RATIO > packed) {
+        return Err(ConvertError::unsupported(
+            place,
+            format!(
+                "section {name} says that its {packed} bytes unpack to {unpacked}; more than {MAX_SECTION_BYTES} bytes, or {MAX_RATIO} times, is not unpacked"
+            ),
+        ));
+    }
+    stored.decompress().map_err(corrupt)
 }

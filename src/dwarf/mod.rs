@@ -1,22 +1,24 @@
-//! Linux profiles from debugging information: the zip of the seeds (a kernel module with DWARF, System.map, config), a
-//! `vmlinux` with DWARF, or BTF with a System.map.
+//! Profiles from debugging information. Linux: the zip of the seeds (a kernel module with DWARF, System.map, config), a
+//! `vmlinux` with DWARF, or BTF with a System.map. macOS: Mach-O files and their dSYM bundles.
 //!
 //! The parts: `source` finds the files, `elf` opens the ELF file and hands out its sections and symbols, `image` looks
 //! into an unpacked `vmlinuz`, `units` reads DWARF's compilation units, `survey` walks all of them once to learn which
 //! types and variables there are, `types` builds the model of those that are kept, [`crate::btf`] that of BTF,
 //! `system_map` and `kconfig` read the text files, `symbols` names what has an address, `identity` tells the architecture where no ELF header does,
-//! `identify` which build a file is.
+//! `identify` which build a file is; `macho` opens Mach-O files, and `darwin` makes the profile of theirs.
 //!
 //! DWARF 2 to 5 (<https://dwarfstd.org>) as gcc and clang write it for C. What cannot be represented is counted in
 //! [`ConvertReport`]. A hostile file gives an error: every walk is bounded by the size of the file, every count is
 //! checked before memory is taken for it.
 
+mod darwin;
 mod elf;
 mod identify;
 mod identity;
 mod image;
 mod kconfig;
 mod known_symbols;
+mod macho;
 mod report;
 mod source;
 mod survey;
@@ -97,14 +99,16 @@ impl ConvertError {
 pub struct Options {
     /// Further files, in any order: a System.map or /proc/kallsyms, a config, BTF, the BTF that a module's continues.
     pub beside: Vec<PathBuf>,
-    /// `ProfileClass`, written as it is ("Linux").
-    pub profile_class: String,
+    /// `ProfileClass`, written as it is; without it "Linux" or "Darwin".
+    pub profile_class: Option<String>,
+    /// Of Mach-O files of several architectures, the one that is meant: "arm64", "x86_64".
+    pub arch: Option<String>,
 }
 
-/// Makes the profile of a Linux kernel from `path`: a folder, zip, archive or package with the files that it takes, or one
-/// of them. Addresses are those of the link.
-pub fn convert(path: &Path, profile_class: &str) -> Result<(Profile, ConvertReport), ConvertError> {
-    convert_with(path, &Options { profile_class: profile_class.to_owned(), ..Options::default() })
+/// Makes the profile of a kernel from `path`: a folder, zip, archive or package with the files that it takes, or one of
+/// them. Addresses are those of the link.
+pub fn convert(path: &Path) -> Result<(Profile, ConvertReport), ConvertError> {
+    convert_with(path, &Options::default())
 }
 
 /// As [`convert`], with further files and what they do not tell.
@@ -113,16 +117,43 @@ pub fn convert_with(path: &Path, options: &Options) -> Result<(Profile, ConvertR
     let mut profile = Profile::default();
     let mut report = ConvertReport { unreadable_files: source.problems.clone(), ..ConvertReport::default() };
 
+    if source.is_darwin()? {
+        darwin::add(&source, options, &mut profile, &mut report)?;
+    } else {
+        if options.arch.is_some() {
+            let why = "is no Mach-O file, the only one that may hold several architectures for --arch to choose from";
+            return Err(ConvertError::unsupported(&source.place, why));
+        }
+        add_linux(&source, &mut profile, &mut report)?;
+    }
+    let class =
+        options.profile_class.as_deref().unwrap_or(if source.files.mach_o.is_empty() { "Linux" } else { "Darwin" });
+    let metadata = &mut profile.metadata;
+    metadata.set("Type", "Profile");
+    metadata.set("ProfileClass", class);
+    metadata.set("Version", 1);
+    metadata.set("Producer", concat!("quaid ", env!("CARGO_PKG_VERSION")));
+    metadata.set("Source", source.name.as_str());
+    metadata.set("SourceSHA256", source.sha256()?);
+    report.structs = profile.structs.len();
+    report.enums = profile.enums.len();
+    report.constants = profile.constants.len();
+    report.functions = profile.functions.len();
+    Ok((profile, report))
+}
+
+/// Adds all that a Linux kernel's files tell.
+fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport) -> Result<(), ConvertError> {
     let files = &source.files;
     let elf = files.elf.as_ref().map(|elf| Elf::parse(&elf.name, elf.bytes())).transpose()?;
     let image = files.image.as_ref().map(|image| Image::parse(&image.name, image.bytes())).transpose()?;
     if let Some(config) = &files.config {
-        kconfig::read(config.bytes(), &mut profile, &mut report);
+        kconfig::read(config.bytes(), profile, report);
     }
     let mut symbols = Symbols::default();
     let mut form = Form::SystemMap;
     if let Some(map) = &files.system_map {
-        form = system_map::read(map.bytes(), &mut symbols, &mut report);
+        form = system_map::read(map.bytes(), &mut symbols, report);
         if symbols.is_empty() {
             return Err(ConvertError::corrupt(&map.name, system_map::why_no_symbols(map.bytes())));
         }
@@ -134,24 +165,19 @@ pub fn convert_with(path: &Path, options: &Options) -> Result<(Profile, ConvertR
             "there is no System.map, and without it no address is known; give that of the same kernel (/boot/System.map-RELEASE, for Debian in the -dbg package, or /proc/kallsyms read as root): convert_profile SOURCE OUTPUT --system_map FILE, or put it beside the others",
         ));
     }
-    symbols.put(&mut profile, &mut report);
-    add_types(&source, elf.as_ref(), image.as_ref(), &mut profile, &mut report)?;
+    symbols.put(profile, report);
+    add_types(source, elf.as_ref(), image.as_ref(), profile, report)?;
     if form == Form::Kallsyms {
-        report.slide = symbols::slide(&profile);
+        report.slide = symbols::slide(profile);
         report.running_addresses = report.slide.is_none();
-        symbols::undo_slide(&mut profile, report.slide.unwrap_or_default());
+        symbols::undo_slide(profile, report.slide.unwrap_or_default());
     }
     if let Some(base) = profile.symbol("_text").or_else(|| profile.symbol("_stext")) {
         profile.metadata.set("KernelBase", format!("{:#x}", base.address));
     }
-    report.known_symbols = known_symbols::add_types(&mut profile);
-    add_metadata(&mut profile, &source, elf.as_ref(), image.as_ref(), options);
-    profile.metadata.set("SourceSHA256", source.sha256()?);
-    report.structs = profile.structs.len();
-    report.enums = profile.enums.len();
-    report.constants = profile.constants.len();
-    report.functions = profile.functions.len();
-    Ok((profile, report))
+    report.known_symbols = known_symbols::add_types(profile);
+    add_identity(profile, source, elf.as_ref(), image.as_ref());
+    Ok(())
 }
 
 /// Adds the types of the best source that there is: DWARF of a kernel, BTF of a kernel with or without that of a module,
@@ -254,19 +280,9 @@ fn add_btf(
     Ok(())
 }
 
-fn add_metadata(
-    profile: &mut Profile,
-    source: &Source,
-    elf: Option<&Elf<'_>>,
-    image: Option<&Image<'_>>,
-    options: &Options,
-) {
+/// Adds what tells which Linux kernel it is.
+fn add_identity(profile: &mut Profile, source: &Source, elf: Option<&Elf<'_>>, image: Option<&Image<'_>>) {
     let metadata = &mut profile.metadata;
-    metadata.set("Type", "Profile");
-    metadata.set("ProfileClass", options.profile_class.as_str());
-    metadata.set("Version", 1);
-    metadata.set("Producer", concat!("quaid ", env!("CARGO_PKG_VERSION")));
-    metadata.set("Source", source.name.as_str());
     let banner = elf.and_then(Elf::banner).or_else(|| image?.banner.clone());
     let release = banner.as_deref().and_then(release_of).map(str::to_owned);
     let release = release.or_else(|| elf?.release()).or_else(|| source.files.release_by_name().map(str::to_owned));

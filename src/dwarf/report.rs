@@ -42,6 +42,8 @@ pub struct ConvertReport {
     pub slide: Option<u64>,
     /// The addresses are those of a running kernel, and where it is linked is not known.
     pub running_addresses: bool,
+    /// The file is not linked (a Mach-O `.o`): its symbols have no addresses and are left out.
+    pub unlinked: bool,
     /// Files of the folder or zip that could not be looked into: the path and why.
     pub unreadable_files: Vec<String>,
     /// Lines of the System.map that are no symbol.
@@ -91,6 +93,10 @@ impl ConvertReport {
             (
                 usize::from(self.running_addresses),
                 "list of symbols has the addresses of the running kernel, which KASLR moved: they fit images of that boot",
+            ),
+            (
+                usize::from(self.unlinked),
+                "object file is not linked: its symbols have no addresses yet, and were left out",
             ),
             (self.unreadable_files.len(), "files could not be looked into"),
             (self.bad_system_map_lines, "lines of System.map are no symbol"),

@@ -1,11 +1,11 @@
-//! The files that a Linux profile is made of: found in a folder, an archive or a package, or given one by one, in any
+//! The files that a profile is made of: found in a folder, an archive or a package, or given one by one, in any
 //! order, packed or not.
 //!
 //! What a file is, its first bytes tell; names only choose among several (Rekall's `make profile` puts
 //! `module_dwarf.ko`, `pmem.ko`, `boot/System.map-RELEASE` and `boot/config-RELEASE` into the zip; others use other
 //! folders).
 
-use super::{ConvertError, kconfig, system_map};
+use super::{ConvertError, kconfig, macho, system_map};
 use crate::btf;
 use crate::hex::hex;
 use crate::unpack::archive::Archive;
@@ -23,16 +23,20 @@ use zip::ZipArchive;
 const MAX_MEMBERS: usize = 4096;
 /// How deep folders are searched.
 const MAX_FOLDER_DEPTH: usize = 4;
+/// How many Mach-O files are looked into. A kernel debug kit has a dozen kernels, and hundreds of extensions.
+const MAX_MACH_O: usize = 64;
 /// How many files may be packed in each other: a module in a tar in a Debian package takes four.
 const MAX_PACKED_DEPTH: usize = 6;
 /// How much of a file tells what it is, in bytes.
 const HEAD_BYTES: u64 = 4096;
+/// Rank of a file that the user named.
+const GIVEN: u8 = 0;
 /// A file of a package whose name says nothing is taken for none of those that are looked for.
-const NAME_SAYS_NOTHING: u8 = 3;
+const NAME_SAYS_NOTHING: u8 = 4;
 /// Rank of an ELF file that is a module, and by its name not one that was built to make a profile of.
-const ANY_MODULE: u8 = 2;
+const ANY_MODULE: u8 = 3;
 
-/// The input files of one conversion. At least one of `elf`, `image` and `btf` is there.
+/// The input files of one conversion. At least one of `elf`, `image`, `btf` and `mach_o` is there.
 pub(super) struct Source {
     /// The path as given.
     pub(super) place: String,
@@ -45,7 +49,7 @@ pub(super) struct Source {
     pub(super) problems: Vec<String>,
 }
 
-/// The best of each kind.
+/// The best of each kind, and all Mach-O files.
 #[derive(Default)]
 pub(super) struct Files {
     /// The module or `vmlinux`.
@@ -60,6 +64,8 @@ pub(super) struct Files {
     pub(super) system_map: Option<Input>,
     /// The kernel's configuration.
     pub(super) config: Option<Input>,
+    /// Kernels of macOS and their dSYMs.
+    pub(super) mach_o: Vec<Input>,
 }
 
 impl Files {
@@ -90,6 +96,16 @@ pub(super) struct Input {
 }
 
 impl Input {
+    /// Whether the user named it.
+    pub(super) fn is_given(&self) -> bool {
+        self.rank == GIVEN
+    }
+
+    /// How little its name says that it is the one that is meant; that of one that the user named is the smallest.
+    pub(super) fn rank(&self) -> u8 {
+        self.rank
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -99,6 +115,7 @@ impl Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Elf,
+    MachO,
     Image,
     Btf,
     SystemMap,
@@ -119,6 +136,8 @@ impl Content {
     fn of(head: &[u8]) -> Option<Self> {
         if head.starts_with(b"\x7fELF") {
             Some(Self::File(Kind::Elf))
+        } else if macho::looks_like(head) {
+            Some(Self::File(Kind::MachO))
         } else if btf::looks_like(head) {
             Some(Self::File(Kind::Btf))
         } else if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
@@ -152,13 +171,16 @@ impl Kind {
                 base.contains("module") && has_extension(base, "ko"),
                 has_extension(base, "ko") || base.ends_with(".ko.debug"),
             ],
+            Self::MachO => {
+                [base.starts_with("kernel") || base.starts_with("mach_kernel"), path.contains(".dsym/"), false]
+            }
             Self::Image => [base.starts_with("vmlinuz"), base.contains("image"), base.contains("linux")],
             Self::Btf => [base.starts_with("vmlinux"), has_extension(base, "btf"), false],
             Self::SystemMap => [base.starts_with("system.map"), base.contains("map"), base.contains("kallsyms")],
             Self::Config => [base.starts_with("config"), base.contains("config"), false],
             Self::DwarfText => [has_extension(base, "dwarf"), false, false],
         };
-        by_preference.iter().position(|&fits| fits).map_or(NAME_SAYS_NOTHING, |rank| rank as u8)
+        by_preference.iter().position(|&fits| fits).map_or(NAME_SAYS_NOTHING, |rank| 1 + rank as u8)
     }
 }
 
@@ -224,7 +246,7 @@ impl Finder<'_> {
         origin: &Origin<'_>,
         bytes: impl FnOnce() -> Result<Bytes, ConvertError>,
     ) -> Result<(), ConvertError> {
-        let mut rank = if origin.given { 0 } else { kind.rank(origin.name) };
+        let mut rank = if origin.given { GIVEN } else { kind.rank(origin.name) };
         // Of the thousands of modules in a kernel's package none is meant.
         if origin.packaged && (rank == NAME_SAYS_NOTHING || kind == Kind::Elf && rank == ANY_MODULE) {
             return Ok(());
@@ -232,6 +254,16 @@ impl Finder<'_> {
         let better = |known: &Option<Input>| known.as_ref().is_none_or(|known| rank < known.rank);
         // BTF tells by its contents alone whether it is a module's.
         let wanted = match kind {
+            // Two make one profile: which of several belong together is told by what is in them.
+            Kind::MachO if self.files.mach_o.len() == MAX_MACH_O => {
+                return Err(ConvertError::unsupported(
+                    &origin.place,
+                    format!(
+                        "is the Mach-O file after the first {MAX_MACH_O}, and no more are searched; give the kernel and its dSYM alone"
+                    ),
+                ));
+            }
+            Kind::MachO => true,
             Kind::Elf => better(&self.files.elf),
             Kind::Image => better(&self.files.image),
             Kind::Btf => better(&self.files.btf) || better(&self.files.module_btf),
@@ -248,6 +280,11 @@ impl Finder<'_> {
             rank = u8::MAX;
         }
         let slot = match kind {
+            Kind::MachO => {
+                let input = Input { name: origin.place.clone(), bytes, rank, file: origin.file.to_owned() };
+                self.files.mach_o.push(input);
+                return Ok(());
+            }
             Kind::Elf => &mut self.files.elf,
             Kind::Image => &mut self.files.image,
             Kind::Btf if btf::is_split(&bytes) => &mut self.files.module_btf,
@@ -371,6 +408,20 @@ impl Finder<'_> {
 }
 
 impl Source {
+    /// Whether the files are those of macOS.
+    pub(super) fn is_darwin(&self) -> Result<bool, ConvertError> {
+        let Files { elf, image, btf, module_btf, .. } = &self.files;
+        let linux = [elf, image, btf, module_btf].into_iter().flatten().next();
+        match (self.files.mach_o.first(), linux) {
+            (Some(mach_o), Some(linux)) => {
+                let why =
+                    format!("has files of macOS ({}) and of Linux ({}); give those of one", mach_o.name, linux.name);
+                Err(ConvertError::unsupported(&self.place, why))
+            }
+            (mach_o, _) => Ok(mach_o.is_some()),
+        }
+    }
+
     /// Waits for the hash of the file that was given; see [`Source::name`] for which one that is.
     pub(super) fn sha256(self) -> Result<String, ConvertError> {
         let hash = self.hash.join().unwrap_or_else(|_| Err(io::Error::other("the thread that computes its hash died")));
@@ -394,7 +445,7 @@ impl Source {
             if !finder.file(file, true)? {
                 return Err(ConvertError::unsupported(
                     &file.display().to_string(),
-                    "is no ELF file, BTF, kernel image, System.map or config, nor a zip, archive, package or compressed file of them",
+                    "is no ELF or Mach-O file, BTF, kernel image, System.map or config, nor a zip, archive, package or compressed file of them",
                 ));
             }
         }
@@ -405,8 +456,16 @@ impl Source {
                 finder.problems.extend(result.err());
             }
         }
+        if !finder.files.mach_o.is_empty() {
+            for file in macho::companions(path) {
+                let result = finder.file(&file, false);
+                finder.problems.extend(result.err());
+            }
+        }
         let Finder { files, dwarf_text, mut problems, .. } = finder;
         let types = files.elf.as_ref().or(files.btf.as_ref()).or(files.image.as_ref()).or(files.module_btf.as_ref());
+        let types =
+            types.or_else(|| files.mach_o.iter().find(|input| macho::in_bundle(&input.file))).or(files.mach_o.first());
         let Some(types) = types else {
             if problems.is_empty() {
                 return Err(without_types(&place, &files, dwarf_text.as_ref()));

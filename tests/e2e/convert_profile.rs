@@ -5,6 +5,7 @@ mod hostile;
 mod inputs;
 mod kernel;
 mod layouts;
+mod macho;
 mod oracles;
 
 use crate::support::{arg, corpus, ok, run, unpacked};

@@ -87,7 +87,7 @@ holder: .byte 4
 "#,
         ),
     );
-    let (profile, report) = convert(&vmlinux, "Linux").expect("the rest of it");
+    let (profile, report) = convert(&vmlinux).expect("the rest of it");
     assert_eq!(profile.structs["holder"].members.len(), 3);
     assert_eq!(report.unresolved_types, 3);
     assert!(report.losses().iter().any(|line| line.contains("lead nowhere")));
@@ -105,7 +105,7 @@ fn types_that_multiply_are_cut() {
     let entries = functions.concat()
         + "f60: .byte 6\n .4byte f60 - start\n .byte 0\nholder: .byte 4\n .asciz \"holder\"\n .byte 8\n .byte 5\n .asciz \"a\"\n .4byte f0 - start\n .byte 0\n .byte 0\n";
     let vmlinux = linked(folder.path(), &unit(&entries));
-    let (profile, report) = convert(&vmlinux, "Linux").expect("the rest of it");
+    let (profile, report) = convert(&vmlinux).expect("the rest of it");
     assert!(profile.structs["holder"].members.contains_key("a"));
     assert!(report.unresolved_types > 0);
 }
@@ -117,7 +117,7 @@ fn a_kernel_that_is_cut_gives_an_error_or_less() {
     let path = folder.path().join("vmlinux");
     for end in (0..whole.len()).step_by(1511) {
         std::fs::write(&path, &whole[..end]).expect("written");
-        assert!(convert(&path, "Linux").is_err(), "cut at {end}: the section headers are at the file's end");
+        assert!(convert(&path).is_err(), "cut at {end}: the section headers are at the file's end");
     }
 }
 
@@ -143,7 +143,7 @@ fn damaged_debugging_information_never_panics_or_hangs() {
         }
         std::fs::write(&path, &damaged).expect("written");
         let path = path.clone();
-        let converted = soon("damaged debugging information", move || convert(&path, "Linux").is_ok());
+        let converted = soon("damaged debugging information", move || convert(&path).is_ok());
         outcomes[usize::from(converted)] += 1;
     }
     assert!(outcomes[0] > 0 && outcomes[1] > 0, "{outcomes:?}: damage is both survived and told");
@@ -176,7 +176,7 @@ fn a_member_that_unpacks_without_end_is_not_unpacked() {
         zip.write_all(&zeros).expect("written");
     }
     zip.finish().expect("finished");
-    let error = convert(&path, "Linux").expect_err("a bomb").to_string();
+    let error = convert(&path).expect_err("a bomb").to_string();
     assert!(error.contains("module_dwarf.ko") && error.contains("MiB"), "{error}");
 }
 
@@ -240,7 +240,7 @@ init_task: .quad 0
         .endr
 "#;
     let vmlinux = linked(folder.path(), text);
-    let converted = soon("a table of abbreviations", move || convert(&vmlinux, "Linux").map(drop));
+    let converted = soon("a table of abbreviations", move || convert(&vmlinux).map(drop));
     let error = converted.expect_err("no types").to_string();
     assert!(error.contains("tables of abbreviations"), "{error}");
 }

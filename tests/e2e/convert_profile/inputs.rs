@@ -122,11 +122,11 @@ fn a_system_map_that_is_none_gives_way_to_a_real_one() {
     fs::write(boot.join("vmlinuz-6.1.0-quaid-demo"), bz_image(&fs::read(&packed).expect("packed"), false))
         .expect("written");
     assert!(tool("tar", &["-C", arg(&folder.path().join("tree")), "-c", "."], None, Some(&deb)));
-    let error = convert(&deb, "Linux").expect_err("no addresses").to_string();
+    let error = convert(&deb).expect_err("no addresses").to_string();
     assert!(error.contains("linux-image-<version>-dbg"), "{error}");
     let named = folder.path().join("any-name");
     fs::copy(demo_kernel().join("System.map"), &named).expect("copied");
-    let options = Options { beside: vec![named], profile_class: "Linux".to_owned() };
+    let options = Options { beside: vec![named], ..Options::default() };
     let (profile, _) = convert_with(&deb, &options).expect("a profile");
     assert!(profile.constants.contains_key("init_task") && profile.structs.contains_key("task_struct"));
 }
@@ -185,7 +185,7 @@ fn a_vmlinuz_gives_the_types_and_the_banner_that_are_in_it() {
     let map = demo_kernel().join("System.map");
     let path = folder.path().join("vmlinuz");
     let check = |what: &str| {
-        let options = Options { beside: vec![map.clone()], profile_class: "Linux".to_owned() };
+        let options = Options { beside: vec![map.clone()], ..Options::default() };
         let (profile, _) = convert_with(&path, &options).unwrap_or_else(|why| panic!("{what}: {why}"));
         assert_eq!(profile.metadata.banner(), truth["$METADATA"]["Banner"].as_str(), "{what}");
         assert_eq!(profile.metadata.release(), truth["$METADATA"]["Release"].as_str(), "{what}");
@@ -219,12 +219,12 @@ fn a_vmlinuz_gives_the_types_and_the_banner_that_are_in_it() {
     flat.extend(fs::read(&stripped).expect("read"));
     fs::write(&path, &flat).expect("written");
     check("Image");
-    let error = convert(&path, "Linux").expect_err("no symbols").to_string();
+    let error = convert(&path).expect_err("no symbols").to_string();
     assert!(error.contains("--system_map"), "{error}");
     // What the kernel's build can choose and we do not read is refused by name.
     for (magic, name) in [(&b"BZh9xxxx"[..], "bzip2"), (b"\x89LZO\0xxx", "lzop")] {
         fs::write(&path, bz_image(magic, true)).expect("written");
-        let error = convert(&path, "Linux").expect_err("not supported").to_string();
+        let error = convert(&path).expect_err("not supported").to_string();
         assert!(error.contains(name), "{error}");
     }
 }
@@ -240,7 +240,7 @@ fn packed_bombs_and_nested_files_come_to_an_end() {
         gz.write_all(&zeros).expect("written");
     }
     gz.finish().expect("finished");
-    let error = convert(&path, "Linux").expect_err("a bomb").to_string();
+    let error = convert(&path).expect_err("a bomb").to_string();
     assert!(error.contains("vmlinux.gz") && error.contains("MiB"), "{error}");
     // gzip in gzip in gzip ...
     let mut bytes = b"\x7fELF".to_vec();
@@ -250,7 +250,7 @@ fn packed_bombs_and_nested_files_come_to_an_end() {
         bytes = gz.finish().expect("finished");
     }
     fs::write(&path, bytes).expect("written");
-    let error = convert(&path, "Linux").expect_err("too deep").to_string();
+    let error = convert(&path).expect_err("too deep").to_string();
     assert!(error.contains("packed in each other"), "{error}");
 }
 
@@ -278,6 +278,6 @@ fn damaged_packages_are_errors() {
         b"070701ZZZZZZZZ00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
     ] {
         fs::write(&gz, bytes).expect("written");
-        assert!(convert(&gz, "Linux").is_err());
+        assert!(convert(&gz).is_err());
     }
 }

@@ -54,7 +54,7 @@ fn describe(ty: &Type) -> String {
 }
 
 /// The profile as text, a line a member, label, base type and variable.
-fn listing(profile: &Profile) -> String {
+pub(super) fn listing(profile: &Profile) -> String {
     let mut lines = Vec::new();
     for (name, structure) in &profile.structs {
         lines.push(format!("{name}[{}] {:?}", structure.size, structure.kind));
@@ -75,7 +75,7 @@ fn listing(profile: &Profile) -> String {
     lines.join("\n") + "\n"
 }
 
-const EXPECTED: &str = "\
+pub(super) const EXPECTED: &str = "\
 .untagged_variable[8] Struct
   of_variable@0 int
   in@4 .untagged_variable.in
@@ -178,7 +178,7 @@ fn every_dwarf_version_and_packing_gives_the_layout_of_the_abi() {
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let Some(source) = module(folder.path(), options) else { continue };
-        let (profile, report) = convert(&source, "Linux").expect("a profile");
+        let (profile, report) = convert(&source).expect("a profile");
         let (ours, expected) = (listing(&profile), EXPECTED);
         let wrong: Vec<_> = ours.lines().filter(|line| !expected.contains(line)).collect();
         assert!(ours == expected, "{options:?}: {wrong:#?}");
@@ -202,7 +202,7 @@ fn clang_s_negative_bit_offsets_give_the_layout_of_the_abi() {
             Err(_) => return crate::support::skipped("there is no clang"),
         }
         write_map(folder.path());
-        let (profile, _) = convert(folder.path(), "Linux").expect("a profile");
+        let (profile, _) = convert(folder.path()).expect("a profile");
         let packed = "packed_bits[6] Struct\n  first@0 unsigned char\n  crossing@1 unsigned int:0..30\n  tail@4 unsigned int:6..16\n";
         assert!(listing(&profile).contains(packed), "{version}: {}", listing(&profile));
     }
@@ -225,7 +225,7 @@ fn kernel(folder: &Path, options: &[&str]) -> PathBuf {
 /// The profile of a kernel with the System.map that is beside it.
 fn converted(vmlinux: &Path) -> (Profile, ConvertReport) {
     let beside = vec![vmlinux.with_file_name("System.map")];
-    let options = Options { beside, profile_class: "Linux".to_owned() };
+    let options = Options { beside, ..Options::default() };
     convert_with(vmlinux, &options).expect("a profile")
 }
 
@@ -282,7 +282,7 @@ fn layouts_that_differ_between_units_are_all_kept() {
         .map(|(number, text)| unit(&format!("unit{number}"), &format!("{text}\n{}", user(number))));
     let vmlinux = folder.path().join("vmlinux");
     gcc(&["-nostdlib", "-static", "-Wl,-e,0", "-o", arg(&vmlinux)], &objects.each_ref().map(|object| arg(object)));
-    let (profile, report) = convert(&vmlinux, "Linux").expect("a profile");
+    let (profile, report) = convert(&vmlinux).expect("a profile");
     let ours = listing(&profile);
     for line in [
         "twice[16] Struct",
@@ -306,7 +306,7 @@ fn layouts_that_differ_between_units_are_all_kept() {
 fn relocations_without_addends_are_applied() {
     let folder = tempfile::tempdir().expect("a folder");
     let Some(source) = module(folder.path(), &["-gdwarf-4", "-m32"]) else { return };
-    let (profile, report) = convert(&source, "Linux").expect("a profile");
+    let (profile, report) = convert(&source).expect("a profile");
     assert_eq!(profile.metadata.arch(), Some(quaid_profile::Arch::I386));
     let nested = &profile.structs["nested"];
     // On i386 pointers have 4 bytes, and 8-byte integers in structs an alignment of 4.

@@ -1,0 +1,133 @@
+//! The profile of a macOS kernel, from Mach-O files: types of the one with DWARF, symbols and banner of the one that was
+//! loaded.
+
+use super::macho::MachO;
+use super::source::{Input, Source};
+use super::symbols::Symbols;
+use super::{ConvertError, ConvertReport, Options, add_dwarf};
+use quaid_profile::{Arch, Profile};
+
+/// One build of one of the files.
+struct Build<'d> {
+    input: &'d Input,
+    file: MachO<'d>,
+}
+
+impl Build<'_> {
+    /// Architecture and UUID, as messages name them.
+    fn identity(&self) -> String {
+        let uuid = self.file.uuid.map_or_else(|| "no UUID".to_owned(), |uuid| uuid.to_string());
+        format!("{} ({uuid})", apple_name(self.file.arch))
+    }
+
+    /// Whether both are of one link: the same architecture and UUID.
+    fn same_link(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || self.file.uuid.is_some() && self.key() == other.key()
+    }
+
+    fn key(&self) -> (&'static str, Option<[u8; 16]>) {
+        (self.file.arch.name(), self.file.uuid.map(|uuid| uuid.0))
+    }
+}
+
+/// What Apple's tools call an architecture.
+fn apple_name(arch: Arch) -> &'static str {
+    match arch {
+        Arch::I386 => "i386",
+        Arch::Amd64 => "x86_64",
+        Arch::Arm => "arm",
+        Arch::Arm64 => "arm64",
+        other => other.name(),
+    }
+}
+
+/// Whether `name`, which the user typed, means `arch`: the name of a profile or of Apple's tools.
+fn is_called(arch: Arch, name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name == apple_name(arch) || name.eq_ignore_ascii_case(arch.name()) || arch == Arch::Arm64 && name == "arm64e"
+}
+
+/// Adds types, symbols and identity of the one build that is meant.
+pub(super) fn add(
+    source: &Source,
+    options: &Options,
+    profile: &mut Profile,
+    report: &mut ConvertReport,
+) -> Result<(), ConvertError> {
+    let mut builds = Vec::new();
+    for input in &source.files.mach_o {
+        builds.extend(MachO::builds(&input.name, input.bytes())?.into_iter().map(|file| Build { input, file }));
+    }
+    if let Some(name) = &options.arch {
+        let known: Vec<String> = builds.iter().map(Build::identity).collect();
+        builds.retain(|build| is_called(build.file.arch, name));
+        if builds.is_empty() {
+            let why = format!("has no build for --arch {name}; it has {}", known.join(", "));
+            return Err(ConvertError::missing(&source.place, why));
+        }
+    }
+    let debug = choose(source, &builds)?;
+    let belongs = |input: &Input| builds.iter().any(|build| std::ptr::eq(build.input, input) && build.same_link(debug));
+    if let Some(other) = builds.iter().find(|build| build.input.is_given() && !belongs(build.input)) {
+        return Err(ConvertError::unsupported(
+            other.file.place(),
+            format!(
+                "is the build {}, and the debugging information of {} is that of {}; give the dSYM of the same link",
+                other.identity(),
+                debug.file.place(),
+                debug.identity()
+            ),
+        ));
+    }
+    let mut link = builds.iter().filter(|build| build.same_link(debug));
+    let banner = link.clone().find_map(|build| build.file.banner());
+    let symbols_of = link.find(|build| !build.file.has_dwarf() && build.file.has_symbols()).unwrap_or(debug);
+    let mut symbols = Symbols::default();
+    if symbols_of.file.is_linked() {
+        symbols_of.file.add_symbols(&mut symbols);
+    } else {
+        report.unlinked = true;
+    }
+    symbols.put(profile, report);
+    add_dwarf(debug.file.place(), debug.file.arch, &debug.file.debug_sections()?, profile, report)?;
+
+    // The linker's `__mh_execute_header`: where the kernel's Mach-O header is, and with it its first segment.
+    if let Some(base) = profile.symbol("_mh_execute_header") {
+        profile.metadata.set("KernelBase", format!("{:#x}", base.address));
+    }
+    if let Some(uuid) = debug.file.uuid {
+        profile.metadata.set("UUID", uuid.to_string());
+    }
+    if let Some(banner) = banner {
+        // "Darwin Kernel Version 17.4.0: Sun Dec 17 ..."
+        if let Some(release) = banner.split(' ').nth(3).and_then(|word| word.strip_suffix(':')) {
+            profile.metadata.set("Release", release);
+        }
+        profile.metadata.set("Banner", banner);
+    }
+    Ok(())
+}
+
+/// The build with debugging information that is meant: of the best-named files, if they are of one link.
+fn choose<'b, 'd>(source: &Source, builds: &'b [Build<'d>]) -> Result<&'b Build<'d>, ConvertError> {
+    let with_dwarf = || builds.iter().filter(|build| build.file.has_dwarf());
+    let Some(first) = with_dwarf().min_by_key(|build| build.input.rank()) else {
+        return Err(ConvertError::missing(
+            &source.place,
+            "its Mach-O files have no debugging information; give the kernel's dSYM bundle (in Apple's Kernel Debug Kit, beside the kernel) too: convert_profile KERNEL OUTPUT --beside KERNEL.dSYM/Contents/Resources/DWARF/KERNEL",
+        ));
+    };
+    let mut others = with_dwarf().filter(|build| build.input.rank() == first.input.rank());
+    if others.any(|build| !build.same_link(first)) {
+        let all: Vec<String> =
+            with_dwarf().map(|build| format!("{} {}", build.file.place(), build.identity())).take(8).collect();
+        return Err(ConvertError::unsupported(
+            &source.place,
+            format!(
+                "has several builds: {}; --arch NAME chooses by architecture, or give one file alone",
+                all.join(", ")
+            ),
+        ));
+    }
+    Ok(first)
+}
