@@ -198,8 +198,8 @@ fn what_is_no_source_is_told_in_a_line() {
     assert!(objcopy.success());
     for (path, expected) in [
         (folder.path().join("absent"), "cannot read"),
-        (file("garbage", b"\x01\x02\x03"), "is no ELF file"),
-        (file("empty", b""), "is no ELF file"),
+        (file("garbage", b"\x01\x02\x03"), "is no ELF or Mach-O file"),
+        (file("empty", b""), "is no ELF or Mach-O file"),
         (file("map", b"ffffffff81000000 T _text\n"), "has no types"),
         (file("module.dwarf", b".debug_info\n<0><0x0><DW_TAG_compile_unit>"), "dwarfdump"),
         (file("empty.zip", &empty_zip), "no ELF file"),
