@@ -35,7 +35,11 @@ pub(super) fn arch_of_config(config: &BTreeMap<String, String>) -> Option<Arch> 
 
 /// The architecture whose registers the BTF describes.
 pub(super) fn arch_of_btf(btf: &Btf<'_>) -> Option<Arch> {
-    let (members, bytes) = (btf.member_names("pt_regs")?, btf.pointer_bytes()?);
+    arch_of_registers(&btf.member_names("pt_regs")?, btf.pointer_bytes()?)
+}
+
+/// The architecture with these members of `struct pt_regs` and pointers of this size in bytes.
+pub(super) fn arch_of_registers(members: &[String], bytes: u64) -> Option<Arch> {
     let has = |register: &str| members.iter().any(|member| member == register);
     REGISTERS.into_iter().find_map(|(register, pointer, arch)| (pointer == bytes && has(register)).then_some(arch))
 }

@@ -5,13 +5,14 @@
 //! into an unpacked `vmlinuz`, `units` reads DWARF's compilation units, `survey` walks all of them once to learn which
 //! types and variables there are, `types` builds the model of those that are kept, [`crate::btf`] that of BTF,
 //! `system_map` and `kconfig` read the text files, `symbols` names what has an address, `identity` tells the architecture where no ELF header does,
-//! `identify` which build a file is; `macho` opens Mach-O files, and `darwin` makes the profile of theirs.
+//! `dwarfdump_text` reads DWARF that was printed, `identify` tells which build a file is; `macho` opens Mach-O files, and `darwin` makes the profile of theirs.
 //!
 //! DWARF 2 to 5 (<https://dwarfstd.org>) as gcc and clang write it for C. What cannot be represented is counted in
 //! [`ConvertReport`]. A hostile file gives an error: every walk is bounded by the size of the file, every count is
 //! checked before memory is taken for it.
 
 mod darwin;
+mod dwarfdump_text;
 mod elf;
 mod identify;
 mod identity;
@@ -208,10 +209,13 @@ fn add_types(
     match (base.or_else(with_module), of_module) {
         (Some(base), of_module) => add_btf(base, of_module, arch, profile, report),
         (None, Some(module)) => Err(btf::BtfError::NeedsBase { place: module.place.to_owned() }.into()),
-        (None, None) => Err(ConvertError::missing(
-            elf.map_or(&source.place, Elf::place),
-            "it has neither a .debug_info section nor BTF; give the file with debugging information, from the distribution's debug package or a build with CONFIG_DEBUG_INFO, or the kernel's BTF (/sys/kernel/btf/vmlinux)",
-        )),
+        (None, None) => match &files.dwarf_text {
+            Some(text) => add_dwarf_text(text, profile, report),
+            None => Err(ConvertError::missing(
+                elf.map_or(&source.place, Elf::place),
+                "it has neither a .debug_info section nor BTF; give the file with debugging information, from the distribution's debug package or a build with CONFIG_DEBUG_INFO, or the kernel's BTF (/sys/kernel/btf/vmlinux)",
+            )),
+        },
     }
 }
 
@@ -243,6 +247,20 @@ fn add_dwarf(
     }
     profile.metadata.set("arch", arch.name());
     Ok(())
+}
+
+fn add_dwarf_text(text: &Input, profile: &mut Profile, report: &mut ConvertReport) -> Result<(), ConvertError> {
+    let found = dwarfdump_text::read(&text.name, text.bytes())?;
+    let arch = identity::arch_of_config(&profile.config)
+        .or_else(|| identity::arch_of_registers(&found.registers, found.pointer_bytes))
+        .filter(|arch| arch.pointer_bytes() == found.pointer_bytes);
+    let Some(arch) = arch else {
+        return Err(ConvertError::missing(
+            &text.name,
+            "dwarfdump's text does not tell the architecture, and this one has no struct pt_regs that would; put the kernel's config beside it",
+        ));
+    };
+    add_dwarf(&text.name, arch, &found.sections, profile, report)
 }
 
 fn add_btf(

@@ -5,7 +5,7 @@
 //! `module_dwarf.ko`, `pmem.ko`, `boot/System.map-RELEASE` and `boot/config-RELEASE` into the zip; others use other
 //! folders).
 
-use super::{ConvertError, kconfig, macho, system_map};
+use super::{ConvertError, dwarfdump_text, kconfig, macho, system_map};
 use crate::btf;
 use crate::hex::hex;
 use crate::unpack::archive::Archive;
@@ -36,7 +36,8 @@ const NAME_SAYS_NOTHING: u8 = 4;
 /// Rank of an ELF file that is a module, and by its name not one that was built to make a profile of.
 const ANY_MODULE: u8 = 3;
 
-/// The input files of one conversion. At least one of `elf`, `image`, `btf` and `mach_o` is there.
+/// The input files of one conversion. At least one of `elf`, `image`, `btf`,
+/// `dwarf_text` and `mach_o` is there.
 pub(super) struct Source {
     /// The path as given.
     pub(super) place: String,
@@ -60,6 +61,8 @@ pub(super) struct Files {
     pub(super) btf: Option<Input>,
     /// BTF of a module, which continues that of its kernel.
     pub(super) module_btf: Option<Input>,
+    /// What dwarfdump printed of a module.
+    pub(super) dwarf_text: Option<Input>,
     /// The System.map.
     pub(super) system_map: Option<Input>,
     /// The kernel's configuration.
@@ -69,8 +72,9 @@ pub(super) struct Files {
 }
 
 impl Files {
-    fn all(&self) -> [Option<&Input>; 6] {
-        [&self.elf, &self.image, &self.btf, &self.module_btf, &self.system_map, &self.config].map(Option::as_ref)
+    fn all(&self) -> [Option<&Input>; 7] {
+        let Self { elf, image, btf, module_btf, dwarf_text, system_map, config, .. } = self;
+        [elf, image, btf, module_btf, dwarf_text, system_map, config].map(Option::as_ref)
     }
 
     /// The release that a file's name tells: `System.map-6.1.0-56-cloud-amd64`.
@@ -152,7 +156,7 @@ impl Content {
             Some(Self::File(Kind::SystemMap))
         } else if kconfig::looks_like(head) {
             Some(Self::File(Kind::Config))
-        } else if memchr::memmem::find(head, b"DW_TAG_compile_unit").is_some() {
+        } else if dwarfdump_text::looks_like(head) {
             Some(Self::File(Kind::DwarfText))
         } else {
             None
@@ -232,7 +236,6 @@ impl Origin<'_> {
 /// Of the files seen so far, the best of each kind.
 struct Finder<'b> {
     files: Files,
-    dwarf_text: Option<Input>,
     budget: &'b Budget,
     /// Files that could not be looked into. They matter when nothing else has what they might have had.
     problems: Vec<ConvertError>,
@@ -269,7 +272,7 @@ impl Finder<'_> {
             Kind::Btf => better(&self.files.btf) || better(&self.files.module_btf),
             Kind::SystemMap => better(&self.files.system_map),
             Kind::Config => better(&self.files.config),
-            Kind::DwarfText => better(&self.dwarf_text),
+            Kind::DwarfText => better(&self.files.dwarf_text),
         };
         if !wanted {
             return Ok(());
@@ -291,7 +294,7 @@ impl Finder<'_> {
             Kind::Btf => &mut self.files.btf,
             Kind::SystemMap => &mut self.files.system_map,
             Kind::Config => &mut self.files.config,
-            Kind::DwarfText => &mut self.dwarf_text,
+            Kind::DwarfText => &mut self.files.dwarf_text,
         };
         if slot.as_ref().is_none_or(|known| rank < known.rank) {
             *slot = Some(Input { name: origin.place.clone(), bytes, rank, file: origin.file.to_owned() });
@@ -410,8 +413,8 @@ impl Finder<'_> {
 impl Source {
     /// Whether the files are those of macOS.
     pub(super) fn is_darwin(&self) -> Result<bool, ConvertError> {
-        let Files { elf, image, btf, module_btf, .. } = &self.files;
-        let linux = [elf, image, btf, module_btf].into_iter().flatten().next();
+        let Files { elf, image, btf, module_btf, dwarf_text, .. } = &self.files;
+        let linux = [elf, image, btf, module_btf, dwarf_text].into_iter().flatten().next();
         match (self.files.mach_o.first(), linux) {
             (Some(mach_o), Some(linux)) => {
                 let why =
@@ -432,7 +435,7 @@ impl Source {
     pub(super) fn open(path: &Path, beside: &[PathBuf]) -> Result<Self, ConvertError> {
         let place = path.display().to_string();
         let budget = Budget::new();
-        let mut finder = Finder { files: Files::default(), dwarf_text: None, budget: &budget, problems: Vec::new() };
+        let mut finder = Finder { files: Files::default(), budget: &budget, problems: Vec::new() };
         let folder = path.is_dir();
         // The hash of a file begins at once: it takes as long as all the rest.
         let mut started = None;
@@ -462,13 +465,14 @@ impl Source {
                 finder.problems.extend(result.err());
             }
         }
-        let Finder { files, dwarf_text, mut problems, .. } = finder;
-        let types = files.elf.as_ref().or(files.btf.as_ref()).or(files.image.as_ref()).or(files.module_btf.as_ref());
+        let Finder { files, mut problems, .. } = finder;
+        let Files { elf, image, btf, module_btf, dwarf_text, .. } = &files;
+        let types = [elf, btf, image, module_btf, dwarf_text].into_iter().find_map(Option::as_ref);
         let types =
             types.or_else(|| files.mach_o.iter().find(|input| macho::in_bundle(&input.file))).or(files.mach_o.first());
         let Some(types) = types else {
             if problems.is_empty() {
-                return Err(without_types(&place, &files, dwarf_text.as_ref()));
+                return Err(without_types(&place, &files));
             }
             return Err(problems.swap_remove(0));
         };
@@ -484,13 +488,7 @@ impl Source {
 }
 
 /// Why there is no profile to make.
-fn without_types(place: &str, files: &Files, dwarf_text: Option<&Input>) -> ConvertError {
-    if let Some(text) = dwarf_text {
-        return ConvertError::unsupported(
-            &text.name,
-            "is the text that dwarfdump printed, which is not supported; put the module_dwarf.ko that it was printed from in its place",
-        );
-    }
+fn without_types(place: &str, files: &Files) -> ConvertError {
     let what = if files.system_map.is_some() || files.config.is_some() {
         "has no types"
     } else {

@@ -54,6 +54,28 @@ fn module_zips_have_the_layouts_that_pahole_reads_from_the_kernel() {
     }
 }
 
+/// The zip that Volatility 2 takes: what dwarfdump printed of the module, and System.map.
+#[test]
+fn volatility_2_s_zip_has_the_layouts_that_pahole_reads_from_the_kernel() {
+    let (Some(zip), Some(btf)) = (corpus(DEBIAN_DWARF5), unpacked(DEBIAN_BTF)) else { return };
+    let Some(truth) = pahole_layouts("btf", &btf) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut members = zip::ZipArchive::new(std::fs::File::open(&zip).expect("readable")).expect("a zip");
+    members.extract(folder.path()).expect("unpacked");
+    let module = folder.path().join("module_dwarf.ko");
+    let Ok(text) = std::process::Command::new("dwarfdump").arg("-di").arg(&module).output() else {
+        return crate::support::skipped("there is no dwarfdump");
+    };
+    let of_module = converted(folder.path());
+    std::fs::remove_file(module).expect("removed");
+    std::fs::write(folder.path().join("module.dwarf"), text.stdout).expect("written");
+    let of_text = converted(folder.path());
+    assert_eq!(assert_same_layouts(&rekall_layouts(&of_text, 1), &truth), 826);
+    for section in ["$STRUCTS", "$ENUMS", "$CONSTANT_TYPES", "$CONSTANTS", "$FUNCTIONS", "$ISF"] {
+        assert!(of_text[section] == of_module[section], "{section}");
+    }
+}
+
 #[test]
 fn dwarf_4_and_5_give_the_same_profile() {
     let (Some(four), Some(five)) = (corpus(DEBIAN_DWARF4), corpus(DEBIAN_DWARF5)) else { return };

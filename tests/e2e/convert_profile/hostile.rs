@@ -201,7 +201,7 @@ fn what_is_no_source_is_told_in_a_line() {
         (file("garbage", b"\x01\x02\x03"), "is no ELF or Mach-O file"),
         (file("empty", b""), "is no ELF or Mach-O file"),
         (file("map", b"ffffffff81000000 T _text\n"), "has no types"),
-        (file("module.dwarf", b".debug_info\n<0><0x0><DW_TAG_compile_unit>"), "dwarfdump"),
+        (file("module.dwarf", b".debug_info\n<0><0x0><DW_TAG_compile_unit>"), "no System.map"),
         (file("empty.zip", &empty_zip), "no ELF file"),
         (stripped, "neither a .debug_info"),
     ] {

@@ -188,6 +188,27 @@ fn every_dwarf_version_and_packing_gives_the_layout_of_the_abi() {
     }
 }
 
+/// What dwarfdump prints, which the zips of Volatility 2 have in the place of the module.
+#[test]
+fn dwarf_that_was_printed_gives_the_same_layouts() {
+    for version in ["-gdwarf-2", "-gdwarf-4", "-gdwarf-5"] {
+        let (built, folder) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let module = kernel(built.path(), &[version]);
+        let Ok(text) = Command::new("dwarfdump").arg("-di").arg(&module).output() else {
+            return crate::support::skipped("there is no dwarfdump");
+        };
+        write_map(folder.path());
+        std::fs::write(folder.path().join("module.dwarf"), text.stdout).expect("written");
+        let why = convert(folder.path()).expect_err("without struct pt_regs").to_string();
+        assert!(why.contains("does not tell the architecture"), "{why}");
+        std::fs::write(folder.path().join("config-6.1"), "# Linux/x86 Configuration\nCONFIG_X86_64=y\n")
+            .expect("written");
+        let (profile, report) = convert(folder.path()).expect("a profile");
+        assert_eq!(listing(&profile), EXPECTED, "{version}");
+        assert_eq!((report.losses(), report.units), (Vec::<String>::new(), 2), "{version}");
+    }
+}
+
 /// clang says of a packed bit field in the older encoding that its storage unit ends six bits before it does.
 #[test]
 fn clang_s_negative_bit_offsets_give_the_layout_of_the_abi() {
