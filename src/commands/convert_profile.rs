@@ -7,7 +7,7 @@ use crate::form::Form;
 use crate::output::{tell_losses, write_profile, write_report};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches};
-use quaid_profile::{Losses, Profile, ProfileFile, is_json_object};
+use quaid_profile::{Losses, Os, Profile, ProfileFile, is_json_object};
 use serde::Serialize;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -109,14 +109,18 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     tell_losses(context, form, &not_said);
     write_report(context, &Report { converted: report.as_ref(), not_said })?;
     let Some(report) = report else { return Ok(Outcome::Done) };
+    let types_of = match (report.units, profile.metadata.os()) {
+        (0, Some(Os::Macos)) => "vtypes".to_owned(),
+        (0, _) => "BTF".to_owned(),
+        (units, _) => format!("{units} compilation units"),
+    };
     context.note(&format!(
-        "{}: {} structs, {} enums, {} constants, {} functions from {}",
+        "{}: {} structs, {} enums, {} constants, {} functions from {types_of}",
         profile.metadata.release().or_else(|| profile.metadata.text("UUID")).unwrap_or("release unknown"),
         report.structs,
         report.enums,
         report.constants,
         report.functions,
-        if report.units == 0 { "BTF".to_owned() } else { format!("{} compilation units", report.units) }
     ));
     for loss in report.losses() {
         context.note(&format!("  {loss}"));

@@ -4,7 +4,7 @@
 use super::macho::MachO;
 use super::source::{Input, Source};
 use super::symbols::Symbols;
-use super::{ConvertError, ConvertReport, Options, add_dwarf};
+use super::{ConvertError, ConvertReport, Options, add_dwarf, dsymutil_text, vtypes};
 use quaid_profile::{Arch, Profile};
 
 /// One build of one of the files.
@@ -54,6 +54,9 @@ pub(super) fn add(
     profile: &mut Profile,
     report: &mut ConvertReport,
 ) -> Result<(), ConvertError> {
+    if let (Some(types), true) = (&source.files.vtypes, source.files.mach_o.is_empty()) {
+        return add_vtypes(source, types, options, profile, report);
+    }
     let mut builds = Vec::new();
     for input in &source.files.mach_o {
         builds.extend(MachO::builds(&input.name, input.bytes())?.into_iter().map(|file| Build { input, file }));
@@ -105,6 +108,46 @@ pub(super) fn add(
         }
         profile.metadata.set("Banner", banner);
     }
+    Ok(())
+}
+
+/// Adds what a zip of Volatility 2 has: types, and the symbols of the architecture that is meant.
+fn add_vtypes(
+    source: &Source,
+    types: &Input,
+    options: &Options,
+    profile: &mut Profile,
+    report: &mut ConvertReport,
+) -> Result<(), ConvertError> {
+    let Some(text) = &source.files.dsymutil_text else {
+        return Err(ConvertError::missing(
+            &source.place,
+            "there is no text of `dsymutil -s`, which has the symbols; put that of the same kernel beside the vtypes",
+        ));
+    };
+    let tables = dsymutil_text::read(text.bytes());
+    let mut tables: Vec<_> = tables.into_iter().filter_map(|table| Some((table.arch?, table.symbols))).collect();
+    let known: Vec<&str> = tables.iter().map(|&(arch, _)| apple_name(arch)).collect();
+    let known = known.join(", ");
+    tables.retain(|&(arch, _)| options.arch.as_ref().is_none_or(|name| is_called(arch, name)));
+    let (arch, symbols) = match (tables.pop(), tables.is_empty()) {
+        (Some(table), true) => table,
+        (Some(_), false) => {
+            let why = format!("has the symbols of several builds: {known}; --arch NAME chooses");
+            return Err(ConvertError::unsupported(&text.name, why));
+        }
+        (None, _) => {
+            let known = if known.is_empty() { "none that profiles know" } else { &known };
+            let why = format!("has no symbols of the architecture that is meant; it has {known}");
+            return Err(ConvertError::missing(&text.name, why));
+        }
+    };
+    if symbols.is_empty() {
+        return Err(ConvertError::missing(&text.name, "has no symbol with an address"));
+    }
+    symbols.put(profile, report);
+    profile.structs = vtypes::read(&types.name, types.bytes())?.structs;
+    profile.metadata.set("arch", arch.name());
     Ok(())
 }
 

@@ -5,13 +5,14 @@
 //! into an unpacked `vmlinuz`, `units` reads DWARF's compilation units, `survey` walks all of them once to learn which
 //! types and variables there are, `types` builds the model of those that are kept, [`crate::btf`] that of BTF,
 //! `system_map` and `kconfig` read the text files, `symbols` names what has an address, `identity` tells the architecture where no ELF header does,
-//! `dwarfdump_text` reads DWARF that was printed, `identify` tells which build a file is; `macho` opens Mach-O files, and `darwin` makes the profile of theirs.
+//! `dwarfdump_text` reads DWARF that was printed, `vtypes` and `dsymutil_text` what Volatility 2 had of macOS, `identify` tells which build a file is; `macho` opens Mach-O files, and `darwin` makes the profile of theirs.
 //!
 //! DWARF 2 to 5 (<https://dwarfstd.org>) as gcc and clang write it for C. What cannot be represented is counted in
 //! [`ConvertReport`]. A hostile file gives an error: every walk is bounded by the size of the file, every count is
 //! checked before memory is taken for it.
 
 mod darwin;
+mod dsymutil_text;
 mod dwarfdump_text;
 mod elf;
 mod identify;
@@ -27,6 +28,7 @@ mod symbols;
 mod system_map;
 mod types;
 mod units;
+mod vtypes;
 
 pub use identify::{BuildIdentity, build_id, identify};
 pub use report::{ConvertReport, OtherLayouts};
@@ -118,7 +120,8 @@ pub fn convert_with(path: &Path, options: &Options) -> Result<(Profile, ConvertR
     let mut profile = Profile::default();
     let mut report = ConvertReport { unreadable_files: source.problems.clone(), ..ConvertReport::default() };
 
-    if source.is_darwin()? {
+    let darwin = source.is_darwin()?;
+    if darwin {
         darwin::add(&source, options, &mut profile, &mut report)?;
     } else {
         if options.arch.is_some() {
@@ -127,8 +130,7 @@ pub fn convert_with(path: &Path, options: &Options) -> Result<(Profile, ConvertR
         }
         add_linux(&source, &mut profile, &mut report)?;
     }
-    let class =
-        options.profile_class.as_deref().unwrap_or(if source.files.mach_o.is_empty() { "Linux" } else { "Darwin" });
+    let class = options.profile_class.as_deref().unwrap_or(if darwin { "Darwin" } else { "Linux" });
     let metadata = &mut profile.metadata;
     metadata.set("Type", "Profile");
     metadata.set("ProfileClass", class);

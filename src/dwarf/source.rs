@@ -5,7 +5,7 @@
 //! `module_dwarf.ko`, `pmem.ko`, `boot/System.map-RELEASE` and `boot/config-RELEASE` into the zip; others use other
 //! folders).
 
-use super::{ConvertError, dwarfdump_text, kconfig, macho, system_map};
+use super::{ConvertError, dsymutil_text, dwarfdump_text, kconfig, macho, system_map, vtypes};
 use crate::btf;
 use crate::hex::hex;
 use crate::unpack::archive::Archive;
@@ -37,7 +37,7 @@ const NAME_SAYS_NOTHING: u8 = 4;
 const ANY_MODULE: u8 = 3;
 
 /// The input files of one conversion. At least one of `elf`, `image`, `btf`,
-/// `dwarf_text` and `mach_o` is there.
+/// `dwarf_text`, `mach_o` and `vtypes` is there.
 pub(super) struct Source {
     /// The path as given.
     pub(super) place: String,
@@ -69,6 +69,10 @@ pub(super) struct Files {
     pub(super) config: Option<Input>,
     /// Kernels of macOS and their dSYMs.
     pub(super) mach_o: Vec<Input>,
+    /// Types of a macOS kernel as Volatility 2 has them.
+    pub(super) vtypes: Option<Input>,
+    /// What dsymutil printed of a macOS kernel.
+    pub(super) dsymutil_text: Option<Input>,
 }
 
 impl Files {
@@ -125,6 +129,8 @@ enum Kind {
     SystemMap,
     Config,
     DwarfText,
+    Vtypes,
+    DsymutilText,
 }
 
 /// What a file's first bytes say.
@@ -158,6 +164,10 @@ impl Content {
             Some(Self::File(Kind::Config))
         } else if dwarfdump_text::looks_like(head) {
             Some(Self::File(Kind::DwarfText))
+        } else if dsymutil_text::looks_like(head) {
+            Some(Self::File(Kind::DsymutilText))
+        } else if vtypes::looks_like(head) {
+            Some(Self::File(Kind::Vtypes))
         } else {
             None
         }
@@ -183,6 +193,8 @@ impl Kind {
             Self::SystemMap => [base.starts_with("system.map"), base.contains("map"), base.contains("kallsyms")],
             Self::Config => [base.starts_with("config"), base.contains("config"), false],
             Self::DwarfText => [has_extension(base, "dwarf"), false, false],
+            Self::Vtypes => [has_extension(base, "vtypes"), false, false],
+            Self::DsymutilText => [has_extension(base, "dsymutil"), false, false],
         };
         by_preference.iter().position(|&fits| fits).map_or(NAME_SAYS_NOTHING, |rank| 1 + rank as u8)
     }
@@ -273,6 +285,8 @@ impl Finder<'_> {
             Kind::SystemMap => better(&self.files.system_map),
             Kind::Config => better(&self.files.config),
             Kind::DwarfText => better(&self.files.dwarf_text),
+            Kind::Vtypes => better(&self.files.vtypes),
+            Kind::DsymutilText => better(&self.files.dsymutil_text),
         };
         if !wanted {
             return Ok(());
@@ -295,6 +309,8 @@ impl Finder<'_> {
             Kind::SystemMap => &mut self.files.system_map,
             Kind::Config => &mut self.files.config,
             Kind::DwarfText => &mut self.files.dwarf_text,
+            Kind::Vtypes => &mut self.files.vtypes,
+            Kind::DsymutilText => &mut self.files.dsymutil_text,
         };
         if slot.as_ref().is_none_or(|known| rank < known.rank) {
             *slot = Some(Input { name: origin.place.clone(), bytes, rank, file: origin.file.to_owned() });
@@ -415,7 +431,7 @@ impl Source {
     pub(super) fn is_darwin(&self) -> Result<bool, ConvertError> {
         let Files { elf, image, btf, module_btf, dwarf_text, .. } = &self.files;
         let linux = [elf, image, btf, module_btf, dwarf_text].into_iter().flatten().next();
-        match (self.files.mach_o.first(), linux) {
+        match (self.files.mach_o.first().or(self.files.vtypes.as_ref()), linux) {
             (Some(mach_o), Some(linux)) => {
                 let why =
                     format!("has files of macOS ({}) and of Linux ({}); give those of one", mach_o.name, linux.name);
@@ -466,8 +482,8 @@ impl Source {
             }
         }
         let Finder { files, mut problems, .. } = finder;
-        let Files { elf, image, btf, module_btf, dwarf_text, .. } = &files;
-        let types = [elf, btf, image, module_btf, dwarf_text].into_iter().find_map(Option::as_ref);
+        let Files { elf, image, btf, module_btf, dwarf_text, vtypes, .. } = &files;
+        let types = [elf, btf, image, module_btf, dwarf_text, vtypes].into_iter().find_map(Option::as_ref);
         let types =
             types.or_else(|| files.mach_o.iter().find(|input| macho::in_bundle(&input.file))).or(files.mach_o.first());
         let Some(types) = types else {

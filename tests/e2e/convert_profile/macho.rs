@@ -291,6 +291,53 @@ fn of_a_fat_file_the_architecture_is_chosen() {
     assert!(why.contains("x86_64") && why.contains("arm64") && why.contains("--arch NAME"), "{why}");
 }
 
+/// The zip that Volatility 2 takes: types as a Python file, and what dsymutil printed.
+#[test]
+fn volatility_2_s_zip_is_read_and_nothing_in_it_is_executed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (target, arch) in TARGETS {
+        let built = tempfile::tempdir().expect("a folder");
+        let Some(kernel) = kernel(built.path(), target, arch, Some(KERNEL)) else { return };
+        let Some(text) = llvm("dsymutil", &["-s", arg(&kernel)]) else { return };
+        let Some(nm) = llvm("llvm-nm", &["--defined-only", arg(&kernel)]) else { return };
+        std::fs::write(folder.path().join(format!("12.{arch}.dsymutil")), &text).expect("written");
+        let vtypes = "mac_types = {\n  'proc' : [ 0x20, {\n    'p_pid': [0x0, ['int']],\n    'p_comm': [4, ['array', 17, ['char']]],\n    'next': [0x18, ['pointer', ['proc']]],\n  }],\n}\n";
+        std::fs::write(folder.path().join("12.vtypes"), vtypes).expect("written");
+        let profile = converted(folder.path());
+        for line in nm.lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let [hex, letter, name] = fields[..] else { panic!("{line}") };
+            let name = name.strip_prefix('_').unwrap_or(name);
+            let section = if letter.eq_ignore_ascii_case("t") { "$FUNCTIONS" } else { "$CONSTANTS" };
+            assert_eq!(profile[section][name].as_u64(), u64::from_str_radix(hex, 16).ok(), "{line}");
+        }
+        let proc = serde_json::json!([32, {
+            "next": [24, ["Pointer", { "target": "proc" }]],
+            "p_comm": [4, ["Array", { "count": 17, "target": "char" }]],
+            "p_pid": [0, ["int", {}]],
+        }]);
+        assert_eq!(profile["$STRUCTS"], serde_json::json!({ "proc": proc }));
+        let of_apple = if arch == "arm64" { "ARM64" } else { "AMD64" };
+        assert_eq!(profile["$METADATA"]["arch"], of_apple);
+        assert_eq!(profile["$METADATA"]["ProfileClass"], "Darwin");
+        std::fs::remove_file(folder.path().join(format!("12.{arch}.dsymutil"))).expect("removed");
+    }
+    let output = run(&["convert_profile", arg(folder.path())]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("dsymutil -s"), "{output:?}");
+    // Python that does something is no data.
+    let marker = folder.path().join("executed");
+    let program = format!("mac_types = {{'a': [open({:?}, 'w'), {{}}]}}\n", arg(&marker));
+    std::fs::write(folder.path().join("12.vtypes"), program).expect("written");
+    std::fs::write(
+        folder.path().join("12.dsymutil"),
+        "Symbol table for: 'k' (x86_64)\n[ 1] 00 0f (     SECT EXT) 01     0000   0000000100000470 '_a'\n",
+    )
+    .expect("written");
+    let output = run(&["convert_profile", arg(folder.path())]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("line 1 is no assignment of a Python literal") && !marker.exists(), "{stderr}");
+}
+
 #[test]
 fn damaged_mach_o_files_give_an_error_or_a_profile_in_little_time() {
     let folder = tempfile::tempdir().expect("a folder");
