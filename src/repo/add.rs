@@ -47,9 +47,9 @@ pub struct Added {
 }
 
 /// A file that is read, checked, and written as blobs that no commit names yet.
-struct Prepared {
+pub(super) struct Prepared {
     label: String,
-    placement: Placement,
+    pub(super) placement: Placement,
     metadata: Metadata,
     /// What is at the profile's name.
     blob: Oid,
@@ -58,6 +58,12 @@ struct Prepared {
 }
 
 impl Prepared {
+    /// Every file that it is stored in: path from the top of the tree, and blob.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = (String, Oid)> {
+        let parts = self.parts.iter().map(|(part, blob)| (format!("{LAYOUT}/{part}"), *blob));
+        parts.chain([(path_of(&self.placement.name), self.blob)])
+    }
+
     /// The profile again.
     fn read(&self, draft: &Draft<'_>) -> Result<ProfileFile, Error> {
         let file = ProfileFile::parse(&self.label, &draft.blob(self.blob)?)?;
@@ -78,25 +84,12 @@ pub fn add(store: &GitStore, files: &[PathBuf], options: &AddOptions) -> Result<
         store.profiles()?;
     }
     let prepared: Vec<Result<Prepared, Error>> = files.iter().map(|file| prepare(store, file, options)).collect();
-    let (commit, placed) = store.change(|draft| {
-        let mut placed = Vec::new();
+    let publish = |draft: &mut Draft<'_>| {
         let mut lines = Vec::new();
-        let mut index = Indexing::default();
-        for item in prepared.iter().flatten() {
-            let outcome = put(draft, item, options.replace);
-            if let Ok(added) = &outcome {
-                index.take(draft, &added.name, &item.metadata)?;
-                if added.stored {
-                    lines.push(format!("{} from {}", added.name, item.label));
-                } else {
-                    lines.extend(added.links.iter().map(|link| format!("{link} -> {}", added.name)));
-                }
-            }
-            placed.push(outcome);
-        }
-        index.put(draft)?;
+        let placed = place_all(draft, prepared.iter().flatten(), options.replace, &mut lines)?;
         Ok((Some(message(&lines)), placed))
-    })?;
+    };
+    let (commit, placed) = store.change(publish)?;
     // Each file that could be read was placed, in order.
     let mut placed = placed.into_iter();
     let mut additions = Vec::new();
@@ -110,7 +103,33 @@ pub fn add(store: &GitStore, files: &[PathBuf], options: &AddOptions) -> Result<
     Ok((commit, additions))
 }
 
-fn refused(label: &str, why: impl Into<String>) -> Error {
+/// Puts profiles, their links and the index into the draft; one that cannot be placed stops no other. Gives a line of the
+/// commit's message for each that is new.
+pub(super) fn place_all<'p>(
+    draft: &mut Draft<'_>,
+    prepared: impl Iterator<Item = &'p Prepared>,
+    replace: bool,
+    lines: &mut Vec<String>,
+) -> Result<Vec<Result<Added, Error>>, Error> {
+    let mut placed = Vec::new();
+    let mut index = Indexing::default();
+    for item in prepared {
+        let outcome = put(draft, item, replace);
+        if let Ok(added) = &outcome {
+            index.take(draft, &added.name, &item.metadata)?;
+            if added.stored {
+                lines.push(format!("{} from {}", added.name, item.label));
+            } else {
+                lines.extend(added.links.iter().map(|link| format!("{link} -> {}", added.name)));
+            }
+        }
+        placed.push(outcome);
+    }
+    index.put(draft)?;
+    Ok(placed)
+}
+
+pub(super) fn refused(label: &str, why: impl Into<String>) -> Error {
     Error::Refused { label: label.to_owned(), why: why.into() }
 }
 
@@ -128,32 +147,67 @@ fn prepare(store: &GitStore, path: &Path, options: &AddOptions) -> Result<Prepar
     let label = input::shown(path);
     let bytes = input::read(path, MAX_PROFILE_BYTES).map_err(|why| refused(&label, why.to_string()))?;
     let file = ProfileFile::parse(&label, &bytes)?;
-    let mut metadata = file.metadata().clone();
+    let metadata = file.metadata();
     match metadata.kind() {
         "Profile" => {}
         "Symlink" => return Err(refused(&label, "is a Symlink; `quaid repo link NAME TARGET` makes one")),
         other => return Err(refused(&label, format!("is of type {other}, and no profile"))),
     }
-    let text = match &options.banner {
-        Some(banner) => {
-            let banner = banner.trim_end_matches(['\n', '\0']);
-            check_banner(&metadata, banner).map_err(|why| refused(&label, why))?;
-            metadata.set("Banner", banner);
-            file.canonical_with_banner(banner)?
-        }
-        None => file.canonical()?,
-    };
-    // The sections are well formed, all of them, before anything is stored.
-    ProfileFile::parse(&label, text.as_bytes())?.decode()?;
-    let placement = layout::place(&metadata, options.name.as_deref()).map_err(|why| refused(&label, why))?;
-    let (own, parts) = match stored::split(&placement.name, &text)? {
-        Some(Stored { profile, types, symbols }) => (profile, vec![types, symbols]),
-        None => (text, Vec::new()),
-    };
-    let blob = store.write_blob(own.as_bytes())?;
-    let write = |(name, text): (String, String)| Ok((name, store.write_blob(text.as_bytes())?));
-    let parts = parts.into_iter().map(write).collect::<Result<_, Error>>()?;
-    Ok(Prepared { label: name.unwrap_or_default(), placement, metadata, blob, parts })
+    if let Some(banner) = &options.banner {
+        check_banner(metadata, banner.trim_end_matches(['\n', '\0'])).map_err(|why| refused(&label, why))?;
+    }
+    let checked = Checked::of(&label, &file, options.banner.as_deref(), options.name.as_deref())?;
+    checked.write(store, name.unwrap_or_default())
+}
+
+/// A profile that may be stored: whole, canonical, with a place to go, in the texts that it is stored in.
+pub(super) struct Checked {
+    pub(super) placement: Placement,
+    pub(super) metadata: Metadata,
+    /// The text at the profile's name.
+    own: String,
+    /// Its types and symbols, by name, when it is stored in several files.
+    parts: Vec<(String, String)>,
+}
+
+impl Checked {
+    /// Checks a profile. `banner` is recorded in it; `given` is the name that the user chose for it.
+    pub(super) fn of(
+        label: &str,
+        file: &ProfileFile,
+        banner: Option<&str>,
+        given: Option<&str>,
+    ) -> Result<Self, Error> {
+        let mut metadata = file.metadata().clone();
+        let text = match banner.map(|banner| banner.trim_end_matches(['\n', '\0'])) {
+            Some(banner) => {
+                metadata.set("Banner", banner);
+                file.canonical_with_banner(banner)?
+            }
+            None => file.canonical()?,
+        };
+        // The sections are well formed, all of them, before anything is stored.
+        ProfileFile::parse(label, text.as_bytes())?.decode()?;
+        let placement = layout::place(&metadata, given).map_err(|why| refused(label, why))?;
+        let (own, parts) = match stored::split(&placement.name, &text)? {
+            Some(Stored { profile, types, symbols }) => (profile, vec![types, symbols]),
+            None => (text, Vec::new()),
+        };
+        Ok(Self { placement, metadata, own, parts })
+    }
+
+    /// The texts of its files.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().map(|(_, text)| text.as_str()).chain([self.own.as_str()])
+    }
+
+    /// Writes the blobs. `label` is what the commit's message calls the file.
+    pub(super) fn write(self, store: &GitStore, label: String) -> Result<Prepared, Error> {
+        let blob = store.write_blob(self.own.as_bytes())?;
+        let write = |(name, text): (String, String)| Ok((name, store.write_blob(text.as_bytes())?));
+        let parts = self.parts.into_iter().map(write).collect::<Result<_, Error>>()?;
+        Ok(Prepared { label, placement: self.placement, metadata: self.metadata, blob, parts })
+    }
 }
 
 /// A banner must fit what the profile says of itself.

@@ -38,7 +38,8 @@ pub fn place(metadata: &Metadata, given: Option<&str>) -> Result<Placement, Stri
         }
         Some(Os::Macos) => {
             let uuid = metadata.text("UUID").and_then(|text| text.parse::<MachUuid>().ok());
-            (None, uuid.map(|uuid| format!("OSX/UUID/{uuid}")))
+            let uuid = uuid.map(|uuid| format!("OSX/UUID/{uuid}"));
+            (uuid.clone(), uuid)
         }
         Some(Os::Windows) | None => (None, None),
     };
@@ -72,11 +73,7 @@ fn windows(metadata: &Metadata, guid: GuidAge, given: Option<String>) -> Result<
     )?;
     let name = format!("{module}/GUID/{guid}");
     let mut links = vec![format!("GUID/{guid}")];
-    if module == "nt"
-        && let (Some(version), Some(arch)) = (full_version(metadata), metadata.arch())
-    {
-        links.push(format!("ntoskrnl.exe/{}/{version}/{guid}", arch.name()));
-    }
+    links.extend(full_version(metadata).and_then(|version| version_link(&name, metadata, &version)));
     links.extend(given.filter(|given| *given != name));
     Ok(Placement { name, links })
 }
@@ -98,13 +95,19 @@ pub(crate) fn module_name(metadata: &Metadata) -> Option<String> {
         .then(|| module.to_owned())
 }
 
-/// "6.1.7601.17514", when the metadata tells all four numbers.
+/// The link to the kernel's profile `name` by its version; `None` for another module, and a version of less than four
+/// numbers.
+pub(super) fn version_link(name: &str, metadata: &Metadata, version: &str) -> Option<String> {
+    let (arch, guid) = (metadata.arch()?, metadata.guid_age()?);
+    let numbers: Vec<&str> = version.split('.').collect();
+    let full = numbers.len() == 4 && numbers.iter().all(|number| number.parse::<u32>().is_ok());
+    (full && name.starts_with("nt/")).then(|| format!("ntoskrnl.exe/{}/{version}/{guid}", arch.name()))
+}
+
+/// "6.1.7601.17514", as the metadata tells it.
 fn full_version(metadata: &Metadata) -> Option<String> {
     let parts: Option<Vec<&str>> = ["major", "minor", "rev"].into_iter().map(|key| metadata.text(key)).collect();
-    let version = parts?.join(".");
-    let numbers: Vec<&str> = version.split('.').collect();
-    let all = numbers.len() == 4 && numbers.iter().all(|number| number.parse::<u32>().is_ok());
-    all.then_some(version)
+    Some(parts?.join("."))
 }
 
 /// `Linux/<distro>/<release>/<arch>/<kernel>`. Distribution and its release are guessed from the kernel's release alone

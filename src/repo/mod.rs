@@ -11,8 +11,10 @@
 mod add;
 mod change;
 mod error;
+mod git_program;
 mod git_source;
 mod git_store;
+mod import;
 mod init;
 pub mod layout;
 mod link;
@@ -26,6 +28,7 @@ pub use change::Draft;
 pub use error::Error;
 pub use git_source::GitSource;
 pub use git_store::{Entry, EntryKind, GitStore, Snapshot};
+pub use import::{ImportOptions, Imported, Rejected, import, parse_versions};
 pub use init::init;
 pub use link::{Linked, link};
 pub use list::{Listed, list};

@@ -1,6 +1,7 @@
 //! Is every profile of a repository there, whole, and what its name says?
 
 use super::error::Error;
+use super::git_program::git_program;
 use super::git_source::GitSource;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
 use super::layout::{guid_of, name_of};
@@ -10,7 +11,6 @@ use quaid_profile::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::process::{Command, Stdio};
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,15 +212,10 @@ fn check_index(found: &mut Verified, head: &Snapshot<'_>, kernels: &[(String, Me
 
 /// What `git fsck` complains of; `None` when there is no git program.
 fn git_fsck(store: &GitStore) -> std::io::Result<Option<Vec<String>>> {
-    let mut git = Command::new("git");
-    git.arg("--git-dir").arg(store.repo.path()).args(["fsck", "--strict", "--no-dangling", "--no-progress"]);
-    for name in
-        ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"]
-    {
-        git.env_remove(name);
-    }
+    let mut git = git_program(store.repo.path());
+    git.args(["fsck", "--strict", "--no-dangling", "--no-progress"]);
     // A check must not fetch what a partial clone left out.
-    git.env("GIT_NO_LAZY_FETCH", "1").stdin(Stdio::null());
+    git.env("GIT_NO_LAZY_FETCH", "1");
     let output = match git.output() {
         Ok(output) => output,
         Err(why) if why.kind() == ErrorKind::NotFound => return Ok(None),

@@ -17,6 +17,7 @@ mod linux;
 mod pdb;
 mod peinfo;
 mod repo;
+mod repo_import;
 mod seeds;
 mod support;
 mod symbol_server;

@@ -2,6 +2,7 @@
 
 mod add;
 mod get;
+mod import;
 mod init;
 mod link;
 mod list;
@@ -20,6 +21,7 @@ fn all() -> Vec<(Command, Run)> {
     vec![
         (init::cli(), init::run),
         (add::cli(), add::run),
+        (import::cli(), import::run),
         (link::cli(), link::run),
         (get::cli(), get::run),
         (list::cli(), list::run),
