@@ -141,6 +141,11 @@ impl ProfileFile {
         &self.text
     }
 
+    /// The plain text, and nothing else any more.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
     /// The struct, union or class of this name.
     pub fn structure(&self, name: &str) -> Result<Option<Struct>, Error> {
         let Some(node) = self.item(Section::Structs, name)? else { return Ok(None) };

@@ -11,7 +11,7 @@ use crate::json::{Node, Style, print};
 use crate::json_writer::Writer;
 use crate::span::Spans;
 use crate::{MAX_PROFILE_BYTES, normalised_name};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::Range;
@@ -67,6 +67,7 @@ pub fn split(name: &str, canonical: &str) -> Result<Option<Stored>, Error> {
         return Ok(None);
     };
     let mut named = vec![
+        ("bytes".to_owned(), Node::Number(canonical.len().into())),
         ("sha256".to_owned(), Node::text(hex(&Sha256::digest(canonical)))),
         ("symbols".to_owned(), Node::text(&symbols_name)),
         ("types".to_owned(), Node::text(&types_name)),
@@ -111,9 +112,45 @@ pub fn join<E: From<Error>>(
     Ok(join_texts(profile.text(), &names, &types, &symbols).map_err(place)?)
 }
 
-/// Whether `canonical` is what the small file was split from, by its SHA-256.
+/// Whether `canonical` is what the small file was split from, by its SHA-256 and length.
 pub fn is_whole(profile: &ProfileFile, canonical: &str) -> Result<bool, Error> {
-    Names::of(profile.text()).map(|names| names.sha256 == hex(&Sha256::digest(canonical)))
+    let (names, digest) = (Names::of(profile.text())?, Digest::of(canonical));
+    Ok(names.sha256 == digest.sha256 && names.bytes.is_none_or(|bytes| bytes == digest.bytes))
+}
+
+/// Length and SHA-256 of a profile's canonical text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// Bytes.
+    pub bytes: u64,
+    /// 64 lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+impl Digest {
+    /// That of a text.
+    pub fn of(canonical: &str) -> Self {
+        Self { bytes: canonical.len() as u64, sha256: hex(&Sha256::digest(canonical)) }
+    }
+}
+
+/// What the small file says of the canonical text, which is not joined for it; `None` when it does not tell its length, as
+/// the first versions did not.
+///
+/// # Errors
+/// It is no small file.
+pub fn digest(profile: &ProfileFile) -> Result<Option<Digest>, Error> {
+    let names = Names::of(profile.text())?;
+    Ok(names.bytes.map(|bytes| Digest { bytes, sha256: names.sha256 }))
+}
+
+/// Names of a small file's types and symbols, for who keeps count of who uses them.
+///
+/// # Errors
+/// It is no small file.
+pub fn parts(profile: &ProfileFile) -> Result<[String; 2], Error> {
+    let names = Names::of(profile.text())?;
+    Ok([names.types, names.symbols])
 }
 
 /// What the small file says of the others.
@@ -121,6 +158,8 @@ struct Names {
     types: String,
     symbols: String,
     sha256: String,
+    /// Length of the canonical text.
+    bytes: Option<u64>,
     /// `$METADATA.Type` of the profile.
     kind: Option<String>,
 }
@@ -132,7 +171,13 @@ impl Names {
         let section = Node::parse(section)?;
         let name = |key: &str| section.get(key).and_then(Node::as_text).map(str::to_owned);
         let needed = |key: &str| name(key).ok_or_else(|| Error::corrupt(SECTION, format!("has no `{key}`")));
-        Ok(Self { types: needed("types")?, symbols: needed("symbols")?, sha256: needed("sha256")?, kind: name("type") })
+        Ok(Self {
+            types: needed("types")?,
+            symbols: needed("symbols")?,
+            sha256: needed("sha256")?,
+            bytes: section.get("bytes").and_then(Node::as_u64),
+            kind: name("type"),
+        })
     }
 }
 

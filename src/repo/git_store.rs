@@ -154,7 +154,13 @@ impl<'r> Snapshot<'r> {
     /// What is at `path`, git links followed: a folder or a file. A link that leads out of the tree, or in a circle, is an
     /// error.
     pub fn entry(&self, path: &str) -> Result<Option<Entry>, Error> {
-        let mut above: Vec<Oid> = Vec::new();
+        Ok(self.destination(path)?.map(|(_, entry)| entry))
+    }
+
+    /// As [`Snapshot::entry`], with the path at which git links end.
+    pub fn destination(&self, path: &str) -> Result<Option<(String, Entry)>, Error> {
+        // The folders on the way, and the name of what each led to.
+        let mut above: Vec<(Oid, String)> = Vec::new();
         let mut here = Entry { id: self.root, kind: EntryKind::Folder };
         let mut parts: VecDeque<String> = path.split('/').map(str::to_owned).collect();
         let mut links = 0;
@@ -165,7 +171,7 @@ impl<'r> Snapshot<'r> {
             match part.as_str() {
                 "" | "." => continue,
                 ".." => {
-                    let Some(parent) = above.pop() else {
+                    let Some((parent, _)) = above.pop() else {
                         return Err(self.bad(path, "a git link leads out of the repository"));
                     };
                     here = Entry { id: parent, kind: EntryKind::Folder };
@@ -177,7 +183,7 @@ impl<'r> Snapshot<'r> {
             let Some(entry) = tree.get_name(&part) else { return Ok(None) };
             let entry = Entry { id: entry.id(), kind: kind_of(&entry) };
             if entry.kind != EntryKind::Link {
-                above.push(here.id);
+                above.push((here.id, part));
                 here = entry;
                 continue;
             }
@@ -193,7 +199,8 @@ impl<'r> Snapshot<'r> {
                 parts.push_front(part.to_owned());
             }
         }
-        Ok(Some(here))
+        let names: Vec<String> = above.into_iter().map(|(_, name)| name).collect();
+        Ok(Some((names.join("/"), here)))
     }
 
     /// What is at `path` itself: a git link is not followed, and none leads there.

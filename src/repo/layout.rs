@@ -202,20 +202,7 @@ pub fn writable_name(name: &str) -> Result<String, Error> {
     let bad = |why: String| Error::Name { name: name.to_owned(), why };
     let plain = normalised_name(name).map_err(|error| bad(error.to_string()))?;
     let parts: Vec<&str> = plain.split('/').collect();
-    if parts.len() > MAX_PARTS {
-        return Err(bad(format!("it has more than {MAX_PARTS} parts")));
-    }
-    for part in &parts {
-        if part.len() > MAX_PART_BYTES {
-            return Err(bad(format!("a part of it has more than {MAX_PART_BYTES} bytes")));
-        }
-        if part.starts_with('.') || part.ends_with(['.', ' ']) {
-            return Err(bad("a part of it begins with a dot, or ends in a dot or a blank".to_owned()));
-        }
-        if part.chars().any(|c| c.is_control() || matches!(c, ':' | '*' | '?' | '"' | '<' | '>' | '|')) {
-            return Err(bad("it has a control character or one of : * ? \" < > |".to_owned()));
-        }
-    }
+    check_name(&plain).map_err(|why| bad(why.to_owned()))?;
     let first = parts.first().copied().unwrap_or_default();
     let last = parts.last().copied().unwrap_or_default();
     let index = parts.len() == 2 && matches!(last, "index" | "exports") || parts.get(1) == Some(&SYMBOLS);
@@ -223,6 +210,28 @@ pub fn writable_name(name: &str) -> Result<String, Error> {
         return Err(bad("the repository keeps it for a file of its own".to_owned()));
     }
     Ok(plain)
+}
+
+/// Whether a name that a tree has, whoever made it, may be a path on every system's disk.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
+    for (number, part) in name.split('/').enumerate() {
+        if number >= MAX_PARTS {
+            return Err("it has more than 16 parts");
+        }
+        if part.len() > MAX_PART_BYTES {
+            return Err("a part of it has more than 240 bytes");
+        }
+        if part.is_empty() || part.starts_with('.') || part.ends_with(['.', ' ']) {
+            return Err("a part of it is empty, begins with a dot, or ends in a dot or a blank");
+        }
+        if part.chars().any(|c| c.is_control() || matches!(c, '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')) {
+            return Err("it has a control character or one of \\ : * ? \" < > |");
+        }
+    }
+    Ok(())
 }
 
 /// The name of what is stored at `path` below the layout's folder; `None` for the repository's own files.

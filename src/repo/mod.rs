@@ -6,6 +6,7 @@
 //! - [`GitStore`] opens a repository and reads HEAD; `change` makes a commit, safely beside other writers.
 //! - [`layout`] tells where a profile goes.
 //! - [`add()`], [`link()`], [`verify()`], [`init()`] are what the commands do.
+//! - [`Inventory`] is what HEAD has: names, links, times, digests, texts.
 //! - [`GitSource`] gives a repository's profiles to a search.
 
 mod add;
@@ -16,9 +17,9 @@ mod git_source;
 mod git_store;
 mod import;
 mod init;
+mod inventory;
 pub mod layout;
 mod link;
-mod list;
 mod lock;
 mod verify;
 mod work_tree;
@@ -30,6 +31,6 @@ pub use git_source::GitSource;
 pub use git_store::{Entry, EntryKind, GitStore, Snapshot};
 pub use import::{ImportOptions, Imported, Rejected, import, parse_versions};
 pub use init::init;
+pub use inventory::{Inventory, Item, Kind, Rows, given_text};
 pub use link::{Linked, link};
-pub use list::{Listed, list};
 pub use verify::{Problem, Verified, verify};

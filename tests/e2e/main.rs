@@ -18,6 +18,7 @@ mod pdb;
 mod peinfo;
 mod repo;
 mod repo_import;
+mod repo_inventory;
 mod seeds;
 mod support;
 mod symbol_server;

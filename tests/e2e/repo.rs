@@ -14,7 +14,7 @@ const REKALL: [(&str, &str); 2] = [
 const KERNEL: &str = "Linux/Debian/6.1/amd64/6.1.0-9-amd64";
 
 /// What the git program prints; it must succeed.
-fn git(root: &Path, args: &[&str]) -> String {
+pub(crate) fn git(root: &Path, args: &[&str]) -> String {
     let output = Command::new("git").arg("-C").arg(root).args(args).output().expect("git starts");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "git {args:?}: {told}");
@@ -22,7 +22,7 @@ fn git(root: &Path, args: &[&str]) -> String {
 }
 
 /// git finds nothing wrong, and quaid neither.
-fn check_whole(root: &Path) {
+pub(crate) fn check_whole(root: &Path) {
     let output =
         Command::new("git").arg("-C").arg(root).args(["fsck", "--strict", "--no-dangling", "--no-progress"]).output();
     let output = output.expect("git starts");
@@ -31,17 +31,17 @@ fn check_whole(root: &Path) {
     ok(&["repo", "-C", arg(root), "verify"]);
 }
 
-fn new_repository(root: &Path) {
+pub(crate) fn new_repository(root: &Path) {
     ok(&["repo", "init", arg(root)]);
 }
 
 /// Runs `quaid repo -C root ...`.
-fn repo(root: &Path, args: &[&str]) -> Output {
+pub(crate) fn repo(root: &Path, args: &[&str]) -> Output {
     run(&[&["repo", "-C", arg(root)], args].concat())
 }
 
 /// The text of stderr of a run that must end with this code and print no data.
-fn fails(root: &Path, args: &[&str], code: i32) -> String {
+pub(crate) fn fails(root: &Path, args: &[&str], code: i32) -> String {
     let output = repo(root, args);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
@@ -50,7 +50,7 @@ fn fails(root: &Path, args: &[&str], code: i32) -> String {
 }
 
 /// A small profile of a Linux kernel, as a file.
-fn kernel_file(folder: &Path, file: &str, release: &str, more: &str) -> PathBuf {
+pub(crate) fn kernel_file(folder: &Path, file: &str, release: &str, more: &str) -> PathBuf {
     let text = format!(
         r#"{{"$METADATA": {{"ProfileClass": "Linux", "Release": "{release}", "Type": "Profile", "arch": "AMD64"{more}}},
             "$STRUCTS": {{"list_head": [16, {{"next": [0, ["Pointer", {{"target": "list_head"}}]]}}]}}}}"#
@@ -61,7 +61,7 @@ fn kernel_file(folder: &Path, file: &str, release: &str, more: &str) -> PathBuf 
 }
 
 /// A small profile of a Windows module.
-fn module_file(folder: &Path, file: &str, pdb: &str, guid: &str, constant: usize) -> PathBuf {
+pub(crate) fn module_file(folder: &Path, file: &str, pdb: &str, guid: &str, constant: usize) -> PathBuf {
     let text = format!(
         r#"{{"$CONSTANTS": {{"Symbol": {constant}}}, "$METADATA": {{"GUID_AGE": "{guid}", "PDBFile": "{pdb}", "Type": "Profile"}}}}"#
     );
@@ -464,7 +464,7 @@ fn verify_tells_what_is_wrong() {
 }
 
 /// A profile with types and symbols, laid out by hand as Rekall does.
-fn typed_module(folder: &Path, guid: &str, address: usize) -> (PathBuf, String) {
+pub(crate) fn typed_module(folder: &Path, guid: &str, address: usize) -> (PathBuf, String) {
     let text = format!(
         r#"{{
  "$CONSTANTS": {{

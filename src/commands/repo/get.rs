@@ -3,10 +3,10 @@
 use super::text;
 use crate::context::{Context, Outcome};
 use crate::output::Output;
-use crate::repo::{GitSource, GitStore};
+use crate::repo::{GitSource, GitStore, given_text};
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Command};
-use quaid_profile::{Format, ProfilePath};
+use quaid_profile::ProfilePath;
 use std::io::Write;
 use std::path::Path;
 
@@ -21,11 +21,7 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     let path = ProfilePath::new(vec![Box::new(GitSource::new(store))]);
     let found = path.load_stored(name, &mut |step| context.detail(2, &step.to_string()))?;
     let mut out = Output::open(context)?;
-    match found.profile.format() {
-        // What `add` stored is canonical, and `verify` says so.
-        Format::Rekall => out.write_all(found.profile.text().as_bytes())?,
-        Format::Isf => out.write_all(found.profile.canonical()?.as_bytes())?,
-    }
+    out.write_all(given_text(found.profile)?.as_bytes())?;
     out.finish()?;
     Ok(Outcome::Done)
 }

@@ -9,7 +9,8 @@ mod list;
 mod verify;
 
 use crate::context::{Context, Outcome};
-use crate::repo::GitStore;
+use crate::output::printable;
+use crate::repo::{GitStore, Problem};
 use anyhow::{Result, bail};
 use clap::{Arg, ArgMatches, Command};
 use std::path::{Path, PathBuf};
@@ -73,5 +74,12 @@ fn text<'a>(args: &'a ArgMatches, name: &str) -> &'a str {
 fn note_author(context: &Context, store: &GitStore) {
     if !store.has_author() {
         context.note("git does not know your name (`git config --global user.name NAME`, user.email): the commit is by quaid <quaid@localhost>");
+    }
+}
+
+/// What a repository has that cannot be used: the rest can.
+fn warn_of(context: &Context, problems: &[Problem]) {
+    for problem in problems {
+        context.warn(&format!("{}: {}", printable(&problem.path), printable(&problem.why)));
     }
 }

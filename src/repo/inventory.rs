@@ -1,0 +1,294 @@
+//! What a repository has: every name, what is behind it, and since when. Of Rekall's file of that name, which its readers
+//! ask for first, the text.
+//!
+//! The names come from HEAD's trees alone. A file is opened when something of it is asked for; a profile's types and symbols
+//! only for its whole text.
+
+use super::error::Error;
+use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
+use super::layout::{check_name, name_of};
+use super::verify::Problem;
+use git2::{Delta, ErrorCode, Oid};
+use quaid_profile::{
+    Format, LAYOUT, LinuxIndex, MAX_SYMLINKS, ProfileFile, canonical_json, normalised_name, stored,
+    stored::{Digest, STORED},
+    stored_names, whole,
+};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// A Symlink is a few lines; what is larger is not opened to see whether it is one. In bytes.
+const MAX_SYMLINK_BYTES: u64 = 4096;
+
+/// What a name is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A profile.
+    Profile,
+    /// Another name for this one: a Symlink, or a link of git.
+    Symlink(String),
+    /// An index.
+    Index,
+}
+
+/// What is behind a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// What it is.
+    pub kind: Kind,
+    /// Its file, from the top of the tree.
+    pub path: String,
+    /// The file's blob.
+    pub id: Oid,
+}
+
+/// The names of HEAD as it was when it was read.
+pub struct Inventory<'s> {
+    store: &'s GitStore,
+    head: Snapshot<'s>,
+    items: BTreeMap<String, Item>,
+    problems: Vec<Problem>,
+}
+
+impl<'s> Inventory<'s> {
+    /// The names that begin with `prefix`. Only what is small enough for a Symlink is opened.
+    pub fn of(store: &'s GitStore, prefix: &str) -> Result<Self, Error> {
+        let head = store.profiles()?;
+        let mut items: BTreeMap<String, Item> = BTreeMap::new();
+        let mut problems = Vec::new();
+        head.walk(LAYOUT, &mut |path, entry| {
+            let name = if path == LinuxIndex::NAME { Some(path.to_owned()) } else { name_of(path) };
+            let Some(name) = name.filter(|name| name.starts_with(prefix)) else { return Ok(()) };
+            let path = format!("{LAYOUT}/{path}");
+            let item = check_name(&name).map_err(str::to_owned).and_then(|()| item(&head, &name, &path, entry));
+            match item {
+                // Readers take the first of the spellings under which a name may be stored.
+                Ok(item) if items.get(&name).is_none_or(|old| rank(&name, &item) < rank(&name, old)) => {
+                    items.insert(name, item);
+                }
+                Ok(_) => {}
+                Err(why) => problems.push(Problem { path, why }),
+            }
+            Ok(())
+        })?;
+        problems.extend(case_clashes(&items));
+        Ok(Self { store, head, items, problems })
+    }
+
+    /// Names and what is behind them, sorted by name.
+    pub fn items(&self) -> impl Iterator<Item = (&str, &Item)> {
+        self.items.iter().map(|(name, item)| (name.as_str(), item))
+    }
+
+    /// The profiles among them.
+    pub fn profiles(&self) -> impl Iterator<Item = (&str, &Item)> {
+        self.items().filter(|(_, item)| item.kind == Kind::Profile)
+    }
+
+    /// What is behind a name.
+    pub fn get(&self, name: &str) -> Option<&Item> {
+        self.items.get(name)
+    }
+
+    /// Files whose names cannot be used, links that lead nowhere, names that one disk cannot have side by side. The others
+    /// are as good without them.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// The profile that a name leads to, over Symlinks; none when that is not among the names.
+    pub fn end_of(&self, name: &str) -> Option<&str> {
+        let mut here = self.items.get_key_value(name)?;
+        for _ in 0..=MAX_SYMLINKS {
+            let (name, Item { kind: Kind::Symlink(target), .. }) = here else { return Some(here.0) };
+            let target = normalised_name(target).ok().filter(|target| target != name)?;
+            here = self.items.get_key_value(&target)?;
+        }
+        None
+    }
+
+    /// The Symlinks to each profile, those over others as well.
+    pub fn links(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut links: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, item) in self.items() {
+            if let (Kind::Symlink(_), Some(end)) = (&item.kind, self.end_of(name)) {
+                links.entry(end).or_default().push(name);
+            }
+        }
+        links
+    }
+
+    /// The file itself. Of a profile that is stored in several it has the metadata; [`Inventory::whole`] has the rest.
+    pub fn open(&self, item: &Item) -> Result<ProfileFile, Error> {
+        Ok(ProfileFile::parse(&item.path, &self.head.blob(item.id, &item.path)?)?)
+    }
+
+    /// The whole profile of a file.
+    pub fn whole(&self, file: ProfileFile) -> Result<ProfileFile, Error> {
+        whole(file, |part| self.head.read(&format!("{LAYOUT}/{part}")))
+    }
+
+    /// A file that a profile is stored in besides its own, by the name that [`stored::parts`] gives.
+    pub fn part(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.head.read(&format!("{LAYOUT}/{name}"))
+    }
+
+    /// The text that the repository gives for a name.
+    pub fn text(&self, item: &Item) -> Result<String, Error> {
+        given_text(self.whole(self.open(item)?)?)
+    }
+
+    /// Length and SHA-256 of [`Inventory::text`]. A profile that is stored in several files tells them itself.
+    pub fn digest(&self, item: &Item) -> Result<Digest, Error> {
+        let file = self.open(item)?;
+        if file.metadata().kind() == STORED
+            && let Some(digest) = stored::digest(&file)?
+        {
+            return Ok(digest);
+        }
+        Ok(Digest::of(&given_text(self.whole(file)?)?))
+    }
+
+    /// When each name's file was committed as it is, as Unix time in seconds. Of a merge that is the merge's time.
+    pub fn committed(&self) -> Result<BTreeMap<&str, i64>, Error> {
+        let mut left: BTreeMap<&str, &str> =
+            self.items.iter().map(|(name, item)| (item.path.as_str(), name.as_str())).collect();
+        let mut times = BTreeMap::new();
+        let git = |why| self.store.error(why);
+        let repo = &self.store.repo;
+        let mut commit = repo.find_commit(self.head.commit()).map_err(git)?;
+        while !left.is_empty() {
+            let time = commit.time().seconds();
+            let layout = |commit: &git2::Commit<'_>| match commit.tree()?.get_path(Path::new(LAYOUT)) {
+                Ok(entry) => entry.to_object(repo)?.peel_to_tree().map(Some),
+                Err(why) if why.code() == ErrorCode::NotFound => Ok(None),
+                Err(why) => Err(why),
+            };
+            let parent = match commit.parent(0) {
+                Ok(parent) => parent,
+                // The first commit, or the first that a shallow clone has.
+                Err(why) if why.code() == ErrorCode::NotFound => {
+                    times.extend(left.values().map(|&name| (name, time)));
+                    break;
+                }
+                Err(why) => return Err(git(why)),
+            };
+            let (old, new) = (layout(&parent).map_err(git)?, layout(&commit).map_err(git)?);
+            let diff = repo.diff_tree_to_tree(old.as_ref(), new.as_ref(), None).map_err(git)?;
+            for delta in diff.deltas() {
+                if !matches!(delta.status(), Delta::Added | Delta::Modified | Delta::Typechange) {
+                    continue;
+                }
+                let path = delta.new_file().path().and_then(Path::to_str).map(|path| format!("{LAYOUT}/{path}"));
+                if let Some(name) = path.and_then(|path| left.remove(path.as_str())) {
+                    times.insert(name, time);
+                }
+            }
+            commit = parent;
+        }
+        Ok(times)
+    }
+
+    /// A line of Rekall's inventory for each name; what cannot be read is told and left out.
+    pub fn rows(&self) -> Result<(Rows, Vec<Problem>), Error> {
+        let times = self.committed()?;
+        let (mut rows, mut problems) = (Rows::default(), Vec::new());
+        for (name, item) in self.items() {
+            let committed = times.get(name).copied().unwrap_or_default();
+            match self.digest(item) {
+                Ok(digest) => rows.insert(name, committed, &digest),
+                Err(why) => problems.push(Problem { path: item.path.clone(), why: why.to_string() }),
+            }
+        }
+        Ok((rows, problems))
+    }
+}
+
+/// The lines of Rekall's inventory.
+#[derive(Debug, Default)]
+pub struct Rows(Map<String, Value>);
+
+impl Rows {
+    /// A name, the time at which it was committed (Unix, seconds), and what its text is.
+    pub fn insert(&mut self, name: &str, committed: i64, digest: &Digest) {
+        // Rekall's are the times of files, with a fraction. That of a commit has none: an f64 holds it.
+        #[expect(clippy::cast_precision_loss, reason = "53 bits of seconds are enough")]
+        let modified = committed as f64;
+        let row = json!({ "LastModified": modified, "SHA256": digest.sha256, "Size": digest.bytes });
+        self.0.insert(name.to_owned(), row);
+    }
+
+    /// The file's text, in Rekall's layout. `LastModified` is Rekall's own; `Size` and `SHA256`, of the plain text, are not,
+    /// and its readers leave them alone.
+    pub fn to_json(&self) -> Result<String, Error> {
+        let file = json!({
+            "$METADATA": { "ProfileClass": "Inventory", "Type": "Inventory" },
+            "$INVENTORY": self.0,
+        });
+        Ok(canonical_json(&file.to_string())?)
+    }
+}
+
+/// What is printed of a profile that was found: Rekall's text as it is stored, which is canonical where `add` stored it; an
+/// ISF file's profile.
+pub fn given_text(file: ProfileFile) -> Result<String, Error> {
+    match file.format() {
+        Format::Rekall => Ok(file.into_text()),
+        Format::Isf => Ok(file.canonical()?),
+    }
+}
+
+/// The place of an item's file among those where readers look for the name.
+fn rank(name: &str, item: &Item) -> usize {
+    let stored = item.path.strip_prefix(LAYOUT).and_then(|path| path.strip_prefix('/')).unwrap_or(&item.path);
+    stored_names(name).position(|spelling| spelling == stored).unwrap_or(usize::MAX)
+}
+
+fn item(head: &Snapshot<'_>, name: &str, path: &str, entry: Entry) -> Result<Item, String> {
+    let item = |kind, id| Ok(Item { kind, path: path.to_owned(), id });
+    match entry.kind {
+        EntryKind::Submodule | EntryKind::Folder => Err("is a submodule, whose files are not here".to_owned()),
+        EntryKind::Link => match head.destination(path).map_err(|error| error.to_string())? {
+            Some((end, Entry { id, kind: EntryKind::File | EntryKind::Folder })) => {
+                let target = end.strip_prefix(LAYOUT).and_then(|end| end.strip_prefix('/')).and_then(name_of);
+                let target = target.filter(|target| target != name);
+                target.map_or_else(
+                    || Err(format!("is a git link to {end}, which is no profile")),
+                    |target| item(Kind::Symlink(target), id),
+                )
+            }
+            _ => Err("is a git link that leads nowhere".to_owned()),
+        },
+        EntryKind::File => {
+            let bytes = head.blob_bytes(entry.id, path).map_err(|error| error.to_string())?;
+            if bytes > MAX_SYMLINK_BYTES {
+                return item(if name == LinuxIndex::NAME { Kind::Index } else { Kind::Profile }, entry.id);
+            }
+            // What cannot be read is `verify`'s to tell.
+            let bytes = head.blob(entry.id, path).map_err(|error| error.to_string())?;
+            let file = ProfileFile::parse(path, &bytes).ok();
+            let kind = file.map_or(Kind::Profile, |file| match file.metadata().symlink_target() {
+                Some(target) => Kind::Symlink(target.to_owned()),
+                None if file.metadata().kind() == "Index" => Kind::Index,
+                None => Kind::Profile,
+            });
+            item(kind, entry.id)
+        }
+    }
+}
+
+/// Names that differ in the case of their letters alone: on many disks they would be one file.
+fn case_clashes(items: &BTreeMap<String, Item>) -> Vec<Problem> {
+    let mut lower: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for name in items.keys() {
+        lower.entry(name.to_lowercase()).or_default().push(name);
+    }
+    let mut problems = Vec::new();
+    let clashes: BTreeSet<&Vec<&str>> = lower.values().filter(|names| names.len() > 1).collect();
+    for names in clashes {
+        let path = names.last().and_then(|name| items.get(*name)).map_or_else(String::new, |item| item.path.clone());
+        problems.push(Problem { path, why: format!("differs in case alone: {}", names.join(", ")) });
+    }
+    problems
+}
