@@ -64,7 +64,8 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         return existing(context, &target, &wanted);
     }
 
-    let path = symbol_path(context, args);
+    let servers: Vec<String> = args.get_many("server").into_iter().flatten().cloned().collect();
+    let path = symbol_path(context, &servers);
     for problem in &path.problems {
         context.warn(problem);
     }
@@ -145,12 +146,12 @@ fn print_path(context: &Context, target: &Path) -> Result<()> {
     out.finish()
 }
 
-/// Where the PDB is looked for: the command line's servers, else the environment's, else the configuration's.
-fn symbol_path(context: &Context, args: &ArgMatches) -> SymbolPath {
+/// Where PDBs are looked for: the command line's servers, else the environment's, else the configuration's.
+pub(crate) fn symbol_path(context: &Context, servers: &[String]) -> SymbolPath {
     let default_store = || etcetera::choose_base_strategy().ok().map(|base| base.cache_dir().join("quaid/symbols"));
     let parse = |elements: &[String]| SymbolPath::parse(&elements.join(";"), default_store());
-    if let Some(servers) = args.get_many::<String>("server") {
-        return parse(&servers.cloned().collect::<Vec<_>>());
+    if !servers.is_empty() {
+        return parse(servers);
     }
     match std::env::var("_NT_SYMBOL_PATH") {
         Ok(path) if !path.trim().is_empty() => return parse(&[path]),

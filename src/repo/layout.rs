@@ -81,7 +81,11 @@ fn windows(metadata: &Metadata, guid: GuidAge, given: Option<String>) -> Result<
 /// The module that a profile is of, as a debugger names it: each of the kernel's files is `nt`, the 32-bit `ntdll.dll`
 /// of a 64-bit system (whose PDB is `wntdll.pdb`) is `ntdll`.
 pub(crate) fn module_name(metadata: &Metadata) -> Option<String> {
-    let file = metadata.text("PDBFile").or(metadata.profile_class())?;
+    module_of_pdb(metadata.text("PDBFile").or(metadata.profile_class())?)
+}
+
+/// The module that a PDB of this name is of, if its name could be a folder's.
+pub(crate) fn module_of_pdb(file: &str) -> Option<String> {
     let file = file.rsplit(['/', '\\']).next().unwrap_or_default().to_lowercase();
     let stem = file.strip_suffix(".pdb").unwrap_or(&file);
     let module = match stem {

@@ -10,6 +10,7 @@
 //! - [`GitSource`] gives a repository's profiles to a search.
 
 mod add;
+pub mod build;
 mod change;
 mod error;
 mod git_program;
@@ -22,6 +23,7 @@ pub mod layout;
 mod link;
 mod lock;
 mod verify;
+pub mod wanted;
 mod work_tree;
 
 pub use add::{AddOptions, Added, Addition, add};

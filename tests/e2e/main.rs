@@ -17,6 +17,7 @@ mod linux;
 mod pdb;
 mod peinfo;
 mod repo;
+mod repo_build;
 mod repo_import;
 mod repo_inventory;
 mod seeds;

@@ -16,7 +16,7 @@ fn hex(value: &Value) -> Value {
 }
 
 /// The image's rows equal its truth: processes that are not hidden, and modules, both in the order of their lists.
-fn check(image: &str, repo: &Path) {
+pub(crate) fn check(image: &str, repo: &Path) {
     let raw = unpacked(&format!("windows/images/{image}.raw")).expect("the corpus is there");
     check_in(&raw, &[], image, repo);
 }

@@ -7,6 +7,7 @@ mod linux;
 mod windows;
 
 pub use linux::linux_banners;
+pub use windows::is_kernel as is_windows_kernel;
 
 use crate::image::{Hints, PhysicalMemory};
 use crate::paging::Pagefile;

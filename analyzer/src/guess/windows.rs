@@ -30,8 +30,8 @@ const MAX_PROCESSES: usize = 1 << 12;
 /// How many places that could be a process of one name are looked into.
 const MAX_CANDIDATES: usize = 256;
 
-/// Whether a PDB's name is that of a kernel; linkers may have written a path before it.
-fn is_kernel(pdb: &str) -> bool {
+/// Whether a PDB's name, as an RSDS record has it, is that of a Windows kernel; linkers may have written a path before it.
+pub fn is_kernel(pdb: &str) -> bool {
     KERNEL_PDBS.iter().any(|name| name.eq_ignore_ascii_case(file_name(pdb)))
 }
 

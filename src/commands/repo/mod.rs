@@ -1,12 +1,15 @@
 //! `repo`: the manager of a git repository of profiles, a thin file for each of its commands.
 
 mod add;
+mod build;
+mod fetch;
 mod get;
 mod import;
 mod init;
 mod link;
 mod list;
 mod verify;
+mod wanted;
 
 use crate::context::{Context, Outcome};
 use crate::output::printable;
@@ -26,6 +29,9 @@ fn all() -> Vec<(Command, Run)> {
         (link::cli(), link::run),
         (get::cli(), get::run),
         (list::cli(), list::run),
+        (build::cli(), build::run),
+        (wanted::cli(), wanted::run),
+        (fetch::cli(), fetch::run),
         (verify::cli(), verify::run),
     ]
 }

@@ -1,0 +1,302 @@
+//! `repo build`: profiles that the repository makes itself.
+
+use super::note_author;
+use crate::commands::fetch_pdb::symbol_path;
+use crate::context::{Context, Outcome};
+use crate::repo::GitStore;
+use crate::repo::build::{
+    self, Event, GuidList, Handler, Job, Recipe, Rejects, Summary, WindowsRecipe, Wish, build_windows, has_build,
+};
+use crate::symserver::{HttpSettings, HttpTransport, SymbolPath};
+use anyhow::{Context as _, Result, bail};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use quaid_profile::GuidAge;
+use std::path::Path;
+use std::thread;
+
+/// How many PDBs are fetched at a time at least: the network is waited for most of the time.
+const MIN_WORKERS: usize = 4;
+
+pub(super) fn cli() -> Command {
+    Command::new("build")
+        .about("Make profiles by the recipes of v1.0/config.yaml, or of Windows builds by their GUID")
+        .long_about(
+            "Make profiles by the recipes of v1.0/config.yaml: of all targets, or of one. A target MODULE/GUID takes what \
+             Rekall's does: `build_all` (by default: every build of its guids.yaml that is neither there nor rejected), `build \
+             [PDB/]GUID...`, and `add_guid [PDB/]GUID...`, which also enters them in guids.yaml; it needs no recipe. PDBs are \
+             kept in v1.0/src/pdb, which git ignores. What no server has, and what cannot be parsed, is noted in \
+             guids.yaml.rejects and not tried again without --retry. Killed at any moment, it goes on when it is run again.",
+        )
+        .arg(Arg::new("TARGET").help("A target (nt/GUID); all when it is not given"))
+        .arg(Arg::new("ARGS").num_args(0..).help("add_guid, build or build_all, and GUIDs with their ages, also as PDB/GUID"))
+        .arg(Arg::new("retry").long("retry").action(ArgAction::SetTrue).help("Try again what was rejected"))
+        .args(fetching())
+        .arg(
+            Arg::new("force_build_index")
+                .long("force_build_index")
+                .action(ArgAction::SetTrue)
+                .hide(true)
+                .help("Of Rekall: indexes are not built here"),
+        )
+        .arg(Arg::new("executable").long("executable").value_name("FILE").hide(true).help("Of Rekall: not needed"))
+}
+
+/// The options of commands that fetch PDBs.
+pub(super) fn fetching() -> [Arg; 2] {
+    [
+        Arg::new("server").long("server").value_name("URL").action(ArgAction::Append).help(
+            "Ask this symbol server, or this element of a symbol path (srv*CACHE*URL), and no other (repeatable)",
+        ),
+        Arg::new("processes")
+            .long("processes")
+            .value_name("N")
+            .value_parser(value_parser!(u16).range(1..=64))
+            .help("How many PDBs are fetched and parsed at a time"),
+    ]
+}
+
+pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<Outcome> {
+    let store = &GitStore::open(root)?;
+    store.profiles()?;
+    let words: Vec<&str> = args.get_many::<String>("ARGS").into_iter().flatten().map(String::as_str).collect();
+    let target = args.get_one::<String>("TARGET");
+    let recipes = chosen(build::recipes(store)?, target)?;
+    let builder = Builder::new(context, store, args)?;
+    let mut total = Total::default();
+    for recipe in &recipes {
+        match &recipe.handler {
+            Handler::Windows(recipe) => {
+                let done = windows(&builder, recipe, &words, args.get_flag("retry"));
+                total.take(context, &recipe.target, done)?;
+            }
+            Handler::Other(handler) => {
+                context.warn(&format!("{}: the handler {handler} cannot be built yet", recipe.target));
+                total.skipped += 1;
+            }
+        }
+    }
+    total.tell(context, store)
+}
+
+/// The recipes that the command line means.
+fn chosen(recipes: Vec<Recipe>, target: Option<&String>) -> Result<Vec<Recipe>> {
+    let Some(target) = target else {
+        if recipes.is_empty() {
+            bail!(
+                "v1.0/config.yaml has no recipe yet. Next: write one (the remarks in it show how), or `quaid repo build \
+                 nt/GUID add_guid GUIDAGE`"
+            );
+        }
+        return Ok(recipes);
+    };
+    let known: Vec<String> = recipes.iter().map(|recipe| recipe.target.clone()).collect();
+    if let Some(recipe) = recipes.into_iter().find(|recipe| recipe.target == *target) {
+        return Ok(vec![recipe]);
+    }
+    match WindowsRecipe::of_target(target) {
+        Some(recipe) => Ok(vec![Recipe { target: target.clone(), handler: Handler::Windows(recipe) }]),
+        None => bail!(
+            "v1.0/config.yaml has no target {target}; there are: {}. A target MODULE/GUID needs no entry",
+            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+        ),
+    }
+}
+
+/// What builds share: the repository, and the way to symbol servers.
+pub(super) struct Builder<'a> {
+    pub(super) context: &'a Context,
+    pub(super) store: &'a GitStore,
+    symbols: SymbolPath,
+    http: Option<HttpTransport>,
+    workers: usize,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(context: &'a Context, store: &'a GitStore, args: &ArgMatches) -> Result<Self> {
+        let servers: Vec<String> = args.get_many("server").into_iter().flatten().cloned().collect();
+        let symbols = symbol_path(context, &servers);
+        for problem in &symbols.problems {
+            context.warn(problem);
+        }
+        let http = (!context.globals.offline).then(|| HttpTransport::new(HttpSettings::default())).transpose();
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let workers = args.get_one::<u16>("processes").map_or(cores.max(MIN_WORKERS), |&n| n.into());
+        Ok(Self { context, store, symbols, http: http.context("cannot set up the network client")?, workers })
+    }
+
+    /// Makes builds of a recipe, and tells what becomes of each.
+    pub(super) fn build(&self, recipe: &WindowsRecipe, wishes: &[Wish], enlist: bool) -> Result<Summary> {
+        let context = self.context;
+        let job = Job { recipe, symbols: &self.symbols, http: self.http.as_ref(), workers: self.workers, enlist };
+        let bar = context.progress(&recipe.target, Some(wishes.len() as u64), false);
+        let summary = build_windows(self.store, wishes, &job, &mut |event| match event {
+            Event::Tried(count) => bar.set_position(count as u64),
+            Event::Built { name, lacks: None } => bar.suspend(|| context.note(&format!("built {name}"))),
+            Event::Built { name, lacks: Some(lacks) } => {
+                bar.suspend(|| context.note(&format!("built {name}, {lacks}: it lacks what analysis needs")));
+            }
+            Event::Failed { id, why, remembered } => {
+                let kept = if remembered { "rejected, and noted as such: " } else { "" };
+                bar.suspend(|| context.warn(&format!("{id}: {kept}{why}")));
+            }
+            Event::Problem(why) => bar.suspend(|| context.warn(why)),
+        });
+        bar.finish_and_clear();
+        Ok(summary?)
+    }
+}
+
+/// What all recipes came to.
+#[derive(Default)]
+pub(super) struct Total {
+    built: usize,
+    known: usize,
+    rejected: usize,
+    failed: usize,
+    remembered: usize,
+    /// Recipes that cannot be built.
+    skipped: usize,
+}
+
+/// What one recipe came to.
+pub(super) struct Done {
+    pub(super) summary: Summary,
+    /// Builds that the repository had.
+    pub(super) known: usize,
+    /// Builds that were rejected earlier, and not tried.
+    pub(super) remembered: usize,
+}
+
+impl Total {
+    /// A recipe that cannot be begun is told, and the others are built.
+    pub(super) fn take(&mut self, context: &Context, target: &str, done: Result<Done>) -> Result<()> {
+        match done {
+            Ok(Done { summary, known, remembered }) => {
+                self.built += summary.built;
+                self.rejected += summary.rejected;
+                self.failed += summary.failed;
+                self.known += known;
+                self.remembered += remembered;
+            }
+            // The repository itself fails the next one as well.
+            Err(why) if why.downcast_ref::<crate::repo::Error>().is_none_or(is_fatal) => return Err(why),
+            Err(why) => {
+                context.warn(&format!("{target}: {why:#}"));
+                self.skipped += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the other side of a list could not be asked for counts as failed.
+    pub(super) fn fail(&mut self) {
+        self.failed += 1;
+    }
+
+    /// One more that the repository has.
+    pub(super) fn know(&mut self) {
+        self.known += 1;
+    }
+
+    pub(super) fn tell(&self, context: &Context, store: &GitStore) -> Result<Outcome> {
+        let Self { built, known, rejected, failed, remembered, skipped } = self;
+        let earlier = match remembered {
+            0 => String::new(),
+            count => format!(", {count} rejected earlier (--retry tries them again)"),
+        };
+        context.note(&format!("{built} built, {known} there already, {rejected} rejected, {failed} failed{earlier}"));
+        if *built > 0 {
+            note_author(context, store);
+        }
+        match (built + known, rejected + failed + skipped) {
+            (_, 0) => Ok(Outcome::Done),
+            (0, _) => bail!("no profile was made"),
+            _ => Ok(Outcome::SomeErrors),
+        }
+    }
+}
+
+fn is_fatal(error: &crate::repo::Error) -> bool {
+    !matches!(error, crate::repo::Error::Refused { .. })
+}
+
+/// One Windows recipe, as the words after the target say.
+fn windows(builder: &Builder<'_>, recipe: &WindowsRecipe, words: &[&str], retry: bool) -> Result<Done> {
+    let (wanted, explicit, enlist) = match words {
+        [] | ["build_all"] => (listed(builder, recipe, retry)?, false, false),
+        ["build", guids @ ..] if !guids.is_empty() => (given(recipe, guids)?, true, false),
+        ["add_guid", guids @ ..] if !guids.is_empty() => (given(recipe, guids)?, true, true),
+        _ => bail!(
+            "`{}` is nothing that {} does: there are build_all, build [PDB/]GUID... and add_guid [PDB/]GUID...",
+            words.join(" "),
+            recipe.target
+        ),
+    };
+    let rejects = rejects(builder, recipe)?;
+    let head = builder.store.profiles()?;
+    let (mut wishes, mut known, mut remembered) = (Vec::new(), 0, 0);
+    for wish in wanted {
+        if has_build(&head, &recipe.target, wish.id)? {
+            known += 1;
+        } else if !explicit && !retry && rejects.get(wish.id).is_some() {
+            remembered += 1;
+        } else {
+            wishes.push(wish);
+        }
+    }
+    let summary = builder.build(recipe, &wishes, enlist)?;
+    if summary.built > 0 && !recipe.indexes.is_empty() {
+        builder
+            .context
+            .detail(1, &format!("{}: its index ({}) is not made here", recipe.target, recipe.indexes.join(", ")));
+    }
+    Ok(Done { summary, known, remembered })
+}
+
+fn rejects(builder: &Builder<'_>, recipe: &WindowsRecipe) -> Result<Rejects> {
+    let name = recipe.rejects();
+    Ok(Rejects::parse(&name, &build::source_text(builder.store, &name)?.unwrap_or_default())?)
+}
+
+/// The builds of the recipe's list; with `retry` also those that were rejected and are in none.
+fn listed(builder: &Builder<'_>, recipe: &WindowsRecipe, retry: bool) -> Result<Vec<Wish>> {
+    let text = build::source_text(builder.store, &recipe.guids)?;
+    let Some(text) = text else {
+        builder.context.note(&format!("{}: there is no list v1.0/{} yet", recipe.target, recipe.guids));
+        return Ok(Vec::new());
+    };
+    let list = GuidList::parse(&recipe.guids, &text)?;
+    let mut wishes: Vec<Wish> = Vec::new();
+    for (pdb, id) in list.builds() {
+        match id {
+            Ok(id) => wishes.push(Wish { id, pdbs: vec![pdb.to_owned()] }),
+            Err(text) => {
+                let text = text.escape_debug();
+                builder.context.warn(&format!("v1.0/{}: `{text}` of {pdb} is no GUID with its age", recipe.guids));
+            }
+        }
+    }
+    if retry {
+        let others = rejects(builder, recipe)?;
+        let others = others.ids().filter(|id| !wishes.iter().any(|wish| wish.id == *id));
+        let others: Vec<Wish> = others.map(|id| Wish { id, pdbs: recipe.pdbs.clone() }).collect();
+        wishes.extend(others);
+    }
+    Ok(wishes)
+}
+
+/// `[PDB/]GUID` each.
+fn given(recipe: &WindowsRecipe, guids: &[&str]) -> Result<Vec<Wish>> {
+    let wish = |text: &&str| {
+        let (pdb, guid) = text.rsplit_once('/').map_or((None, *text), |(pdb, guid)| (Some(pdb), guid));
+        if let Some((_, None)) = GuidAge::parse_guid(guid) {
+            bail!("the GUID {guid} lacks the age: its hex digits follow the GUID's 32, often a 1 or 2");
+        }
+        let id = guid.parse::<GuidAge>()?;
+        Ok(Wish { id, pdbs: pdb.map_or_else(|| recipe.pdbs.clone(), |pdb| vec![pdb.to_owned()]) })
+    };
+    let mut wishes = guids.iter().map(wish).collect::<Result<Vec<Wish>>>()?;
+    let mut seen = std::collections::HashSet::new();
+    wishes.retain(|wish| seen.insert(wish.id));
+    Ok(wishes)
+}

@@ -1,0 +1,311 @@
+//! `repo build`, `wanted` and `fetch`: profiles made by the repository itself, from a symbol server on loopback. The judge
+//! is the git program, and of the profiles what `parse_pdb` and the image's truth file say.
+
+use crate::fetch_pdb::serving;
+use crate::repo::{check_whole, git, new_repository};
+use crate::support::{arg, corpus, ok, quaid, run, unpacked};
+use crate::symbol_server::Server;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The XP kernel of the corpus, and its identity (corpus/windows/pdb/pdb-table.tsv).
+const KERNEL: &str = "windows/pdb/nt/ntkrnlpa.pdb";
+const KERNEL_ID: &str = "30B5FB31AE7E4ACAABA750AA241FF3311";
+/// No server has it.
+const OTHER_ID: &str = "11111111111111111111111111111111A";
+
+/// Serves the kernel.
+fn kernel_server() -> Option<Server> {
+    let pdb = std::fs::read(corpus(KERNEL)?).expect("readable");
+    Some(serving(vec![("/ntkrnlpa.pdb/30B5FB31AE7E4ACAABA750AA241FF3311/ntkrnlpa.pdb", pdb)]))
+}
+
+fn build(root: &Path, server: &str, args: &[&str]) -> Command {
+    let mut command = quaid();
+    command.args(["repo", "-C", arg(root), "build"]).args(args).args(["--server", server]);
+    command
+}
+
+/// Exit code and stderr; a build prints no data.
+fn ends(command: &mut Command) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = command.output().expect("the binary starts");
+    assert!(stdout.is_empty());
+    (status.code(), String::from_utf8(stderr).expect("text"))
+}
+
+fn commits(root: &Path) -> usize {
+    git(root, &["log", "--format=%s"]).lines().count()
+}
+
+#[test]
+fn a_build_is_made_of_its_pdb_and_entered_in_the_list() {
+    let Some(server) = kernel_server() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    // The GUID alone: each name that a kernel's PDB may have is tried.
+    let (code, told) = ends(&mut build(&root, &server.url, &["nt/GUID", "add_guid", KERNEL_ID]));
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains(&format!("built nt/GUID/{KERNEL_ID}")), "{told}");
+    let list = std::fs::read_to_string(root.join("v1.0/src/nt/guids.yaml")).expect("the list");
+    assert_eq!(list, format!("ntkrnlpa.pdb:\n  - {KERNEL_ID}\n"));
+    // The profile is the one that parse_pdb makes.
+    let by_hand = ok(&["parse_pdb", arg(&corpus(KERNEL).expect("the corpus is there"))]);
+    assert_eq!(ok(&["repo", "-C", arg(&root), "get", &format!("GUID/{KERNEL_ID}")]), by_hand);
+    // git has neither the PDB nor a wish to have it.
+    let kept = root.join(format!("v1.0/src/pdb/ntkrnlpa.pdb/{KERNEL_ID}/ntkrnlpa.pdb"));
+    assert_eq!(std::fs::read(kept).expect("kept"), std::fs::read(corpus(KERNEL).expect("there")).expect("read"));
+    assert_eq!(git(&root, &["status", "--porcelain"]), "");
+    check_whole(&root);
+    let (before, asked) = (commits(&root), server.log().len());
+    let (code, told) = ends(&mut build(&root, &server.url, &["nt/GUID", "add_guid", KERNEL_ID]));
+    assert_eq!((code, commits(&root), server.log().len()), (Some(0), before, asked), "{told}");
+    // What was downloaded serves another repository without a network, by the cache's folder.
+    let other = folder.path().join("other");
+    ok(&["repo", "init", "--bare", arg(&other)]);
+    let cache = root.join("v1.0/src/pdb");
+    let (code, told) = ends(&mut build(
+        &other,
+        &format!("srv*{}", arg(&cache)),
+        &["nt/GUID", "build", &format!("ntkrnlpa.pdb/{KERNEL_ID}")],
+    ));
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(ok(&["repo", "-C", arg(&other), "get", &format!("GUID/{KERNEL_ID}")]), by_hand);
+    check_whole(&other);
+}
+
+#[test]
+fn what_no_server_has_is_remembered_and_retried_on_request() {
+    let Some(server) = kernel_server() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    // As the public repository has them.
+    let v1 = root.join("v1.0");
+    let config = "nt/GUID:\n  type: WindowsGUIDProfile\n  guids: src/nt/guids.yaml\n  has_structs: true\n  index: \
+                  src/nt/index.yaml\n  profile_class: Nt\n  transforms:\n    merge:\n      - nt/undocumented\n\n\
+                  win32k/GUID:\n  type: WindowsGUIDProfile\n  guids: src/win32k/guids.yaml\n  has_structs: false\n";
+    std::fs::write(v1.join("config.yaml"), config).expect("written");
+    std::fs::create_dir_all(v1.join("src/nt")).expect("created");
+    let list = format!("# kernels\nntkrnlpa.pdb:\n  - {KERNEL_ID}\n  - {OTHER_ID}\n");
+    std::fs::write(v1.join("src/nt/guids.yaml"), &list).expect("written");
+    git(&root, &["add", "."]);
+    git(&root, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "recipes"]);
+
+    let (code, told) = ends(&mut build(&root, &server.url, &[]));
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("1 built, 0 there already, 1 rejected, 0 failed"), "{told}");
+    let rejects = std::fs::read_to_string(v1.join("src/nt/guids.yaml.rejects")).expect("the rejects");
+    let rejects: serde_json::Value = serde_json::from_str(&rejects).expect("JSON");
+    let why = rejects[OTHER_ID].as_str().expect("a reason");
+    assert!(why.starts_with("20") && why.contains(": no ntkrnlpa.pdb") && why.contains("404"), "{why}");
+    assert_eq!(std::fs::read_to_string(v1.join("src/nt/guids.yaml")).expect("the list"), list);
+    let profile: serde_json::Value =
+        serde_json::from_str(&ok(&["repo", "-C", arg(&root), "get", &format!("nt/GUID/{KERNEL_ID}")])).expect("JSON");
+    assert_eq!(profile["$METADATA"]["ProfileClass"], "Nt");
+    assert_eq!(profile["$MERGE"], serde_json::json!(["nt/undocumented"]));
+
+    let asked = server.log().len();
+    let (code, told) = ends(&mut build(&root, &server.url, &["nt/GUID"]));
+    assert_eq!((code, server.log().len()), (Some(0), asked), "{told}");
+    let (code, told) = ends(&mut build(&root, &server.url, &["nt/GUID", "--retry"]));
+    assert!(code == Some(3) && server.log().len() > asked, "{code:?} {told}");
+    // A network that fails is no reason to remember.
+    let third = "22222222222222222222222222222222A";
+    let (code, told) = ends(
+        build(&root, &server.url, &["nt/GUID", "build", &format!("ntkrnlpa.pdb/{third}"), "--processes", "1"])
+            .env("QUAID_OFFLINE", "1"),
+    );
+    assert_eq!(code, Some(1), "{told}");
+    let rejects = std::fs::read_to_string(v1.join("src/nt/guids.yaml.rejects")).expect("the rejects");
+    assert!(!rejects.contains(third) && rejects.contains(OTHER_ID), "{rejects}");
+    check_whole(&root);
+    assert_eq!(git(&root, &["status", "--porcelain"]), "");
+
+    for (args, code, reason) in [
+        (&["nt/GUID", "add_guid", "30B5FB31AE7E4ACAABA750AA241FF331"][..], 1, "lacks the age"),
+        (&["nt/GUID", "fly"], 1, "add_guid"),
+        (&["nothing"], 1, "win32k/GUID"),
+    ] {
+        let (ended, told) = ends(&mut build(&root, &server.url, args));
+        assert!(ended == Some(code) && told.contains(reason), "{args:?}: {ended:?} {told}");
+    }
+}
+
+#[test]
+fn the_air_gap_is_closed_by_a_list_and_a_repository_that_is_carried() {
+    let (Some(server), Some(image)) = (kernel_server(), unpacked("windows/images/xpsp3.raw")) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (inside, outside) = (folder.path().join("inside"), folder.path().join("outside"));
+    new_repository(&inside);
+    // Inside: no network, and no profile.
+    let analyse = |root: &Path| {
+        let mut command = quaid();
+        command.args(["--offline", "--format", "json", "--profile_path", arg(root), "-f", arg(&image), "pslist"]);
+        command.output().expect("the binary starts")
+    };
+    assert_eq!(analyse(&inside).status.code(), Some(1));
+    let wanted = |args: &[&str]| {
+        run(&[&["--offline"], args, &["repo", "-C", arg(&inside), "wanted", "-f", arg(&image)]].concat())
+    };
+    let list = wanted(&[]);
+    assert!(list.status.success());
+    assert_eq!(String::from_utf8_lossy(&list.stdout), format!("windows {KERNEL_ID} ntkrnlpa.pdb\n"));
+    let rows = wanted(&["--format", "json"]).stdout;
+    for (number, carried) in [list.stdout, rows].into_iter().enumerate() {
+        // Outside: a network, and no image.
+        let file = folder.path().join("wanted");
+        std::fs::write(&file, carried).expect("written");
+        let root = outside.join(number.to_string());
+        new_repository(&root);
+        let fetch = ["repo", "-C", arg(&root), "fetch", "--wanted", arg(&file), "--server", &server.url];
+        ok(&fetch);
+        check_whole(&root);
+        ok(&fetch);
+        assert_eq!(commits(&root), 2);
+    }
+    // Back inside, by plain git.
+    git(
+        &inside,
+        &[
+            "pull",
+            "--quiet",
+            "--no-rebase",
+            "--allow-unrelated-histories",
+            "-X",
+            "theirs",
+            "--no-edit",
+            arg(&outside.join("0")),
+            "HEAD",
+        ],
+    );
+    let analysed = analyse(&inside);
+    assert!(analysed.status.success(), "{}", String::from_utf8_lossy(&analysed.stderr));
+    crate::windows::check("xpsp3", &inside);
+    let list = wanted(&[]);
+    assert!(list.status.success() && list.stdout.is_empty());
+    // What is no list, and what cannot be made, is told.
+    let file = folder.path().join("wanted");
+    for (text, code, told) in [
+        ("windows X nt.pdb\n", 1, "line 1"),
+        (
+            "linux - Linux version 6.1.0-9-amd64 (debian-kernel@lists.debian.org) (gcc) #1 SMP Debian 6.1.27-1\n",
+            1,
+            "linux-image",
+        ),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        let output = run(&["repo", "-C", arg(&inside), "fetch", "--wanted", arg(&file), "--server", &server.url]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && stderr.contains(told), "{stderr}");
+    }
+}
+
+/// A PDB of the corpus as another build: its GUID is overwritten.
+fn rebuilt(guid: &str) -> Option<Vec<u8>> {
+    let mut pdb = std::fs::read(corpus("windows/pdb/lld/ntkrnlmp_x86_64.pdb")?).expect("readable");
+    let le = |guid: &str| {
+        let mut bytes: Vec<u8> =
+            (0..16).map(|i| u8::from_str_radix(&guid[2 * i..2 * i + 2], 16).expect("hex")).collect();
+        bytes[..4].reverse();
+        bytes[4..6].reverse();
+        bytes[6..8].reverse();
+        bytes
+    };
+    let old = le("0C8A193C618A354D4C4C44205044422E");
+    let places: Vec<usize> = (0..pdb.len() - 16).filter(|&at| pdb[at..at + 16] == old[..]).collect();
+    assert!(!places.is_empty(), "the GUID of pdb-table.tsv is in the file");
+    for at in places {
+        pdb[at..at + 16].copy_from_slice(&le(guid));
+    }
+    Some(pdb)
+}
+
+/// Serves `ntkrnlmp.pdb` of every GUID.
+fn server_of_all() -> Option<Server> {
+    use crate::symbol_server::Answer;
+    rebuilt("0C8A193C618A354D4C4C44205044422E")?;
+    Some(Server::start(|request| match request.path.split('/').collect::<Vec<_>>()[..] {
+        ["", "ntkrnlmp.pdb", guid, "ntkrnlmp.pdb"] => Answer::file(&rebuilt(guid).expect("the corpus is there")),
+        _ => Answer::missing(),
+    }))
+}
+
+/// A build of its own for each round and number.
+fn guid(round: u32, number: u32) -> String {
+    format!("0C8A193C618A354D4C4C4420{round:04X}{number:04X}1")
+}
+
+fn add_guids(root: &Path, server: &Server, guids: &[String]) -> Command {
+    let mut args = vec!["nt/GUID", "add_guid"];
+    args.extend(guids.iter().map(String::as_str));
+    build(root, &server.url, &args)
+}
+
+fn names(root: &Path) -> Vec<String> {
+    ok(&["repo", "-C", arg(root), "list", "nt/GUID"]).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn two_builds_and_an_add_at_once_lose_nothing() {
+    let Some(server) = server_of_all() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    // One build is wanted by both.
+    let of = |round: u32| -> Vec<String> { (1..4).map(|number| guid(round, number)).chain([guid(9, 9)]).collect() };
+    let mut writers: Vec<Child> =
+        [1, 2].map(|round| add_guids(&root, &server, &of(round)).stderr(Stdio::null()).spawn().expect("starts")).into();
+    let file = folder.path().join("a.json");
+    std::fs::write(&file, r#"{"$METADATA": {"ProfileClass": "Linux", "Release": "6.1.0-9-amd64", "Type": "Profile"}}"#)
+        .expect("written");
+    ok(&["repo", "-C", arg(&root), "add", arg(&file)]);
+    for writer in &mut writers {
+        assert!(writer.wait().expect("it ends").success());
+    }
+    assert_eq!(names(&root).len(), 7);
+    let list = std::fs::read_to_string(root.join("v1.0/src/nt/guids.yaml")).expect("the list");
+    for guid in of(1).iter().chain(&of(2)) {
+        assert_eq!(list.matches(guid.as_str()).count(), 1, "{list}");
+    }
+    assert_eq!(git(&root, &["status", "--porcelain"]), "");
+    check_whole(&root);
+}
+
+#[test]
+fn a_build_killed_at_any_moment_leaves_a_whole_repository_and_goes_on() {
+    let Some(server) = server_of_all() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    let of = |round: u32| -> Vec<String> { (0..3).map(|number| guid(round, number)).collect() };
+    let start = Instant::now();
+    assert!(add_guids(&root, &server, &of(0)).stderr(Stdio::null()).status().expect("it runs").success());
+    let whole = start.elapsed();
+    let rounds = 20;
+    let mut killed = 0;
+    let mut told_as_built: Vec<String> = Vec::new();
+    for round in 1..=rounds {
+        let said: PathBuf = folder.path().join("stderr");
+        let stderr = std::fs::File::create(&said).expect("created");
+        let mut writer = add_guids(&root, &server, &of(round)).stderr(stderr).spawn().expect("it starts");
+        std::thread::sleep(whole * round / rounds + Duration::from_millis(1));
+        killed += u32::from(writer.try_wait().expect("it is known").is_none());
+        writer.kill().expect("killed, or ended before");
+        writer.wait().expect("it ends");
+        let said = std::fs::read_to_string(&said).expect("text");
+        told_as_built
+            .extend(said.lines().filter_map(|line| Some(line.strip_prefix("built ")?.split(',').next()?.to_owned())));
+        check_whole(&root);
+        let names = names(&root);
+        assert!(told_as_built.iter().all(|name| names.contains(name)), "{told_as_built:?} {names:?}");
+    }
+    assert!(killed > rounds / 4, "only {killed} of {rounds} were killed at work");
+    for round in 1..=rounds {
+        assert!(add_guids(&root, &server, &of(round)).stderr(Stdio::null()).status().expect("it runs").success());
+    }
+    assert_eq!(names(&root).len(), 3 * (rounds as usize + 1));
+    assert_eq!(git(&root, &["status", "--porcelain"]), "");
+    check_whole(&root);
+}
