@@ -14,6 +14,7 @@ mod c_header;
 mod c_names;
 mod compress;
 mod error;
+mod exports;
 mod file;
 mod ids;
 mod index;
@@ -35,6 +36,7 @@ pub mod stored;
 
 pub use compress::{MAX_PROFILE_BYTES, compress_for, decompress, is_json_object};
 pub use error::{Error, ErrorKind};
+pub use exports::{ExportIndex, ExportMatch};
 pub use file::{Format, ProfileFile};
 pub use ids::{BuildId, GuidAge, IdError, MachUuid};
 pub use index::{LinuxIndex, release_of};

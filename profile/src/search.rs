@@ -1,12 +1,13 @@
 //! The search for a profile by name, through several places and over Symlinks.
 
 use crate::error::Error;
+use crate::exports::{ExportIndex, ExportMatch};
 use crate::file::ProfileFile;
 use crate::ids::{BuildId, GuidAge, MachUuid};
 use crate::index::{self, LinuxIndex};
 use crate::source::{ProfileSource, without_ending};
 use crate::stored::{self, STORED};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -205,6 +206,35 @@ impl ProfilePath {
             Some(error) if exact.is_empty() => Err(error),
             _ => Ok(exact),
         }
+    }
+
+    /// The profiles of a Windows module whose exports are at these RVAs, by the export indexes of all sources: those that
+    /// fit best first. No profile is opened for it. `None` when no source has an index.
+    pub fn by_exports(
+        &self,
+        module: &str,
+        rvas: &BTreeMap<String, u32>,
+        observe: &mut dyn FnMut(Step),
+    ) -> Option<Vec<ExportMatch>> {
+        let name = ExportIndex::name(module);
+        let mut found: Option<Vec<ExportMatch>> = None;
+        for source in &self.sources {
+            match ExportIndex::of_source(source.as_ref(), module) {
+                Ok(Some(index)) => {
+                    observe(Step::Opened { place: format!("{}/{name}", source.place()) });
+                    found.get_or_insert_default().extend(index.matches(rvas));
+                }
+                Ok(None) => observe(Step::Missing { name: name.clone(), place: source.place() }),
+                Err(why) => observe(Step::Failed { name: name.clone(), why }),
+            }
+        }
+        if let Some(matches) = &mut found {
+            // What differs least first; of two sources that have one profile the better line.
+            matches.sort_by_key(|found| (found.compared - found.matched, usize::MAX - found.matched));
+            let mut known = BTreeSet::new();
+            matches.retain(|found| known.insert(found.profile.clone()));
+        }
+        found
     }
 
     fn follow(&self, name: &str, trail: &mut Trail, observe: &mut dyn FnMut(Step)) -> Result<Found, NotFound> {

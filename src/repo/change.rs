@@ -27,7 +27,7 @@ pub struct Draft<'s> {
     restore: Puts,
 }
 
-impl Draft<'_> {
+impl<'s> Draft<'s> {
     /// What is at `path`.
     pub fn entry(&self, path: &str) -> Result<Option<Entry>, Error> {
         if let Some(&id) = self.puts.get(path) {
@@ -39,6 +39,11 @@ impl Draft<'_> {
             return Ok(Some(Entry { id: Oid::ZERO_SHA1, kind: EntryKind::Folder }));
         }
         self.base.as_ref().map_or(Ok(None), |base| base.entry(path))
+    }
+
+    /// HEAD as the change found it; `None` before the first commit.
+    pub fn head(&self) -> Option<&Snapshot<'s>> {
+        self.base.as_ref()
     }
 
     /// The bytes of the file at `path`.

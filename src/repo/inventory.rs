@@ -6,7 +6,7 @@
 
 use super::error::Error;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
-use super::layout::{check_name, name_of};
+use super::layout::{check_name, is_index, name_of};
 use super::verify::Problem;
 use git2::{Delta, ErrorCode, Oid};
 use quaid_profile::{
@@ -263,7 +263,8 @@ fn item(head: &Snapshot<'_>, name: &str, path: &str, entry: Entry) -> Result<Ite
         EntryKind::File => {
             let bytes = head.blob_bytes(entry.id, path).map_err(|error| error.to_string())?;
             if bytes > MAX_SYMLINK_BYTES {
-                return item(if name == LinuxIndex::NAME { Kind::Index } else { Kind::Profile }, entry.id);
+                let index = name == LinuxIndex::NAME || is_index(name);
+                return item(if index { Kind::Index } else { Kind::Profile }, entry.id);
             }
             // What cannot be read is `verify`'s to tell.
             let bytes = head.blob(entry.id, path).map_err(|error| error.to_string())?;

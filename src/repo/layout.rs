@@ -208,9 +208,8 @@ pub fn writable_name(name: &str) -> Result<String, Error> {
     let parts: Vec<&str> = plain.split('/').collect();
     check_name(&plain).map_err(|why| bad(why.to_owned()))?;
     let first = parts.first().copied().unwrap_or_default();
-    let last = parts.last().copied().unwrap_or_default();
-    let index = parts.len() == 2 && matches!(last, "index" | "exports") || parts.get(1) == Some(&SYMBOLS);
-    if RESERVED_FOLDERS.contains(&first) || RESERVED_FILES.contains(&plain.as_str()) || index {
+    let own = is_index(&plain) || parts.get(1) == Some(&SYMBOLS);
+    if RESERVED_FOLDERS.contains(&first) || RESERVED_FILES.contains(&plain.as_str()) || own {
         return Err(bad("the repository keeps it for a file of its own".to_owned()));
     }
     Ok(plain)
@@ -236,6 +235,11 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+/// Whether a name is that of a module's index: `nt/index`, `nt/exports`.
+pub(super) fn is_index(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(_, last)| matches!(last, "index" | "exports"))
 }
 
 /// The name of what is stored at `path` below the layout's folder; `None` for the repository's own files.

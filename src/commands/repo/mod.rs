@@ -5,6 +5,7 @@ mod build;
 mod fetch;
 mod get;
 mod import;
+mod index;
 mod init;
 mod link;
 mod list;
@@ -32,6 +33,7 @@ fn all() -> Vec<(Command, Run)> {
         (build::cli(), build::run),
         (wanted::cli(), wanted::run),
         (fetch::cli(), fetch::run),
+        (index::cli(), index::run),
         (verify::cli(), verify::run),
     ]
 }

@@ -1,0 +1,52 @@
+//! `repo index`: the indexes by which an image's content leads to a profile.
+
+use super::note_author;
+use crate::context::{Context, Outcome};
+use crate::repo::{self, GitStore, Module};
+use anyhow::{Context as _, Result};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::path::Path;
+
+pub(super) fn cli() -> Command {
+    let modules = Module::ALL.map(Module::folder);
+    Command::new("index")
+        .about("Bring the indexes up to date: the exports of Windows kernels, the banners of Linux kernels")
+        .arg(
+            Arg::new("MODULE")
+                .num_args(0..)
+                .value_parser(clap::builder::PossibleValuesParser::new(modules))
+                .help("Only of these modules"),
+        )
+        .arg(
+            Arg::new("all")
+                .long("all")
+                .action(ArgAction::SetTrue)
+                .help("Read each profile again, also those that the index has"),
+        )
+}
+
+pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<Outcome> {
+    let store = &GitStore::open(root)?;
+    let wanted: Vec<&String> = args.get_many("MODULE").into_iter().flatten().collect();
+    let modules: Vec<Module> = Module::ALL
+        .into_iter()
+        .filter(|module| wanted.is_empty() || wanted.iter().any(|name| *name == module.folder()))
+        .collect();
+    let (commit, done) = repo::index(store, &modules, args.get_flag("all")).context("no index was changed")?;
+    let mut outcome = if done.is_empty() { Outcome::NothingFound } else { Outcome::Done };
+    for index in &done {
+        context.note(&format!("{}: {} profiles", index.name, index.profiles));
+        for (name, why) in &index.left_out {
+            context.warn(&format!("{name} is not in {}: {why}", index.name));
+            outcome = Outcome::SomeErrors;
+        }
+    }
+    if done.is_empty() {
+        context.note(&format!("{} has no profile that an index is made of", store.place()));
+    } else if commit.is_some() {
+        note_author(context, store);
+    } else {
+        context.note("the indexes were up to date");
+    }
+    Ok(outcome)
+}
