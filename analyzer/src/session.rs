@@ -2,6 +2,7 @@
 
 use crate::addr::Va;
 use crate::error::PageFault;
+use crate::guess::Evidence;
 use crate::image::PhysicalMemory;
 use crate::object::{KernelStruct, Layout, LayoutError, List, ListEntry, Member, Memory, Resolver, Types};
 use crate::paging::{AddressSpace, Halves};
@@ -64,13 +65,20 @@ pub struct Session<'m> {
     kernel: AddressSpace<'m>,
     /// What is added to the profile's addresses, modulo 2^64: the image base for Windows, the slide for Linux.
     shift: u64,
+    evidence: Evidence,
     layouts: Layouts,
 }
 
 impl<'m> Session<'m> {
     /// Puts together what the autodetection found and verified.
     pub(crate) fn new(profile: ProfileFile, name: String, os: Os, kernel: AddressSpace<'m>, shift: u64) -> Self {
-        Self { profile, name, os, kernel, shift, layouts: Layouts::default() }
+        Self { profile, name, os, kernel, shift, evidence: Evidence::Identity, layouts: Layouts::default() }
+    }
+
+    /// The same, and what decided the profile.
+    #[must_use]
+    pub(crate) fn with_evidence(self, evidence: Evidence) -> Self {
+        Self { evidence, ..self }
     }
 
     /// The profile.
@@ -81,6 +89,11 @@ impl<'m> Session<'m> {
     /// The name under which the profile was found.
     pub fn profile_name(&self) -> &str {
         &self.name
+    }
+
+    /// What decided that it is the image's.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
     }
 
     /// The operating system.

@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use quaid_analyzer::image::{self, Image};
 use quaid_analyzer::paging::{GuestMemory, Pagefile};
 use quaid_analyzer::plugins::{self, Plugin};
-use quaid_analyzer::{Args, OpenError, Opt, Options, Session, Value, render};
+use quaid_analyzer::{Args, Evidence, OpenError, Opt, Options, Session, Value, render};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -98,6 +98,11 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
         }
     };
 
+    let decided = format!("profile {} decided by: {}", session.profile_name(), session.evidence());
+    match session.evidence() {
+        Evidence::Identity => context.detail(1, &decided),
+        Evidence::Exports { .. } => context.warn(&decided),
+    }
     if let Some(from) = session.profile().metadata().text("GraftedFrom") {
         context.warn(&format!("the profile has types of another build ({from}); what follows may be wrong"));
     }

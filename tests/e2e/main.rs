@@ -4,6 +4,7 @@ mod bad_input;
 mod c_header;
 mod cab;
 mod convert_profile;
+mod exports;
 mod fetch_debuginfo;
 mod fetch_pdb;
 mod http_source;

@@ -4,7 +4,7 @@ use crate::support::{arg, corpus, corpus_text, nt_isf, ok, rows, unpacked};
 use serde_json::{Value, json};
 use std::path::Path;
 
-fn repository(folder: &Path, profile: &Path) -> std::path::PathBuf {
+pub(crate) fn repository(folder: &Path, profile: &Path) -> std::path::PathBuf {
     let repo = folder.join("profiles");
     ok(&["repo", "init", arg(&repo)]);
     ok(&["repo", "-C", arg(&repo), "add", arg(profile)]);
@@ -22,7 +22,7 @@ pub(crate) fn check(image: &str, repo: &Path) {
 }
 
 /// The same, of the memory of `image` that is in `raw`, with these global options.
-fn check_in(raw: &Path, options: &[&str], image: &str, repo: &Path) {
+pub(crate) fn check_in(raw: &Path, options: &[&str], image: &str, repo: &Path) {
     let truth: Value =
         serde_json::from_str(&corpus_text(&format!("windows/images/{image}.truth.json.xz")).expect("the truth"))
             .expect("JSON");

@@ -58,6 +58,37 @@ impl fmt::Display for Identity {
     }
 }
 
+/// What decided that a profile is the one of the image's kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evidence {
+    /// A person named the profile, or the kernel tells its build: by its RSDS record or its banner.
+    Identity,
+    /// The Windows kernel's exports: they are where the profile has them.
+    Exports {
+        /// How many are.
+        matched: usize,
+        /// How many the profile knows.
+        compared: usize,
+        /// The build that the RSDS record names all the same, or why there is no record.
+        record: Result<GuidAge, String>,
+    },
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Identity => f.write_str("the kernel's own record, or --profile"),
+            Self::Exports { matched, compared, record } => {
+                write!(f, "{matched} of {compared} exports of the kernel fit; ")?;
+                match record {
+                    Ok(id) => write!(f, "its RSDS record names another build, {id}, and may be forged"),
+                    Err(why) => f.write_str(why),
+                }
+            }
+        }
+    }
+}
+
 /// A profile that does not fit the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -242,7 +273,8 @@ impl<'m> Session<'m> {
                 .windows_by_hints()
                 .or_else(|| search.linux_by_hints())
                 .or_else(|| search.windows())
-                .or_else(|| search.linux()),
+                .or_else(|| search.linux())
+                .or_else(|| search.windows_by_exports()),
         };
         let Search { found, more, mut refusals, failed, .. } = search;
         match session {

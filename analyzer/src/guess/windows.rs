@@ -1,7 +1,9 @@
 //! Windows: the build by the RSDS record of the kernel, the page tables by the System process, the kernel's place by the
-//! ring of processes.
+//! ring of processes. Where the record is lost, the build by the kernel's exports (`exports.rs`).
 
+mod exports;
 mod hinted;
+mod locate;
 
 use super::{Identity, MAX_KERNELS, MAX_LOOKUPS, Search, file_name};
 use crate::addr::{Pa, Va};

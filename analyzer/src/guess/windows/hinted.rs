@@ -16,10 +16,10 @@ const MAX_ROOTS: usize = 8;
 /// How far before an address inside the kernel its header is looked for; kernels have 16 MiB at most.
 const MAX_IMAGE_BYTES: u64 = 64 << 20;
 
-/// A kernel's header, seen through a page table that the image's headers name.
-struct Hinted {
-    root: Pa,
-    place: Place,
+/// A kernel's header, seen through a page table that the image's headers name, or that was found without a profile.
+pub(super) struct Hinted {
+    pub(super) root: Pa,
+    pub(super) place: Place,
 }
 
 impl<'m> Search<'m, '_, '_> {
@@ -101,7 +101,7 @@ impl<'m> Search<'m, '_, '_> {
 
     /// The kernel's address space, when the memory confirms it. A header's page table is that of the process which ran;
     /// the first process of the ring, System, has the kernel's own.
-    fn confirm(&self, kernel: &Kernel, Hinted { root, place }: &Hinted) -> Result<AddressSpace<'m>, String> {
+    pub(super) fn confirm(&self, kernel: &Kernel, Hinted { root, place }: &Hinted) -> Result<AddressSpace<'m>, String> {
         let software = Software::Windows(Arc::clone(&kernel.ptes));
         let space = AddressSpace::new(self.memory, kernel.spec, software, root.0);
         image_at(&space, place.base)?;

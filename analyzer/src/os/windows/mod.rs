@@ -1,5 +1,6 @@
 //! Windows: the NT kernel's structs.
 
+pub(crate) mod exports;
 mod mm;
 mod process;
 

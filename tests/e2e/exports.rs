@@ -1,0 +1,150 @@
+//! The Windows kernel whose RSDS record is lost: its exports tell the build. The truth file of each image is the judge.
+
+use crate::support::{arg, nt_isf, ok, quaid, run, unpacked};
+use crate::windows::{check_in, repository};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Images of the corpus, the build of their kernel, and another build.
+const WIN7: (&str, &str) = ("win7x64", "339E74133576439CBCDF7E0229DA37731");
+const WIN10: (&str, &str) = ("win10_19041", "5278AFF86C341677D7D7835C85B7B8441");
+
+/// A copy of an image in which `patch` changed its bytes.
+fn patched(folder: &Path, image: &str, patch: impl FnOnce(&mut [u8])) -> PathBuf {
+    let mut bytes = std::fs::read(unpacked(&format!("windows/images/{image}.raw")).expect("the corpus")).expect("read");
+    patch(&mut bytes);
+    let path = folder.join("patched.raw");
+    std::fs::write(&path, bytes).expect("written");
+    path
+}
+
+/// Where `needle` is in `bytes`; it must be there.
+fn places(bytes: &[u8], needle: &[u8]) -> Vec<usize> {
+    let found: Vec<usize> = memchr::memmem::find_iter(bytes, needle).collect();
+    assert!(!found.is_empty(), "{needle:x?} is not in the image");
+    found
+}
+
+/// Overwrites each RSDS record of the kernel.
+fn overwrite_records(bytes: &mut [u8]) {
+    for at in places(bytes, b"RSDS") {
+        bytes[at..at + 40].fill(0xee);
+    }
+}
+
+/// The RVA of a kernel's symbol, by the ISF file that others made.
+fn rva(isf: &Path, symbol: &str) -> [u8; 4] {
+    let isf: Value = serde_json::from_slice(&std::fs::read(isf).expect("readable")).expect("JSON");
+    let address = isf["symbols"][symbol]["address"].as_u64().expect("an address");
+    u32::try_from(address).expect("an RVA").to_le_bytes()
+}
+
+fn stderr(args: &[&str]) -> (Option<i32>, String) {
+    let output = run(args);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A repository with the profiles of both images, and their index.
+fn indexed(folder: &Path) -> Option<PathBuf> {
+    let repo = repository(folder, &nt_isf(WIN7.1)?);
+    ok(&["repo", "-C", arg(&repo), "add", arg(&nt_isf(WIN10.1)?)]);
+    ok(&["repo", "-C", arg(&repo), "index"]);
+    Some(repo)
+}
+
+#[test]
+fn a_kernel_without_its_rsds_record_is_known_by_its_exports() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(repo) = indexed(folder.path()) else { return };
+    for (image, guid_age) in [WIN7, WIN10] {
+        let raw = patched(folder.path(), image, overwrite_records);
+        check_in(&raw, &[], image, &repo);
+        let (code, told) = stderr(&["--profile_path", arg(&repo), "-v", "-f", arg(&raw), "pslist"]);
+        assert_eq!(code, Some(0), "{told}");
+        let decided = format!("profile nt/GUID/{guid_age} decided by: ");
+        let line = told.lines().find(|line| line.contains(&decided)).unwrap_or_else(|| panic!("{told}"));
+        // The generated images export 13 or 14 symbols, each of which the profile has.
+        assert!(line.contains("13 of 13 exports") || line.contains("14 of 14 exports"), "{line}");
+        assert!(line.contains("no RSDS record"), "{line}");
+    }
+
+    // The same from a plain folder, without git.
+    let plain = folder.path().join("plain");
+    std::fs::create_dir(&plain).expect("a folder");
+    std::fs::rename(repo.join("v1.0"), plain.join("v1.0")).expect("moved");
+    let raw = patched(folder.path(), WIN7.0, overwrite_records);
+    check_in(&raw, &[], WIN7.0, &plain);
+}
+
+#[test]
+fn a_record_of_another_build_does_not_hide_the_kernel_and_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(repo) = indexed(folder.path()) else { return };
+    let raw = patched(folder.path(), WIN7.0, |bytes| {
+        for at in places(bytes, b"RSDS") {
+            bytes[at + 4..at + 20].copy_from_slice(&[7, 6, 5, 4, 3, 2, 1, 0, 9, 8, 7, 6, 5, 4, 3, 2]);
+        }
+    });
+    let (code, told) = stderr(&["--profile_path", arg(&repo), "-f", arg(&raw), "pslist"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("warning: profile nt/GUID/339E74133576439CBCDF7E0229DA37731"), "{told}");
+    assert!(told.contains("its RSDS record names another build, 04050607020300010908070605040302"), "{told}");
+}
+
+#[test]
+fn one_export_in_another_place_is_told_and_not_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (Some(repo), Some(isf)) = (indexed(folder.path()), nt_isf(WIN7.1)) else { return };
+    let raw = patched(folder.path(), WIN7.0, |bytes| {
+        overwrite_records(bytes);
+        // The table of addresses is in the order of the names.
+        let pair = [rva(&isf, "NtBuildNumber"), rva(&isf, "NtClose")].concat();
+        for at in places(bytes, &pair) {
+            bytes[at + 4] ^= 0x10;
+        }
+    });
+    let name = format!("nt/GUID/{}", WIN7.1);
+    let output = quaid().args(["--profile_path", arg(&repo), "-f", arg(&raw), "pslist"]).output().expect("runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(output.stdout.is_empty(), "nothing is analysed");
+    for text in ["only a partial match by exports", "NtClose is at RVA 0x", &format!("`--profile {name}`")] {
+        assert!(told.contains(text), "`{text}` is missing in: {told}");
+    }
+    assert!(told.contains("12 of 13 fit") || told.contains("13 of 14 fit"), "{told}");
+    // A person may take it.
+    check_in(&raw, &["--profile", &name], WIN7.0, &repo);
+}
+
+#[test]
+fn the_index_follows_the_profiles_and_a_damaged_one_is_survived() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(repo) = indexed(folder.path()) else { return };
+    let get = || ok(&["repo", "-C", arg(&repo), "get", "nt/exports"]);
+    let first = get();
+    let index: Value = serde_json::from_str(&first).expect("JSON");
+    assert_eq!(index["$INDEX"].as_object().map(serde_json::Map::len), Some(2));
+    // Each RVA is that of the ISF file.
+    let names = index["$EXPORTS"].as_array().expect("names");
+    let line = index["$INDEX"][format!("nt/GUID/{}", WIN7.1)].as_str().expect("a line");
+    let isf = nt_isf(WIN7.1).expect("there");
+    for (name, seen) in names.iter().zip(line.split(' ')).step_by(9) {
+        let known = u32::from_le_bytes(rva(&isf, name.as_str().expect("a name")));
+        assert_eq!(seen, format!("{known:x}"), "{name}");
+    }
+    let head = || std::fs::read_to_string(repo.join(".git/logs/HEAD")).expect("the log").lines().count();
+    let commits = head();
+    ok(&["repo", "-C", arg(&repo), "index", "nt", "--all"]);
+    assert_eq!((get(), head()), (first, commits), "nothing changed, so there is no commit");
+    assert!(ok(&["repo", "-C", arg(&repo), "list", "nt/"]).contains("nt/exports"));
+    ok(&["repo", "-C", arg(&repo), "verify"]);
+
+    // A hostile index in one place does not hide the next place's.
+    let bad = folder.path().join("bad");
+    std::fs::create_dir_all(bad.join("v1.0/nt")).expect("a folder");
+    let raw = patched(folder.path(), WIN10.0, overwrite_records);
+    for text in ["{\"$EXPORTS\": [[[[", "{\"$EXPORTS\": [\"NtClose\"], \"$INDEX\": {\"nt/GUID/X\": [1]}}", "\u{0}"] {
+        std::fs::write(bad.join("v1.0/nt/exports"), text).expect("written");
+        check_in(&raw, &["--profile_path", arg(&bad)], WIN10.0, &repo);
+    }
+}
