@@ -16,6 +16,7 @@ mod hex;
 pub mod http_source;
 pub mod imagecopy;
 mod input;
+mod kallsyms;
 mod output;
 pub mod pdb;
 pub mod pe;

@@ -58,6 +58,28 @@ pub fn source(context: &Context, place: &str) -> Result<Box<dyn ProfileSource>, 
     }
 }
 
+/// One profile that is on no disk.
+pub struct OneProfile {
+    /// What it is called.
+    pub name: &'static str,
+    /// Its text, Rekall JSON.
+    pub text: String,
+}
+
+impl ProfileSource for OneProfile {
+    fn place(&self) -> String {
+        self.name.to_owned()
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, quaid_profile::Error> {
+        Ok((name == self.name).then(|| self.text.clone().into_bytes()))
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<String>, quaid_profile::Error> {
+        Ok(Vec::new())
+    }
+}
+
 /// A repository with a work tree. Its files come first, for they may be newer than the commit; what is not checked out
 /// is read from HEAD.
 struct WorkTree {

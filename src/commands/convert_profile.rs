@@ -1,6 +1,7 @@
 //! `convert_profile`: the profile of a Linux or macOS kernel from its debugging information or BTF, and a profile from one form to
 //! another.
 
+use super::plugin::open_image;
 use crate::context::{Context, Outcome};
 use crate::dwarf::{self, ConvertReport};
 use crate::form::Form;
@@ -44,6 +45,12 @@ pub(crate) fn cli() -> clap::Command {
                 .help("ProfileClass of the profile [default: Linux or Darwin, or what a profile says itself]"),
         )
         .arg(
+            Arg::new("from_image")
+                .long("from_image")
+                .action(ArgAction::SetTrue)
+                .help("SOURCE (or -f) is a memory image: take the symbols and the BTF of the Linux kernel in it"),
+        )
+        .arg(
             Arg::new("arch")
                 .long("arch")
                 .value_name("NAME")
@@ -79,9 +86,16 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         ),
     };
     let source = without_comma(source);
+    let from_image = args.get_flag("from_image");
     let class = args.get_one::<String>("profile_class").map(String::as_str);
     let beside: Vec<PathBuf> = args.get_many("beside").unwrap_or_default().cloned().collect();
-    let (mut profile, report) = if let Some(file) = opened_profile(&source)? {
+    let text = |name| args.get_one::<String>(name).cloned();
+    let options = dwarf::Options { beside: beside.clone(), profile_class: text("profile_class"), arch: text("arch") };
+    let (mut profile, report) = if from_image {
+        let image = open_image(context, &source)?;
+        let (profile, report) = dwarf::convert_image(&source, image.memory(), &options)?;
+        (profile, Some(report))
+    } else if let Some(file) = opened_profile(&source)? {
         if let Some(file) = beside.first() {
             bail!("{} is a profile, and takes no further file ({})", source.display(), file.display());
         }
@@ -94,8 +108,6 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         }
         (profile, None)
     } else {
-        let text = |name| args.get_one::<String>(name).cloned();
-        let options = dwarf::Options { beside, profile_class: text("profile_class"), arch: text("arch") };
         let (profile, report) = dwarf::convert_with(&source, &options)?;
         (profile, Some(report))
     };

@@ -3,14 +3,17 @@
 use super::Command;
 use crate::cli::with_alias;
 use crate::context::{Context, Outcome};
+use crate::dwarf;
 use crate::output::Output;
+use crate::sources::OneProfile;
 use crate::{commands::Run, sources};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches};
-use quaid_analyzer::image::{self, Image};
+use quaid_analyzer::image::{self, Image, PhysicalMemory};
 use quaid_analyzer::paging::{GuestMemory, Pagefile};
 use quaid_analyzer::plugins::{self, Plugin};
-use quaid_analyzer::{Args, Evidence, OpenError, Opt, Options, Session, Value, render};
+use quaid_analyzer::{Args, Evidence, Identity, OpenError, Opt, Options, Session, Value, render};
+use quaid_profile::ProfilePath;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -93,9 +96,10 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
     let mut observe = |step: &str| context.detail(if step.starts_with("Loaded ") { 1 } else { 2 }, step);
     let session = match Session::open(memory, &profiles, &options, &mut observe) {
         Ok(session) => session,
-        Err(error) => {
-            bail!("{}: {error}{}", path.display(), next_steps(&error, path, &globals.profile_path));
-        }
+        Err(error) => match of_image_itself(context, path, memory, &options, &error) {
+            Some(session) => session,
+            None => bail!("{}: {error}{}", path.display(), next_steps(&error, path, &globals.profile_path)),
+        },
     };
 
     let decided = format!("profile {} decided by: {}", session.profile_name(), session.evidence());
@@ -136,6 +140,37 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
         (0, true) => Outcome::NothingFound,
         (_, true) => Outcome::Done,
     })
+}
+
+/// What the profile that is made of the image is called.
+const IMAGE_ITSELF: &str = "image-itself";
+
+/// The last way to a profile: a Linux kernel whose profile nobody has, and that carries its symbols and types with it.
+fn of_image_itself<'m>(
+    context: &Context,
+    path: &Path,
+    memory: &'m dyn PhysicalMemory,
+    options: &Options,
+    error: &OpenError,
+) -> Option<Session<'m>> {
+    let OpenError::NoProfile { found, .. } = error else { return None };
+    if !found.iter().any(|identity| matches!(identity, Identity::Linux { .. })) {
+        return None;
+    }
+    context.detail(2, "No place has the profile; looking for the kernel's symbols and BTF in the image itself");
+    let made = dwarf::convert_image(path, memory, &dwarf::Options::default());
+    let profile = made.map_err(|why| context.detail(1, &why.to_string())).ok()?.0;
+    let source = OneProfile { name: IMAGE_ITSELF, text: profile.to_rekall() };
+    let options = Options { profile: Some(IMAGE_ITSELF.to_owned()), ..options.clone() };
+    let profiles = ProfilePath::new(vec![Box::new(source)]);
+    let mut observe = |step: &str| context.detail(2, step);
+    let session = Session::open(memory, &profiles, &options, &mut observe);
+    let session = session.map_err(|why| context.detail(1, &why.to_string())).ok()?;
+    context.note(&format!(
+        "there is no profile for this kernel: its own symbols and BTF, found in the image, are used; `quaid convert_profile --from_image {} OUTPUT` keeps them as a profile",
+        path.display()
+    ));
+    Some(session)
 }
 
 fn plugin_args(matches: &ArgMatches) -> Args {

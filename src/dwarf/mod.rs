@@ -4,7 +4,7 @@
 //! The parts: `source` finds the files, `elf` opens the ELF file and hands out its sections and symbols, `image` looks
 //! into an unpacked `vmlinuz`, `units` reads DWARF's compilation units, `survey` walks all of them once to learn which
 //! types and variables there are, `types` builds the model of those that are kept, [`crate::btf`] that of BTF,
-//! `system_map` and `kconfig` read the text files, `symbols` names what has an address, `identity` tells the architecture where no ELF header does,
+//! `from_image` finds what a memory image has of them, `system_map` and `kconfig` read the text files, `symbols` names what has an address, `identity` tells the architecture where no ELF header does,
 //! `dwarfdump_text` reads DWARF that was printed, `vtypes` and `dsymutil_text` what Volatility 2 had of macOS, `identify` tells which build a file is; `macho` opens Mach-O files, and `darwin` makes the profile of theirs.
 //!
 //! DWARF 2 to 5 (<https://dwarfstd.org>) as gcc and clang write it for C. What cannot be represented is counted in
@@ -15,6 +15,7 @@ mod darwin;
 mod dsymutil_text;
 mod dwarfdump_text;
 mod elf;
+mod from_image;
 mod identify;
 mod identity;
 mod image;
@@ -34,8 +35,10 @@ pub use identify::{BuildIdentity, build_id, identify};
 pub use report::{ConvertReport, OtherLayouts};
 
 use crate::btf::{self, Btf};
+use crate::kallsyms;
 use elf::{DebugSections, Elf};
 use image::Image;
+use quaid_analyzer::image::PhysicalMemory;
 use quaid_profile::{Arch, Profile, release_of};
 use source::{Input, Source};
 use std::path::{Path, PathBuf};
@@ -116,7 +119,20 @@ pub fn convert(path: &Path) -> Result<(Profile, ConvertReport), ConvertError> {
 
 /// As [`convert`], with further files and what they do not tell.
 pub fn convert_with(path: &Path, options: &Options) -> Result<(Profile, ConvertReport), ConvertError> {
-    let source = Source::open(path, &options.beside)?;
+    convert_source(Source::open(path, &options.beside)?, options)
+}
+
+/// Makes the profile of the Linux kernel in a memory image from what the image has of it: its table of symbols and its
+/// BTF. `path` names the image, `memory` is what it holds. Addresses are those of the link where that is known (x86-64).
+pub fn convert_image(
+    path: &Path,
+    memory: &dyn PhysicalMemory,
+    options: &Options,
+) -> Result<(Profile, ConvertReport), ConvertError> {
+    convert_source(Source::from_image(path, memory, &options.beside)?, options)
+}
+
+fn convert_source(source: Source, options: &Options) -> Result<(Profile, ConvertReport), ConvertError> {
     let mut profile = Profile::default();
     let mut report = ConvertReport { unreadable_files: source.problems.clone(), ..ConvertReport::default() };
 
@@ -137,7 +153,9 @@ pub fn convert_with(path: &Path, options: &Options) -> Result<(Profile, ConvertR
     metadata.set("Version", 1);
     metadata.set("Producer", concat!("quaid ", env!("CARGO_PKG_VERSION")));
     metadata.set("Source", source.name.as_str());
-    metadata.set("SourceSHA256", source.sha256()?);
+    if let Some(sha256) = source.sha256()? {
+        profile.metadata.set("SourceSHA256", sha256);
+    }
     report.structs = profile.structs.len();
     report.enums = profile.enums.len();
     report.constants = profile.constants.len();
@@ -157,11 +175,16 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
     let mut form = Form::SystemMap;
     if let Some(map) = &files.system_map {
         form = system_map::read(map.bytes(), &mut symbols, report);
+        if source.of_running_kernel {
+            form = Form::Kallsyms;
+        }
         if symbols.is_empty() {
             return Err(ConvertError::corrupt(&map.name, system_map::why_no_symbols(map.bytes())));
         }
     } else if let Some(kernel) = elf.as_ref().filter(|elf| elf.is_kernel()) {
         kernel.add_symbols(&mut symbols)?;
+    } else if let Some(own) = files.image.as_ref().and_then(|image| kallsyms::find(image.bytes())) {
+        system_map::read(kallsyms::print(&own).as_bytes(), &mut symbols, report);
     } else {
         return Err(ConvertError::missing(
             &source.place,
@@ -303,7 +326,7 @@ fn add_btf(
 /// Adds what tells which Linux kernel it is.
 fn add_identity(profile: &mut Profile, source: &Source, elf: Option<&Elf<'_>>, image: Option<&Image<'_>>) {
     let metadata = &mut profile.metadata;
-    let banner = elf.and_then(Elf::banner).or_else(|| image?.banner.clone());
+    let banner = elf.and_then(Elf::banner).or_else(|| image?.banner.clone()).or_else(|| source.banner.clone());
     let release = banner.as_deref().and_then(release_of).map(str::to_owned);
     let release = release.or_else(|| elf?.release()).or_else(|| source.files.release_by_name().map(str::to_owned));
     if let Some(release) = release {

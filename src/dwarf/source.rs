@@ -5,13 +5,14 @@
 //! `module_dwarf.ko`, `pmem.ko`, `boot/System.map-RELEASE` and `boot/config-RELEASE` into the zip; others use other
 //! folders).
 
-use super::{ConvertError, dsymutil_text, dwarfdump_text, kconfig, macho, system_map, vtypes};
+use super::{ConvertError, dsymutil_text, dwarfdump_text, from_image, kconfig, macho, system_map, vtypes};
 use crate::btf;
 use crate::hex::hex;
 use crate::unpack::archive::Archive;
 use crate::unpack::compression::Compression;
 use crate::unpack::kernel_image::KernelImage;
 use crate::unpack::{Bounded, Budget, Bytes};
+use quaid_analyzer::image::PhysicalMemory;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
@@ -44,7 +45,12 @@ pub(super) struct Source {
     /// Base name of the file that was given; of a folder, that of the file in it that has the types.
     pub(super) name: String,
     /// SHA-256 of that file, lower-case hex, computed meanwhile: it takes a tenth of the time of all the rest.
-    hash: JoinHandle<io::Result<String>>,
+    /// `None` of a memory image: what a profile takes of it is a thousandth.
+    hash: Option<JoinHandle<io::Result<String>>>,
+    /// Of a memory image, the kernel's banner in it.
+    pub(super) banner: Option<String>,
+    /// The symbols are those of a memory image: of the running kernel.
+    pub(super) of_running_kernel: bool,
     pub(super) files: Files,
     /// Files of a folder or zip that could not be looked into, and why.
     pub(super) problems: Vec<String>,
@@ -342,6 +348,17 @@ impl Finder<'_> {
         Ok(true)
     }
 
+    /// Looks at a file that the user named, which has to be one that is known.
+    fn named(&mut self, path: &Path) -> Result<(), ConvertError> {
+        if self.file(path, true)? {
+            return Ok(());
+        }
+        Err(ConvertError::unsupported(
+            &path.display().to_string(),
+            "is no ELF or Mach-O file, BTF, kernel image, System.map or config, nor a zip, archive, package or compressed file of them",
+        ))
+    }
+
     /// Looks at a file that is read from front to back: what it is, and what is in it.
     fn stream(&mut self, origin: &Origin<'_>, reader: &mut dyn Read) -> Result<(), ConvertError> {
         let damaged = |why: io::Error| origin.damaged(&why);
@@ -442,9 +459,38 @@ impl Source {
     }
 
     /// Waits for the hash of the file that was given; see [`Source::name`] for which one that is.
-    pub(super) fn sha256(self) -> Result<String, ConvertError> {
-        let hash = self.hash.join().unwrap_or_else(|_| Err(io::Error::other("the thread that computes its hash died")));
-        hash.map_err(|source| ConvertError::Io { place: self.place, source })
+    pub(super) fn sha256(self) -> Result<Option<String>, ConvertError> {
+        let Some(hash) = self.hash else { return Ok(None) };
+        let hash = hash.join().unwrap_or_else(|_| Err(io::Error::other("the thread that computes its hash died")));
+        hash.map(Some).map_err(|source| ConvertError::Io { place: self.place, source })
+    }
+
+    /// What the image at `path`, whose memory is `memory`, has of its Linux kernel, with the files `beside` it.
+    pub(super) fn from_image(
+        path: &Path,
+        memory: &dyn PhysicalMemory,
+        beside: &[PathBuf],
+    ) -> Result<Self, ConvertError> {
+        let place = path.display().to_string();
+        let budget = Budget::new();
+        let mut finder = Finder { files: Files::default(), budget: &budget, problems: Vec::new() };
+        for file in beside {
+            finder.named(file)?;
+        }
+        let Finder { mut files, .. } = finder;
+        let found = from_image::find(&place, memory, files.system_map.is_some())?;
+        let input = |what: &str, bytes: Vec<u8>| Input {
+            name: format!("{place}: {what}"),
+            bytes: Bytes::Read(bytes),
+            rank: GIVEN,
+            file: path.to_owned(),
+        };
+        files.btf = files.btf.or_else(|| Some(input("BTF", found.btf?)));
+        let of_running_kernel = files.system_map.is_none();
+        files.system_map = files.system_map.or_else(|| Some(input("kallsyms", found.kallsyms?)));
+        files.config = files.config.or_else(|| Some(input("config", found.config?)));
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self { place, name, hash: None, banner: found.banner, of_running_kernel, files, problems: Vec::new() })
     }
 
     /// Finds the input files in `path`, a file or folder, and in the files `beside` it.
@@ -461,12 +507,7 @@ impl Source {
         }
         // What is named comes before what is found.
         for file in beside.iter().chain(given) {
-            if !finder.file(file, true)? {
-                return Err(ConvertError::unsupported(
-                    &file.display().to_string(),
-                    "is no ELF or Mach-O file, BTF, kernel image, System.map or config, nor a zip, archive, package or compressed file of them",
-                ));
-            }
+            finder.named(file)?;
         }
         if folder {
             for file in files_of(path, &place)? {
@@ -499,7 +540,7 @@ impl Source {
             None => hash(main).map_err(|why| ConvertError::io(main, why))?,
         };
         let problems = problems.iter().map(ToString::to_string).collect();
-        Ok(Self { place, name, hash, files, problems })
+        Ok(Self { place, name, hash: Some(hash), banner: None, of_running_kernel: false, files, problems })
     }
 }
 

@@ -4,6 +4,7 @@ use crate::images::{write_elf_core, write_lime};
 use crate::support::{arg, corpus, corpus_text, demo_kernel, ok, quaid, rows, unpacked};
 use crate::truth;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A repository with the profile of one module zip.
@@ -109,6 +110,111 @@ fn btf_and_system_map_make_a_profile_that_plugins_run_on() {
     }
 }
 
+/// The addresses of a System.map by name, as a profile has them.
+fn map_addresses(text: &str) -> BTreeMap<&str, BTreeSet<u64>> {
+    let mut map: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [address, _, name] = fields[..] else { panic!("{line}") };
+        let address = u64::from_str_radix(address, 16).expect("hex");
+        map.entry(name).or_default().insert(address & 0xffff_ffff_ffff);
+    }
+    map
+}
+
+/// What scripts/kallsyms leaves out of its table.
+fn is_left_out(name: &str) -> bool {
+    let exact = ["kexec_control_code_size", "phys_startup_64", "text_size"];
+    name.starts_with("kallsyms_") || name.starts_with("init_per_cpu__") || exact.contains(&name)
+}
+
+#[test]
+fn an_image_alone_gives_the_symbols_of_system_map_and_the_rows_of_the_guest() {
+    for (image, truth, map) in [
+        (
+            "linux/a256/mem.raw",
+            "linux/a256/groundtruth.txt.xz",
+            corpus("linux/profiles/debian-6.1.0-56-cloud-amd64-dwarf5.zip"),
+        ),
+        (
+            "linux/linux-5.10/mem.raw",
+            "linux/linux-5.10/groundtruth.txt.xz",
+            unpacked("linux/linux-5.10/System.map-5.10.0-43-cloud-amd64"),
+        ),
+        (
+            "linux/small/linux-small-bash.raw",
+            "linux/small/linux-small-bash.groundtruth.txt.gz",
+            corpus("linux/small/profile-6.1.192-rklab.zip"),
+        ),
+    ] {
+        let (Some(image), Some(map)) = (unpacked(image), map) else { return };
+        let told = corpus_text(truth).expect("the corpus is there");
+        let map = match zip::ZipArchive::new(std::fs::File::open(&map).expect("readable")) {
+            Ok(mut zip) => {
+                let names: Vec<String> = zip.file_names().map(|name| name.expect("a name").into_owned()).collect();
+                let name = names.iter().find(|name| name.contains("System.map")).expect("a System.map");
+                std::io::read_to_string(zip.by_name(name).expect("a member")).expect("text")
+            }
+            Err(_) => std::fs::read_to_string(&map).expect("text"),
+        };
+        let map = map_addresses(&map);
+        // The small kernel's BTF is in its vmlinux only.
+        let btf = unpacked("linux/small/vmlinux-6.1.192-rklab.btf").expect("the corpus is there");
+        let is_small = image.ends_with("linux-small-bash.raw");
+        let beside: &[&str] = if is_small { &["--beside", arg(&btf)] } else { &[] };
+        let converted = ok(&[&["-q", "convert_profile", "--from_image", arg(&image)], beside].concat());
+        let profile: Value = serde_json::from_str(&converted).expect("JSON");
+        let mut seen: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+        for section in ["$CONSTANTS", "$FUNCTIONS"] {
+            for (name, address) in profile[section].as_object().expect("a section") {
+                // Of several symbols with one name the first has it, and the name of the others is kept beside.
+                let name = profile["$ISF"]["linkage_names"][name].as_str().unwrap_or(name);
+                seen.entry(name).or_default().insert(address.as_u64().expect("an address"));
+            }
+        }
+        let missing: Vec<_> = map.keys().filter(|name| !seen.contains_key(*name) && !is_left_out(name)).collect();
+        assert!(missing.is_empty(), "{}: {missing:?}", image.display());
+        for (name, addresses) in &seen {
+            // Labels of the compiler are in the table, and `nm` leaves them out.
+            assert!(map.get(name) == Some(addresses) || name.starts_with(".L"), "{}: {name}", image.display());
+        }
+        let banner = profile["$METADATA"]["Banner"].as_str().expect("a banner");
+        assert!(truth::sections(&told)["version"].contains(banner), "{banner}");
+
+        // No place has a profile, and none is named.
+        let kept = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(kept.path(), &converted).expect("written");
+        let named: &[&str] = if is_small { &["-p", arg(kept.path())] } else { &[] };
+        let rows_of = |plugin: &str| rows(&ok(&[named, &["-f", arg(&image), "--format", "json", plugin]].concat()));
+        check_tasks(&rows_of("pslist"), &told);
+        check_modules(&rows_of("lsmod"), &told);
+    }
+}
+
+#[test]
+fn an_image_whose_kernel_lists_functions_alone_takes_a_system_map() {
+    let (Some(raw), Some(told)) = (unpacked("linux/arm64/mem.raw"), corpus_text("linux/arm64/groundtruth.txt.xz"))
+    else {
+        return;
+    };
+    let output = crate::support::run(&["convert_profile", "--from_image", arg(&raw)]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("CONFIG_KALLSYMS_ALL is off") && stderr.contains("--system_map FILE"), "{stderr}");
+    let zip = corpus("linux/arm64/debian-6.1.0-56-cloud-arm64-dwarf5.zip").expect("the corpus is there");
+    let folder = tempfile::tempdir().expect("a folder");
+    zip::ZipArchive::new(std::fs::File::open(zip).expect("readable"))
+        .expect("a zip")
+        .extract(folder.path())
+        .expect("unpacked");
+    let map = folder.path().join("System.map-6.1.0-56-cloud-arm64");
+    let profile = folder.path().join("kernel.json");
+    ok(&["convert_profile", "--from_image", arg(&raw), arg(&profile), "--system_map", arg(&map)]);
+    let rows_of = |plugin: &str| rows(&ok(&["-p", arg(&profile), "-f", arg(&raw), "--format", "json", plugin]));
+    check_tasks(&rows_of("pslist"), &told);
+    check_modules(&rows_of("lsmod"), &told);
+}
+
 #[test]
 fn an_arm64_guest_is_analysed_with_the_profile_of_its_module_zip() {
     let (Some(raw), Some(told)) = (unpacked("linux/arm64/mem.raw"), corpus_text("linux/arm64/groundtruth.txt.xz"))
@@ -173,7 +279,8 @@ fn the_small_kernel_is_analysed_from_raw_lime_and_flattened_kdump() {
 
 #[test]
 fn a_repository_without_the_kernel_says_what_makes_its_profile() {
-    let Some(raw) = unpacked("linux/a256/mem.raw") else { return };
+    // This kernel lists its functions only, so that the image alone is not enough.
+    let Some(raw) = unpacked("linux/arm64/mem.raw") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let repo = folder.path().join("profiles");
     ok(&["repo", "init", arg(&repo)]);
@@ -181,7 +288,7 @@ fn a_repository_without_the_kernel_says_what_makes_its_profile() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(output.stdout.is_empty());
-    for told in ["6.1.0-56-cloud-amd64", arg(&repo), "quaid convert_profile", "quaid repo"] {
+    for told in ["6.1.0-56-cloud-arm64", arg(&repo), "quaid convert_profile", "quaid repo"] {
         assert!(stderr.contains(told), "`{told}` is missing in: {stderr}");
     }
 }
