@@ -165,6 +165,17 @@ impl ProfileFile {
         Ok(self.spans(Section::Structs)?.iter(&self.text).map(|(name, _)| name).collect())
     }
 
+    /// The names of all enums, sorted.
+    pub fn enum_names(&self) -> Result<Vec<&str>, Error> {
+        let mut names = Vec::new();
+        for section in [Section::Enums, Section::Revenums] {
+            names.extend(self.spans(section)?.iter(&self.text).map(|(name, _)| name));
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
     /// The enum of this name.
     pub fn enumeration(&self, name: &str) -> Result<Option<Enum>, Error> {
         let place = |e: Error| self.locate(Section::Enums, name, e);

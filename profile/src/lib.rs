@@ -12,6 +12,7 @@
 
 mod c_header;
 mod c_names;
+mod compare;
 mod compress;
 mod error;
 mod exports;
@@ -33,7 +34,12 @@ mod search;
 mod source;
 mod span;
 pub mod stored;
+mod words;
 
+pub use compare::{
+    Change, Kind as ChangeKind, MemberChange, StructChange, SymbolChanges, TypeChanges, compare_struct,
+    compare_symbols, compare_types, is_made_up,
+};
 pub use compress::{MAX_PROFILE_BYTES, compress_for, decompress, is_json_object};
 pub use error::{Error, ErrorKind};
 pub use exports::{ExportIndex, ExportMatch};

@@ -76,6 +76,11 @@ impl<'s> Inventory<'s> {
         Ok(Self { store, head, items, problems })
     }
 
+    /// The commit.
+    pub fn commit(&self) -> Oid {
+        self.head.commit()
+    }
+
     /// Names and what is behind them, sorted by name.
     pub fn items(&self) -> impl Iterator<Item = (&str, &Item)> {
         self.items.iter().map(|(name, item)| (name.as_str(), item))

@@ -6,16 +6,19 @@
 //! - [`GitStore`] opens a repository and reads HEAD; `change` makes a commit, safely beside other writers.
 //! - [`layout`] tells where a profile goes.
 //! - [`add()`], [`link()`], [`verify()`], [`init()`] are what the commands do.
+//! - [`Catalog`] is the builds by version, [`history`] how a struct changed over them.
 //! - [`Inventory`] is what HEAD has: names, links, times, digests, texts.
 //! - [`GitSource`] gives a repository's profiles to a search.
 
 mod add;
 pub mod build;
+mod catalog;
 mod change;
 mod error;
 mod git_program;
 mod git_source;
 mod git_store;
+mod history;
 mod import;
 mod index;
 mod init;
@@ -28,10 +31,12 @@ pub mod wanted;
 mod work_tree;
 
 pub use add::{AddOptions, Added, Addition, add};
+pub use catalog::{Build, Catalog};
 pub use change::Draft;
 pub use error::Error;
 pub use git_source::GitSource;
 pub use git_store::{Entry, EntryKind, GitStore, Snapshot};
+pub use history::{Period, history, types};
 pub use import::{ImportOptions, Imported, Rejected, import, parse_versions};
 pub use index::{Indexed, Module, index};
 pub use init::init;

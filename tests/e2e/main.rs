@@ -3,6 +3,7 @@
 mod bad_input;
 mod c_header;
 mod cab;
+mod compare;
 mod convert_profile;
 mod exports;
 mod fetch_debuginfo;

@@ -2,8 +2,10 @@
 
 mod add;
 mod build;
+mod diff;
 mod fetch;
 mod get;
+mod history;
 mod import;
 mod index;
 mod init;
@@ -34,6 +36,8 @@ fn all() -> Vec<(Command, Run)> {
         (wanted::cli(), wanted::run),
         (fetch::cli(), fetch::run),
         (index::cli(), index::run),
+        (diff::cli(), diff::run),
+        (history::cli(), history::run),
         (verify::cli(), verify::run),
     ]
 }

@@ -49,7 +49,7 @@ fn run(s: &Session<'_>, args: &Args, out: &mut dyn RowSink) -> Result<(), Error>
     let at = args.address("offset", s)?;
     for Row { offset, label, ty } in members {
         let content = match at {
-            None => Cell::Text(declaration(&ty, MAX_DEPTH)),
+            None => Cell::Text(ty.in_words()),
             Some(at) => reader.content(&ty, at.wrapping_add(offset))?.into(),
         };
         out.row(row![format!("{offset:#x}"), label, content])?;
@@ -103,7 +103,7 @@ impl Reader<'_, '_> {
         }
         let Ok(integer) = Integer::of(&self.resolver, ty) else {
             // A struct: it is shown by a `dt` of its own.
-            return Ok(Ok(format!("{} @ {at}", declaration(ty, MAX_DEPTH))));
+            return Ok(Ok(format!("{} @ {at}", ty.in_words())));
         };
         let value = match integer.read(memory, at) {
             Ok(value) => value,
@@ -148,7 +148,7 @@ impl Reader<'_, '_> {
         for index in 0..count.min(MAX_ELEMENTS) {
             let at = at.wrapping_add(index.wrapping_mul(stride));
             let Ok(integer) = Integer::of(&self.resolver, target) else {
-                return Ok(Ok(format!("{count} of {} @ {at}", declaration(target, MAX_DEPTH))));
+                return Ok(Ok(format!("{count} of {} @ {at}", target.in_words())));
             };
             match integer.read(self.s.kernel(), at) {
                 Ok(value) => elements.push(self.value(target, integer, value)?),
@@ -162,24 +162,4 @@ impl Reader<'_, '_> {
 
 fn start_bit(ty: &Type) -> u64 {
     if let Type::BitField { start, .. } = ty { *start } else { 0 }
-}
-
-/// A type in words.
-fn declaration(ty: &Type, depth: usize) -> String {
-    if depth == 0 {
-        return "...".to_owned();
-    }
-    let inner = |ty: &Type| declaration(ty, depth - 1);
-    match ty {
-        Type::Void => "void".to_owned(),
-        Type::Named(name) => name.clone(),
-        Type::Pointer { target, .. } => format!("pointer to {}", inner(target)),
-        Type::Array { target, count } => format!("array of {count} {}", inner(target)),
-        Type::BitField { start, end, target } => format!("bits {start} to {} of {}", end.saturating_sub(1), inner(target)),
-        Type::Enum { name, .. } => format!("enum {name}"),
-        Type::Function { .. } => "function".to_owned(),
-        Type::UnicodeString { length: Some(length) } => format!("text of {length} UTF-16 code units"),
-        Type::UnicodeString { length: None } => "text of UTF-16 code units".to_owned(),
-        Type::Other { class, .. } => class.clone(),
-    }
 }

@@ -1,0 +1,34 @@
+//! A type in words, for people.
+
+use crate::model::Type;
+
+/// How deep types in types are told; the kernels' declarations are far below.
+const MAX_DEPTH: usize = 8;
+
+impl Type {
+    /// The type as a person reads it: "pointer to _KPROCESS", "array of 15 unsigned char", "bits 0 to 3 of unsigned long".
+    pub fn in_words(&self) -> String {
+        words(self, MAX_DEPTH)
+    }
+}
+
+fn words(ty: &Type, depth: usize) -> String {
+    if depth == 0 {
+        return "...".to_owned();
+    }
+    let inner = |ty: &Type| words(ty, depth - 1);
+    match ty {
+        Type::Void => "void".to_owned(),
+        Type::Named(name) => name.clone(),
+        Type::Pointer { target, .. } => format!("pointer to {}", inner(target)),
+        Type::Array { target, count } => format!("array of {count} {}", inner(target)),
+        Type::BitField { start, end, target } => {
+            format!("bits {start} to {} of {}", end.saturating_sub(1), inner(target))
+        }
+        Type::Enum { name, .. } => format!("enum {name}"),
+        Type::Function { .. } => "function".to_owned(),
+        Type::UnicodeString { length: Some(length) } => format!("text of {length} UTF-16 code units"),
+        Type::UnicodeString { length: None } => "text of UTF-16 code units".to_owned(),
+        Type::Other { class, .. } => class.clone(),
+    }
+}

@@ -1,0 +1,154 @@
+//! The builds that a repository has profiles of, by what their metadata and links tell.
+
+use super::error::Error;
+use super::git_store::GitStore;
+use super::inventory::Inventory;
+use git2::Oid;
+use quaid_profile::{
+    Metadata, Os, ProfileFile, release_of,
+    stored::{self, STORED},
+};
+
+/// A build that has a profile.
+#[derive(Debug, Clone)]
+pub struct Build {
+    /// The profile's name.
+    pub name: String,
+    /// The builds that are compared with this one: a Windows module ("nt"), a Linux distribution ("Linux/Debian"), "OSX".
+    pub module: String,
+    /// The architecture, where the profile tells it.
+    pub arch: Option<&'static str>,
+    /// The version: of a Windows file, or a Linux kernel's release.
+    pub version: Option<String>,
+    /// What `$METADATA` says.
+    pub metadata: Metadata,
+    /// Its other names.
+    pub links: Vec<String>,
+    /// The name of the file that has its types, where a repository keeps them in one: builds that have the same types name
+    /// the same file.
+    pub types: Option<String>,
+    /// The object that is the profile, or its small file.
+    pub id: Oid,
+}
+
+impl Build {
+    /// The version for people, or where none is known the last part of the name.
+    pub fn label(&self) -> &str {
+        self.version.as_deref().or(self.name.rsplit('/').next()).unwrap_or(&self.name)
+    }
+}
+
+/// The builds of one commit, by module, architecture and version.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    /// The commit.
+    pub commit: Oid,
+    /// The builds in order.
+    pub builds: Vec<Build>,
+}
+
+impl Catalog {
+    /// The builds of HEAD. What cannot be read is left out: `verify` tells it.
+    pub fn of(store: &GitStore) -> Result<Self, Error> {
+        let inventory = Inventory::of(store, "")?;
+        let links = inventory.links();
+        let mut builds = Vec::new();
+        for (name, item) in inventory.profiles() {
+            let Ok(file) = inventory.open(item) else { continue };
+            let mut build = build(name.to_owned(), &file, item.id);
+            build.links = links.get(name).into_iter().flatten().map(|&link| link.to_owned()).collect();
+            build.version = build.version.take().or_else(|| build.links.iter().find_map(|link| version_link(link)));
+            builds.push(build);
+        }
+        builds.sort_by_cached_key(|build| {
+            let version = build.version.as_deref().map(version_key);
+            (build.module.clone(), build.arch, version, build.name.clone())
+        });
+        Ok(Self { commit: inventory.commit(), builds })
+    }
+
+    /// Builds of one module and architecture each, whose module begins with `prefix`.
+    pub fn families(&self, prefix: &str) -> impl Iterator<Item = &[Build]> {
+        let same = |a: &Build, b: &Build| a.module == b.module && a.arch == b.arch;
+        self.builds.chunk_by(same).filter(move |family| {
+            let module = family.first().map_or("", |build| build.module.as_str());
+            let rest = module.strip_prefix(prefix);
+            rest.is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+
+    /// The build of this name.
+    pub fn get(&self, name: &str) -> Option<&Build> {
+        self.builds.iter().find(|build| build.name == name)
+    }
+}
+
+fn build(name: String, file: &ProfileFile, id: Oid) -> Build {
+    let metadata = file.metadata().clone();
+    let types = if metadata.kind() == STORED { stored::parts(file).ok().map(|[types, _]| types) } else { None };
+    let parts: Vec<&str> = name.split('/').collect();
+    let module = match parts.as_slice() {
+        ["Linux", distribution, _, ..] => format!("Linux/{distribution}"),
+        [module, ..] => (*module).to_owned(),
+        [] => String::new(),
+    };
+    let (arch, version) = (metadata.arch().map(quaid_profile::Arch::name), version(&metadata));
+    Build { name, module, arch, version, metadata, links: Vec::new(), types, id }
+}
+
+fn version(metadata: &Metadata) -> Option<String> {
+    if metadata.os() == Some(Os::Windows) {
+        let parts: Option<Vec<&str>> = ["major", "minor", "rev"].into_iter().map(|key| metadata.text(key)).collect();
+        return parts.map(|parts| parts.join("."));
+    }
+    metadata.release().or_else(|| release_of(metadata.banner()?)).map(str::to_owned)
+}
+
+/// The version in `ntoskrnl.exe/AMD64/6.1.7601.17514/<GUIDAGE>`.
+fn version_link(link: &str) -> Option<String> {
+    match link.split('/').collect::<Vec<&str>>().as_slice() {
+        ["ntoskrnl.exe", _, version, _] => Some((*version).to_owned()),
+        _ => None,
+    }
+}
+
+/// A run of digits, or of other characters.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Text(String),
+    Number(u64),
+}
+
+/// By which versions are ordered: numbers by value, so that 6.9 comes before 6.10.
+fn version_key(version: &str) -> Vec<Part> {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let mut parts = Vec::new();
+    let mut rest = version;
+    while let Some(first) = rest.chars().next() {
+        let digits = is_digit(first);
+        let end = rest.find(|c| is_digit(c) != digits).unwrap_or(rest.len());
+        let (part, left) = rest.split_at(end);
+        let number = if digits { part.parse().ok() } else { None };
+        parts.push(number.map_or_else(|| Part::Text(part.to_owned()), Part::Number));
+        rest = left;
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_by_their_numbers() {
+        let mut versions = ["6.10.0-1-amd64", "6.9.1-12-amd64", "6.9.1-2-amd64", "10.0.1", "6.9"];
+        versions.sort_by_key(|version| version_key(version));
+        assert_eq!(versions, ["6.9", "6.9.1-2-amd64", "6.9.1-12-amd64", "6.10.0-1-amd64", "10.0.1"]);
+    }
+
+    #[test]
+    fn a_version_is_in_the_link_of_a_kernel() {
+        assert_eq!(version_link("ntoskrnl.exe/AMD64/6.1.7601.17514/X").as_deref(), Some("6.1.7601.17514"));
+        assert_eq!(version_link("Linux/Debian/6.1/X"), None);
+    }
+}
