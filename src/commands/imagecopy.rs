@@ -1,14 +1,17 @@
 //! `imagecopy`: an image written in another format.
 
 use super::plugin::open_image;
+use crate::cli::number;
 use crate::context::{Context, Outcome};
 use crate::hex::hex;
-use crate::imagecopy::{self, Format};
+use crate::imagecopy::{self, Format, Selection};
 use crate::output::write_file;
 use anyhow::{Context as _, Result, bail};
-use clap::{Arg, ArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use indicatif::HumanBytes;
+use quaid_analyzer::image::PhysicalMemory;
 use std::io::BufWriter;
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// Its options and help.
@@ -18,11 +21,26 @@ pub(crate) fn cli() -> clap::Command {
         .arg(
             Arg::new("out").value_name("OUT").required(true).value_parser(value_parser!(PathBuf)).help("The new image"),
         )
+        .arg(Arg::new("to").long("to").value_name("FORMAT").value_parser(Format::NAMES).default_value("raw").help(
+            "Its format. raw: zeros where the image has nothing; avml: compressed by snappy; elf: an ELF core, keeps \
+                 what is told missing; kdump: compressed by zlib, whole pages, keeps what is told missing",
+        ))
         .arg(
-            Arg::new("to").long("to").value_name("FORMAT").value_parser(Format::NAMES).default_value("raw").help(
-                "Its format. raw: zeros where the image has nothing; elf: an ELF core, keeps what is told missing",
-            ),
+            Arg::new("ranges")
+                .long("ranges")
+                .value_name("START-END")
+                .value_delimiter(',')
+                .action(ArgAction::Append)
+                .value_parser(range)
+                .help("Only these physical addresses, END not included (0x100000-0x200000,0x300000-0x301000)"),
         )
+}
+
+/// START-END, where START is less than END.
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let (start, end) = text.split_once('-').ok_or("it is not of the form START-END")?;
+    let range = number(start)?..number(end)?;
+    if range.is_empty() { Err("it ends before it begins".into()) } else { Ok(range) }
 }
 
 /// Does it.
@@ -36,16 +54,22 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         bail!("{} is the image itself: name another file", out.display());
     }
     let image = open_image(context, path)?;
-    let bytes: u64 = image.runs().iter().map(|run| run.bytes).sum();
+    let ranges = args.get_many::<Range<u64>>("ranges").map(|ranges| ranges.cloned().collect());
+    let selection = ranges.map(|ranges| Selection::new(image.memory(), ranges));
+    let memory = selection.as_ref().map_or(image.memory(), |selection| selection as &dyn PhysicalMemory);
+    if selection.is_some() && memory.runs().is_empty() {
+        bail!("the image has no memory in the ranges of --ranges; image_info --ranges lists what it has");
+    }
+    let bytes: u64 = memory.runs().iter().map(|run| run.bytes).sum();
     let copied = write_file(out, context.globals.overwrite, |file| {
         let bar = context.progress("writing", Some(bytes), true);
         let mut buffered = BufWriter::new(file.as_file_mut());
-        let copied = imagecopy::write(&image, format, &mut buffered, &mut |more| bar.inc(more));
+        let copied = imagecopy::write(memory, &image.hints, format, &mut buffered, &mut |more| bar.inc(more));
         drop(buffered);
         bar.finish_and_clear();
         let copied = copied?;
         let bar = context.progress("reading back", Some(bytes), true);
-        let verified = imagecopy::verify(file.path(), format, &image, &copied, &mut |more| bar.inc(more));
+        let verified = imagecopy::verify(file.path(), format, memory, &copied, &mut |more| bar.inc(more));
         bar.finish_and_clear();
         verified?;
         Ok(copied)
@@ -57,17 +81,17 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         out.display(),
         copied.bytes,
         HumanBytes(copied.bytes),
-        image.runs().len()
+        memory.runs().len()
     ));
-    let end = image.runs().last().map_or(0, |run| run.start.0.saturating_add(run.bytes));
+    let end = memory.runs().last().map_or(0, |run| run.start.0.saturating_add(run.bytes));
     if format == Format::Raw && end > bytes {
         let holes = end - bytes;
         context.note(&format!(
             "  {holes} bytes between and before the ranges are zero: a raw image cannot tell them apart"
         ));
     }
-    let missing: u64 = image.gaps().iter().map(|gap| gap.bytes).sum();
-    if format == Format::Lime && missing > 0 {
+    let missing: u64 = memory.gaps().iter().map(|gap| gap.bytes).sum();
+    if !format.keeps_gaps() && missing > 0 {
         context.note(&format!("  {missing} bytes that the machine had and the image lacks are not told in the copy"));
     }
     let Some(fault) = copied.first_fault else { return Ok(Outcome::Done) };

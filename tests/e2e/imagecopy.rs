@@ -1,11 +1,13 @@
 //! `imagecopy`: what is written is read by the `object` crate or by the few lines that the format takes, and compared with
 //! what the makers of the images put into them.
 
-use crate::support::{arg, formats, ok, rows, run};
+use crate::support::{arg, formats, ok, rows, run, skipped};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{Endianness, elf};
 use serde_json::Value;
+use std::io::Read as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// A range and its bytes.
 type Range = (u64, Vec<u8>);
@@ -49,6 +51,59 @@ fn read_lime(file: &[u8]) -> Vec<Range> {
     joined(ranges)
 }
 
+fn read_avml(file: &[u8]) -> Vec<Range> {
+    let mut ranges = Vec::new();
+    let mut rest = file;
+    while !rest.is_empty() {
+        assert_eq!(&rest[..8], b"AVML\x02\0\0\0");
+        let word = |at: usize| u64::from_le_bytes(rest[at..at + 8].try_into().expect("8 bytes"));
+        let (start, bytes) = (word(8), word(16) - word(8) + 1);
+        let mut frames = snap::read::FrameDecoder::new(&rest[32..]).take(bytes);
+        let mut memory = Vec::new();
+        frames.read_to_end(&mut memory).expect("snappy frames");
+        assert_eq!(memory.len() as u64, bytes);
+        ranges.push((start, memory));
+        let stream = rest.len() - 32 - frames.into_inner().into_inner().len();
+        assert_eq!(word(32 + stream), stream as u64, "the stream's length is behind it");
+        rest = &rest[32 + stream + 8..];
+    }
+    joined(ranges)
+}
+
+/// What libkdumpfile (Debian: python3-libkdumpfile) reads of a kdump image where `ranges` are; `None` where it is not
+/// installed.
+fn read_kdump(path: &Path, ranges: &[Range]) -> Option<Vec<Range>> {
+    const READER: &str = "
+import sys
+from kdumpfile import kdumpfile, KDUMP_MACHPHYSADDR
+dump = kdumpfile(sys.argv[1])
+assert dump.attr['file.format'] == 'diskdump', dump.attr['file.format']
+for line in sys.argv[2:]:
+    at, count = map(int, line.split(','))
+    sys.stdout.buffer.write(dump.read(KDUMP_MACHPHYSADDR, at, count))
+";
+    let judge = |program: &str| {
+        let output = Command::new("/usr/bin/python3").args(["-c", program]).stderr(Stdio::null()).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if !judge("import kdumpfile") {
+        skipped("there is no python3-libkdumpfile");
+        return None;
+    }
+    let wanted = ranges.iter().map(|(start, bytes)| format!("{start},{}", bytes.len()));
+    let output = Command::new("/usr/bin/python3").args(["-c", READER]).arg(path).args(wanted).output();
+    let output = output.expect("python3 starts");
+    assert!(output.status.success(), "libkdumpfile: {}", String::from_utf8_lossy(&output.stderr));
+    let mut all = &output.stdout[..];
+    let mut read = Vec::new();
+    for (start, bytes) in ranges {
+        let (here, rest) = all.split_at(bytes.len());
+        read.push((*start, here.to_vec()));
+        all = rest;
+    }
+    Some(read)
+}
+
 /// The ranges with bytes, and those (start, bytes) without.
 fn read_elf(file: &[u8]) -> (Vec<Range>, Vec<(u64, u64)>) {
     let header = elf::FileHeader64::<Endianness>::parse(file).expect("an ELF file");
@@ -81,6 +136,11 @@ fn every_format_holds_what_the_original_held() {
         let lime = copy("lime");
         assert!(read_lime(&std::fs::read(&lime).expect("written")) == truth, "{name} as LiME");
         assert!(read_elf(&std::fs::read(copy("elf")).expect("written")).0 == truth, "{name} as ELF core");
+        assert!(read_avml(&std::fs::read(copy("avml")).expect("written")) == truth, "{name} as AVML");
+        let kdump = copy("kdump");
+        if let Some(read) = read_kdump(&kdump, &truth) {
+            assert!(read == truth, "{name} as kdump");
+        }
         // The images above have memory at 4 GiB, which leaves a hole that takes no room.
         let raw = std::fs::File::open(copy("raw")).expect("written");
         let (start, last) = truth.last().expect("ranges");
@@ -108,6 +168,59 @@ fn what_an_image_lacks_is_kept_in_an_elf_core() {
     assert_eq!((missing.len(), start + bytes), (1, 0x1_0080_0000), "the second range is 8 MiB from 4 GiB on");
     let told = rows(&ok(&["--format", "json", "-f", arg(&out), "image_info", "--ranges"]));
     assert_eq!(told.last().map(|row| &row["kind"]), Some(&Value::from("not dumped")));
+}
+
+/// A page of a kdump image is RAM, dumped, both or neither.
+#[test]
+fn what_an_image_lacks_is_told_in_a_kdump_image() {
+    let Some(folder) = formats() else { return };
+    let made = tempfile::tempdir().expect("a folder");
+    let out = made.path().join("copy.kdump");
+    let source = folder.join("synth/truncated.lime");
+    ok(&["-f", arg(&source), "imagecopy", arg(&out), "--to", "kdump"]);
+    let file = std::fs::read(&out).expect("written");
+    let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("4 bytes")) as usize;
+    let (block, bitmaps) = (word(428), (1 + word(432)) * word(428));
+    let half = word(436) / 2 * block;
+    let is_set = |bitmap: usize, page: usize| file[bitmap + page / 8] >> (page % 8) & 1 == 1;
+    let count = |bitmap, first, last| (first..last).filter(|&page| is_set(bitmap, page)).count();
+    // 8 MiB from 4 GiB on were the machine's; the file ends before.
+    let (first, last) = (0x10_0000, 0x10_0800);
+    let dumped = count(bitmaps + half, 0, last);
+    let truth: usize = expected(&folder, "truncated.lime").iter().map(|(_, bytes)| bytes.len().div_ceil(block)).sum();
+    assert_eq!((count(bitmaps, first, last), dumped), (last - first, truth));
+}
+
+#[test]
+fn ranges_choose_what_is_copied() {
+    let Some(folder) = formats() else { return };
+    let made = tempfile::tempdir().expect("a folder");
+    let source = folder.join("flat.raw");
+    let flat = std::fs::read(&source).expect("flat.raw");
+    for to in ["lime", "avml", "kdump"] {
+        let out = made.path().join(format!("some.{to}"));
+        ok(&[
+            "-f",
+            arg(&source),
+            "imagecopy",
+            arg(&out),
+            "--to",
+            to,
+            "--ranges",
+            "0x5000-0x7800,0x7000-0x8010,65536-65540",
+        ]);
+        let truth = vec![(0x5000, flat[0x5000..0x8010].to_vec()), (0x1_0000, flat[0x1_0000..0x1_0004].to_vec())];
+        match to {
+            "lime" => assert!(read_lime(&std::fs::read(&out).expect("written")) == truth),
+            "avml" => assert!(read_avml(&std::fs::read(&out).expect("written")) == truth),
+            _ => assert!(read_kdump(&out, &truth).is_none_or(|read| read == truth)),
+        }
+    }
+    let out = made.path().join("none.lime");
+    for (ranges, code) in [("0x7000-0x7000", 2), ("5000", 2), ("0x100000000000-0x100000001000", 1)] {
+        let refused = run(&["-f", arg(&source), "imagecopy", arg(&out), "--ranges", ranges]);
+        assert_eq!((refused.status.code(), out.exists()), (Some(code), false), "{ranges}");
+    }
 }
 
 #[test]
