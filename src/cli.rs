@@ -46,6 +46,10 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             ExitCode::from(2)
         }
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        // A command whose words are another command line.
+        Err(error) if error.is::<clap::Error>() => {
+            error.downcast_ref().map_or(ExitCode::from(2), |error| usage(&cli, error, &args))
+        }
         Err(error) => {
             say(&format!("error: {}", chain_text(&error)));
             if debug {

@@ -48,6 +48,7 @@ pub(crate) fn all() -> Vec<Command> {
         tool(peinfo::cli(), peinfo::run),
         tool(convert_profile::cli(), convert_profile::run),
         tool(repo::cli(), repo::run),
+        tool(repo::manage_repo::cli(), repo::manage_repo::run),
     ];
     tools.into_iter().chain(plugin::all()).collect()
 }

@@ -309,3 +309,87 @@ fn a_build_killed_at_any_moment_leaves_a_whole_repository_and_goes_on() {
     assert_eq!(git(&root, &["status", "--porcelain"]), "");
     check_whole(&root);
 }
+
+#[test]
+fn profiles_are_made_of_the_files_that_the_configuration_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    let v1 = root.join("v1.0");
+    for folder in ["src/nt", "src/OSX", "src/Linux/Mine/6.1/amd64"] {
+        std::fs::create_dir_all(v1.join(folder)).expect("created");
+    }
+    let config = "nt/undocumented:\n  type: CopyAndTransform\n  source: src/nt/undocumented.yaml\n\nOSX:\n  type: \
+                  OSXProfile\n  index: src/OSX/index.yaml\n  transforms:\n    merge:\n      - OSX/dynamic\n  sources:\n    - \
+                  src/OSX/10.9_13A603.64bit\n    - src/OSX/missing\n\nLinux:\n  type: LinuxProfile\n\nart:\n  type: \
+                  ArtifactProfile\n  patterns: ['x']\n";
+    std::fs::write(v1.join("config.yaml"), config).expect("written");
+    let yaml = |size: u32| {
+        format!(
+            "# by hand\n$METADATA:\n  type: Profile\n\n$STRUCTS:\n  _A:\n    - {size}\n    - B:\n        - 4\n        - [unsigned int, {{}}]\n"
+        )
+    };
+    std::fs::write(v1.join("src/nt/undocumented.yaml"), yaml(8)).expect("written");
+    let osx = r#"{"$METADATA": {"ProfileClass": "OSX", "Type": "Profile"}, "$CONSTANTS": {"_version": 4096}}"#;
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gz, osx.as_bytes()).expect("written");
+    std::fs::write(v1.join("src/OSX/10.9_13A603.64bit.gz"), gz.finish().expect("finished")).expect("written");
+    // The demo's kernel, zipped as Rekall's builders did.
+    let kernel = crate::support::demo_kernel();
+    let zip = std::fs::File::create(v1.join("src/Linux/Mine/6.1/amd64/6.1.0-demo.zip")).expect("created");
+    let mut zip = zip::ZipWriter::new(zip);
+    for name in ["vmlinux", "System.map"] {
+        zip.start_file(name, zip::write::SimpleFileOptions::default()).expect("begun");
+        std::io::Write::write_all(&mut zip, &std::fs::read(kernel.join(name)).expect("the demo's")).expect("written");
+    }
+    zip.finish().expect("finished");
+    git(&root, &["add", "."]);
+    git(&root, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "sources"]);
+
+    let all = || ends(quaid().args(["repo", "-C", arg(&root), "build"]));
+    let (code, told) = all();
+    assert_eq!(code, Some(3), "{told}");
+    for line in ["3 built", "OSX/missing: there is no file v1.0/src/OSX/missing", "ArtifactProfile cannot be built yet"]
+    {
+        assert!(told.contains(line), "`{line}` is missing in {told}");
+    }
+    let get = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&ok(&["repo", "-C", arg(&root), "get", name])).expect("JSON")
+    };
+    assert_eq!(get("nt/undocumented")["$STRUCTS"]["_A"], serde_json::json!([8, {"B": [4, ["unsigned int", {}]]}]));
+    assert_eq!(get("OSX/10.9_13A603.64bit")["$MERGE"], serde_json::json!(["OSX/dynamic"]));
+    assert!(get("Linux/Mine/6.1/amd64/6.1.0-demo")["$STRUCTS"]["task_struct"].is_array());
+    let before = commits(&root);
+    let (_, told) = all();
+    assert!(told.contains("0 built, 3 there already") && commits(&root) == before, "{told}");
+    // A source that changes is copied again, a single target alone.
+    std::fs::write(v1.join("src/nt/undocumented.yaml"), yaml(16)).expect("written");
+    let (code, told) =
+        ends(quaid().args(["manage_repo", "nt/undocumented", "--path-to-repository", arg(&root), "--processes", "2"]));
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(get("nt/undocumented")["$STRUCTS"]["_A"][0], 16);
+    check_whole(&root);
+}
+
+#[test]
+fn rekall_s_spelling_is_understood() {
+    let Some(server) = kernel_server() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    let manage = |args: &[&str]| {
+        let mut command = quaid();
+        command.env("_NT_SYMBOL_PATH", &server.url).arg("manage_repo").args(args);
+        command.output().expect("the binary starts")
+    };
+    let pdb_guid = format!("ntkrnlpa.pdb/{KERNEL_ID}");
+    let built = manage(&["--path_to_repository", arg(&root), "--processes", "2", "nt/GUID", "add_guid", &pdb_guid]);
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let listed = manage(&["-C", arg(&root), "list", "nt/"]);
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), format!("nt/GUID/{KERNEL_ID}\n"));
+    assert_eq!(manage(&["-C", arg(&root), "nt/GUID", "--no-such-option"]).status.code(), Some(2));
+    // Without a target everything is built, and the configuration has nothing yet.
+    let all = manage(&["--path_to_repository", arg(&root)]);
+    assert!(all.status.code() == Some(1) && String::from_utf8_lossy(&all.stderr).contains("config.yaml"));
+    assert!(!run(&["repo", "-C", arg(&root), "nt/GUID"]).status.success());
+}

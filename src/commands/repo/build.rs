@@ -5,11 +5,13 @@ use crate::commands::fetch_pdb::symbol_path;
 use crate::context::{Context, Outcome};
 use crate::repo::GitStore;
 use crate::repo::build::{
-    self, Event, GuidList, Handler, Job, Recipe, Rejects, Summary, WindowsRecipe, Wish, build_windows, has_build,
+    self, Event, GuidList, Handler, Job, Recipe, Rejects, SourceRecipe, Summary, WindowsRecipe, Wish, build_sources,
+    build_windows, has_build,
 };
 use crate::symserver::{HttpSettings, HttpTransport, SymbolPath};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use indicatif::ProgressBar;
 use quaid_profile::GuidAge;
 use std::path::Path;
 use std::thread;
@@ -61,13 +63,19 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     let words: Vec<&str> = args.get_many::<String>("ARGS").into_iter().flatten().map(String::as_str).collect();
     let target = args.get_one::<String>("TARGET");
     let recipes = chosen(build::recipes(store)?, target)?;
-    let builder = Builder::new(context, store, args)?;
+    let builder = Builder::of_args(context, store, args)?;
     let mut total = Total::default();
     for recipe in &recipes {
         match &recipe.handler {
             Handler::Windows(recipe) => {
                 let done = windows(&builder, recipe, &words, args.get_flag("retry"));
                 total.take(context, &recipe.target, done)?;
+            }
+            Handler::Sources(_) if !words.is_empty() => {
+                bail!("{} is built as a whole: it takes no {}", recipe.target, words.join(" "))
+            }
+            Handler::Sources(sources) => {
+                total.take(context, &recipe.target, builder.build_sources(&recipe.target, sources))?;
             }
             Handler::Other(handler) => {
                 context.warn(&format!("{}: the handler {handler} cannot be built yet", recipe.target));
@@ -103,46 +111,75 @@ fn chosen(recipes: Vec<Recipe>, target: Option<&String>) -> Result<Vec<Recipe>> 
 }
 
 /// What builds share: the repository, and the way to symbol servers.
-pub(super) struct Builder<'a> {
-    pub(super) context: &'a Context,
-    pub(super) store: &'a GitStore,
+pub(crate) struct Builder<'a> {
+    context: &'a Context,
+    store: &'a GitStore,
     symbols: SymbolPath,
     http: Option<HttpTransport>,
     workers: usize,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(context: &'a Context, store: &'a GitStore, args: &ArgMatches) -> Result<Self> {
+    pub(super) fn of_args(context: &'a Context, store: &'a GitStore, args: &ArgMatches) -> Result<Self> {
         let servers: Vec<String> = args.get_many("server").into_iter().flatten().cloned().collect();
-        let symbols = symbol_path(context, &servers);
+        let processes = args.get_one::<u16>("processes").map(|&count| count.into());
+        Self::new(context, store, &servers, processes)
+    }
+
+    /// `servers` are those of the command line.
+    pub(crate) fn new(
+        context: &'a Context,
+        store: &'a GitStore,
+        servers: &[String],
+        processes: Option<usize>,
+    ) -> Result<Self> {
+        let symbols = symbol_path(context, servers);
         for problem in &symbols.problems {
             context.warn(problem);
         }
         let http = (!context.globals.offline).then(|| HttpTransport::new(HttpSettings::default())).transpose();
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let workers = args.get_one::<u16>("processes").map_or(cores.max(MIN_WORKERS), |&n| n.into());
+        let workers = processes.unwrap_or(cores.max(MIN_WORKERS));
         Ok(Self { context, store, symbols, http: http.context("cannot set up the network client")?, workers })
     }
 
     /// Makes builds of a recipe, and tells what becomes of each.
-    pub(super) fn build(&self, recipe: &WindowsRecipe, wishes: &[Wish], enlist: bool) -> Result<Summary> {
-        let context = self.context;
+    pub(crate) fn build(&self, recipe: &WindowsRecipe, wishes: &[Wish], enlist: bool) -> Result<Summary> {
         let job = Job { recipe, symbols: &self.symbols, http: self.http.as_ref(), workers: self.workers, enlist };
-        let bar = context.progress(&recipe.target, Some(wishes.len() as u64), false);
-        let summary = build_windows(self.store, wishes, &job, &mut |event| match event {
-            Event::Tried(count) => bar.set_position(count as u64),
-            Event::Built { name, lacks: None } => bar.suspend(|| context.note(&format!("built {name}"))),
-            Event::Built { name, lacks: Some(lacks) } => {
-                bar.suspend(|| context.note(&format!("built {name}, {lacks}: it lacks what analysis needs")));
-            }
-            Event::Failed { id, why, remembered } => {
-                let kept = if remembered { "rejected, and noted as such: " } else { "" };
-                bar.suspend(|| context.warn(&format!("{id}: {kept}{why}")));
-            }
-            Event::Problem(why) => bar.suspend(|| context.warn(why)),
-        });
+        let bar = self.context.progress(&recipe.target, Some(wishes.len() as u64), false);
+        let summary = build_windows(self.store, wishes, &job, &mut |event| self.show(&bar, event));
         bar.finish_and_clear();
         Ok(summary?)
+    }
+
+    /// Makes what files of the repository give.
+    fn build_sources(&self, target: &str, recipe: &SourceRecipe) -> Result<Done> {
+        let bar = self.context.progress(target, None, false);
+        let done = build_sources(self.store, target, recipe, &mut |event| self.show(&bar, event));
+        bar.finish_and_clear();
+        let (summary, known) = done?;
+        Ok(Done { summary, known, remembered: 0 })
+    }
+
+    fn show(&self, bar: &ProgressBar, event: Event<'_>) {
+        let context = self.context;
+        // Not while the bar is suspended: it would wait for itself.
+        if let Event::Tried(count) = event {
+            bar.set_position(count as u64);
+            return;
+        }
+        bar.suspend(|| match event {
+            Event::Tried(_) => {}
+            Event::Built { name, lacks: None } => context.note(&format!("built {name}")),
+            Event::Built { name, lacks: Some(lacks) } => {
+                context.note(&format!("built {name}, {lacks}: it lacks what analysis needs"));
+            }
+            Event::Failed { what, why, remembered } => {
+                let kept = if remembered { "rejected, and noted as such: " } else { "" };
+                context.warn(&format!("{what}: {kept}{why}"));
+            }
+            Event::Problem(why) => context.warn(why),
+        });
     }
 }
 
@@ -299,4 +336,13 @@ fn given(recipe: &WindowsRecipe, guids: &[&str]) -> Result<Vec<Wish>> {
     let mut seen = std::collections::HashSet::new();
     wishes.retain(|wish| seen.insert(wish.id));
     Ok(wishes)
+}
+
+/// The repository's own recipe of a target `MODULE/GUID`, else the usual one.
+pub(crate) fn windows_recipe(store: &GitStore, target: &str) -> Result<WindowsRecipe> {
+    let own = build::recipes(store)?.into_iter().find(|recipe| recipe.target == target);
+    match own {
+        Some(Recipe { handler: Handler::Windows(recipe), .. }) => Ok(recipe),
+        _ => WindowsRecipe::of_target(target).with_context(|| format!("{target} is no target of Windows builds")),
+    }
 }

@@ -1,11 +1,11 @@
 //! `repo fetch`: what a list of wanted profiles names, from symbol servers into the repository.
 
-use super::build::{Builder, Done, Total, fetching};
+use super::build::{Builder, Done, Total, fetching, windows_recipe};
 use crate::context::{Context, Outcome};
 use crate::debuginfod::advice;
 use crate::input;
 use crate::repo::GitStore;
-use crate::repo::build::{self, Handler, Recipe, WindowsRecipe, Wish, has_build};
+use crate::repo::build::{Wish, has_build};
 use crate::repo::layout::module_of_pdb;
 use crate::repo::wanted::{self, Item};
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -41,11 +41,11 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     if items.is_empty() {
         bail!("{} names no profile", path.display());
     }
-    let builder = Builder::new(context, store, args)?;
+    let builder = Builder::of_args(context, store, args)?;
     let mut total = Total::default();
     for (module, wishes) in by_module(context, &mut total, &items) {
         let target = format!("{module}/GUID");
-        let recipe = recipe(store, &target)?;
+        let recipe = windows_recipe(store, &target)?;
         let head = store.profiles()?;
         let (mut lacking, mut known) = (Vec::new(), 0);
         for wish in wishes {
@@ -88,13 +88,4 @@ fn by_module(context: &Context, total: &mut Total, items: &[Item]) -> BTreeMap<S
         }
     }
     modules
-}
-
-/// The repository's own recipe of a target, else the usual one.
-fn recipe(store: &GitStore, target: &str) -> Result<WindowsRecipe> {
-    let own = build::recipes(store)?.into_iter().find(|recipe| recipe.target == target);
-    match own {
-        Some(Recipe { handler: Handler::Windows(recipe), .. }) => Ok(recipe),
-        _ => WindowsRecipe::of_target(target).with_context(|| format!("{target} is no target of Windows builds")),
-    }
 }

@@ -1,7 +1,7 @@
 //! `repo`: the manager of a git repository of profiles, a thin file for each of its commands.
 
 mod add;
-mod build;
+pub(crate) mod build;
 mod diff;
 mod fetch;
 mod get;
@@ -11,6 +11,7 @@ mod index;
 mod init;
 mod link;
 mod list;
+pub(crate) mod manage_repo;
 mod verify;
 mod wanted;
 
@@ -47,7 +48,6 @@ pub(crate) fn cli() -> Command {
     let commands: Vec<Command> = all().into_iter().map(|(cli, _)| cli).collect();
     let names: Vec<&str> = commands.iter().map(Command::get_name).collect();
     Command::new("repo")
-        .aliases(["manage_repo", "manage-repo"])
         .about(format!("Keep a git repository of profiles: {}", names.join(", ")))
         .subcommand_required(true)
         .arg_required_else_help(true)

@@ -4,22 +4,25 @@
 //! - [`GuidList`] and [`Rejects`] are the files that say which builds there are to make, and which could not be made.
 //! - [`build_windows`] fetches PDBs, parses them and commits their profiles, many at a time. A process that is killed loses
 //!   only what it had not told as built; what was downloaded is in [`pdb_cache`].
+//! - [`build_sources`] makes profiles of files that the repository has.
 
 mod guid_list;
 mod pdb_cache;
 mod recipe;
+mod sources;
 mod windows;
 
 pub use guid_list::{GuidList, Rejects};
 pub use pdb_cache::pdb_cache;
 pub use recipe::{Handler, Recipe, WindowsRecipe, recipes};
+pub use sources::{SourceRecipe, build_sources};
 pub use windows::{Event, Job, Summary, Wish, build_windows, has_build};
 
 use super::change::Draft;
 use super::error::Error;
 use super::git_store::GitStore;
 use crate::input;
-use quaid_profile::LAYOUT;
+use quaid_profile::{LAYOUT, stored_names};
 use std::io::ErrorKind;
 
 /// Length at which a list or a configuration is not read, in bytes: ten times the largest one of the public repository.
@@ -30,18 +33,28 @@ const MAX_SOURCE_BYTES: u64 = 16 << 20;
 /// # Errors
 /// It cannot be read, or is no text.
 pub fn source_text(store: &GitStore, name: &str) -> Result<Option<String>, Error> {
-    let path = format!("{LAYOUT}/{name}");
+    source_bytes(store, name)?.map(|bytes| text(name, bytes)).transpose()
+}
+
+/// The bytes of such a file, which may have one of the endings of compressed ones.
+fn source_bytes(store: &GitStore, name: &str) -> Result<Option<Vec<u8>>, Error> {
     check_source_name(name)?;
-    if let Some(root) = store.repo.workdir() {
-        let file = root.join(&path);
-        match input::read(&file, MAX_SOURCE_BYTES) {
-            Ok(bytes) => return text(name, bytes).map(Some),
-            Err(why) if matches!(why.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-            Err(why) => return Err(Error::Io { path: file, why }),
+    let head = store.head()?;
+    for stored in stored_names(name) {
+        let path = format!("{LAYOUT}/{stored}");
+        if let Some(root) = store.repo.workdir() {
+            let file = root.join(&path);
+            match input::read(&file, MAX_SOURCE_BYTES) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(why) if matches!(why.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+                Err(why) => return Err(Error::Io { path: file, why }),
+            }
+        }
+        if let Some(bytes) = head.as_ref().map_or(Ok(None), |head| head.read(&path))? {
+            return Ok(Some(bytes));
         }
     }
-    let Some(head) = store.head()? else { return Ok(None) };
-    head.read(&path)?.map(|bytes| text(name, bytes)).transpose()
+    Ok(None)
 }
 
 /// The same, of a change that is being made.

@@ -3,7 +3,7 @@
 
 use super::super::error::Error;
 use super::super::git_store::GitStore;
-use super::{bad, source_text};
+use super::{SourceRecipe, bad, source_text};
 use serde_json::Value;
 
 /// The file.
@@ -29,6 +29,8 @@ pub struct Recipe {
 pub enum Handler {
     /// `WindowsGUIDProfile`.
     Windows(WindowsRecipe),
+    /// `CopyAndTransform`, `OSXProfile`, `LinuxProfile`.
+    Sources(SourceRecipe),
     /// A type that is known and cannot be built yet, or is not known at all.
     Other(String),
 }
@@ -103,21 +105,30 @@ fn recipe(target: &str, entry: &Value) -> Result<Recipe, Error> {
     let wrong = |why: &str| bad(CONFIG, format!("the entry `{}` {why}", target.escape_debug()));
     let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
     let Some(handler) = text("type") else { return Err(wrong("has no `type`, the name of its handler")) };
-    let handler = if handler == "WindowsGUIDProfile" {
-        let guids = text("guids").ok_or_else(|| wrong("has no `guids`, the list of its builds"))?;
-        super::check_source_name(&guids)?;
-        let module = target.strip_suffix("/GUID").unwrap_or(target);
-        let pdbs = texts(entry.get("possible_guid_filenames"));
-        Handler::Windows(WindowsRecipe {
-            target: target.to_owned(),
-            guids,
-            profile_class: text("profile_class"),
-            pdbs: if pdbs.is_empty() { pdbs_of(module) } else { pdbs },
-            merge: texts(entry.get("transforms").and_then(|transforms| transforms.get("merge"))),
-            indexes: index_specs(entry.get("index")),
-        })
-    } else {
-        Handler::Other(handler)
+    let merge = texts(entry.get("transforms").and_then(|transforms| transforms.get("merge")));
+    let handler = match handler.as_str() {
+        "WindowsGUIDProfile" => {
+            let guids = text("guids").ok_or_else(|| wrong("has no `guids`, the list of its builds"))?;
+            super::check_source_name(&guids)?;
+            let module = target.strip_suffix("/GUID").unwrap_or(target);
+            let pdbs = texts(entry.get("possible_guid_filenames"));
+            Handler::Windows(WindowsRecipe {
+                target: target.to_owned(),
+                guids,
+                profile_class: text("profile_class"),
+                pdbs: if pdbs.is_empty() { pdbs_of(module) } else { pdbs },
+                merge,
+                indexes: index_specs(entry.get("index")),
+            })
+        }
+        "CopyAndTransform" => {
+            let source = text("source").ok_or_else(|| wrong("has no `source`, the file that is copied"))?;
+            super::check_source_name(&source)?;
+            Handler::Sources(SourceRecipe::Copy { source, merge })
+        }
+        "OSXProfile" => Handler::Sources(SourceRecipe::Osx { sources: texts(entry.get("sources")), merge }),
+        "LinuxProfile" => Handler::Sources(SourceRecipe::Linux),
+        _ => Handler::Other(handler),
     };
     Ok(Recipe { target: target.to_owned(), handler })
 }
@@ -162,6 +173,8 @@ mod tests {
         assert_eq!(nt.merge, ["nt/undocumented"]);
         assert_eq!(nt.indexes, ["src/nt/index.yaml"]);
         assert_eq!(nt.pdbs, ["ntkrnlmp.pdb", "ntkrnlpa.pdb", "ntkrpamp.pdb", "ntoskrnl.pdb"]);
+        let source = "src/nt/undocumented.yaml".to_owned();
+        assert_eq!(recipes[1].handler, Handler::Sources(SourceRecipe::Copy { source, merge: Vec::new() }));
         let Handler::Windows(conhost) = &recipes[2].handler else { panic!("{recipes:?}") };
         assert_eq!(conhost.pdbs, ["conhost.pdb"]);
     }

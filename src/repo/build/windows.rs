@@ -51,7 +51,7 @@ pub struct Job<'a> {
 }
 
 /// What happens.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Event<'e> {
     /// So many builds were tried.
     Tried(usize),
@@ -64,8 +64,8 @@ pub enum Event<'e> {
     },
     /// A build could not be made.
     Failed {
-        /// The build.
-        id: GuidAge,
+        /// The build, or the name of the profile.
+        what: &'e str,
         /// Why.
         why: &'e str,
         /// Whether it is in the list of rejects now.
@@ -329,14 +329,14 @@ impl Batch {
                 }
                 Err(why) => {
                     summary.failed += 1;
-                    tell(Event::Failed { id, why: &why.to_string(), remembered: false });
+                    tell(Event::Failed { what: &id.to_string(), why: &why.to_string(), remembered: false });
                 }
             }
         }
         for Unmade { id, why, remembered } in unmade {
             summary.rejected += usize::from(remembered);
             summary.failed += usize::from(!remembered);
-            tell(Event::Failed { id, why: &why, remembered });
+            tell(Event::Failed { what: &id.to_string(), why: &why, remembered });
         }
         Ok(())
     }
@@ -374,7 +374,7 @@ fn note(
     Ok(())
 }
 
-fn message(target: &str, lines: &[String]) -> String {
+pub(super) fn message(target: &str, lines: &[String]) -> String {
     match lines {
         [] => format!("build: lists of {target}"),
         [line] => format!("build: {line}"),

@@ -1,0 +1,223 @@
+//! `CopyAndTransform`, `OSXProfile` and `LinuxProfile`: profiles of files that the repository has below `v1.0/src`.
+
+use super::super::add::{Checked, place_all};
+use super::super::error::Error;
+use super::super::git_store::{GitStore, Snapshot};
+use super::windows::{Event, Summary, message};
+use super::{bad, check_source_name, source_bytes};
+use crate::dwarf;
+use quaid_profile::{LAYOUT, Profile, ProfileFile, decompress, stored_names};
+use serde_json::Value;
+use std::io;
+use std::path::Path;
+
+/// Where Linux sources are, and where their profiles go.
+const LINUX_SOURCES: &str = "src/Linux";
+
+/// How deep their folders are searched: `<distro>/<release>/<arch>/<kernel>.zip`, and some.
+const MAX_DEPTH: usize = 8;
+
+/// How many sources are looked at.
+const MAX_SOURCES: usize = 100_000;
+
+/// How many profiles one commit has at most: each is made in seconds.
+const BATCH: usize = 8;
+
+/// Profiles of files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceRecipe {
+    /// `CopyAndTransform`: one file, YAML or JSON, under the target's name; made again when it changes.
+    Copy {
+        /// The file, below the layout's folder.
+        source: String,
+        /// `$MERGE` of the profile.
+        merge: Vec<String>,
+    },
+    /// `OSXProfile`: each file under `OSX/` and its own name, once.
+    Osx {
+        /// The files.
+        sources: Vec<String>,
+        /// `$MERGE` of the profiles.
+        merge: Vec<String>,
+    },
+    /// `LinuxProfile`: every zip below `src/Linux`, at the same place below `Linux`, once.
+    Linux,
+}
+
+/// A profile to be made, and of what.
+struct Item {
+    name: String,
+    source: String,
+}
+
+/// Makes what a recipe's files give. `total` is told how many there are to be made; what was there counts in the second
+/// value.
+///
+/// # Errors
+/// The repository cannot be read or written.
+pub fn build_sources(
+    store: &GitStore,
+    target: &str,
+    recipe: &SourceRecipe,
+    tell: &mut dyn FnMut(Event<'_>),
+) -> Result<(Summary, usize), Error> {
+    let (mut summary, mut known) = (Summary::default(), 0);
+    let mut items = items(store, target, recipe)?;
+    if !matches!(recipe, SourceRecipe::Copy { .. }) {
+        let head = store.profiles()?;
+        let before = items.len();
+        let mut lacking = Vec::new();
+        for item in items {
+            if !has(&head, &item.name)? {
+                lacking.push(item);
+            }
+        }
+        items = lacking;
+        known = before - items.len();
+    }
+    for (number, batch) in items.chunks(BATCH).enumerate() {
+        let mut prepared = Vec::new();
+        for (at, item) in batch.iter().enumerate() {
+            match make(store, recipe, item) {
+                Ok(checked) => prepared.push(checked.write(store, item.source.clone())?),
+                Err(why) => {
+                    summary.failed += 1;
+                    tell(Event::Failed { what: &item.name, why: &why, remembered: false });
+                }
+            }
+            tell(Event::Tried(number * BATCH + at + 1));
+        }
+        // A copy replaces what was copied of the file before.
+        let replace = matches!(recipe, SourceRecipe::Copy { .. });
+        let (_, placed) = store.change(|draft| {
+            let mut lines = Vec::new();
+            let placed = place_all(draft, prepared.iter(), replace, &mut lines)?;
+            Ok(((!lines.is_empty()).then(|| message(target, &lines)), placed))
+        })?;
+        for outcome in placed {
+            match outcome {
+                Ok(added) if added.stored => {
+                    summary.built += 1;
+                    tell(Event::Built { name: &added.name, lacks: None });
+                }
+                Ok(_) => known += 1,
+                Err(why) => {
+                    summary.failed += 1;
+                    tell(Event::Failed { what: target, why: &why.to_string(), remembered: false });
+                }
+            }
+        }
+    }
+    Ok((summary, known))
+}
+
+fn has(head: &Snapshot<'_>, name: &str) -> Result<bool, Error> {
+    for stored in stored_names(name) {
+        if head.entry(&format!("{LAYOUT}/{stored}"))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn items(store: &GitStore, target: &str, recipe: &SourceRecipe) -> Result<Vec<Item>, Error> {
+    match recipe {
+        SourceRecipe::Copy { source, .. } => Ok(vec![Item { name: target.to_owned(), source: source.clone() }]),
+        SourceRecipe::Osx { sources, .. } => {
+            let item = |source: &String| {
+                check_source_name(source)?;
+                let leaf = source.rsplit('/').next().unwrap_or_default();
+                Ok(Item { name: format!("OSX/{leaf}"), source: source.clone() })
+            };
+            sources.iter().map(item).collect()
+        }
+        SourceRecipe::Linux => {
+            let Some(root) = store.repo.workdir() else {
+                return Err(bad(
+                    LINUX_SOURCES,
+                    "is read from a work tree, and this repository is bare: build in a clone",
+                ));
+            };
+            let folder = root.join(LAYOUT).join(LINUX_SOURCES);
+            let mut names = Vec::new();
+            zips(&folder, "", MAX_DEPTH, &mut names).map_err(|why| Error::Io { path: folder.clone(), why })?;
+            names.sort();
+            let item =
+                |name: String| Item { source: format!("{LINUX_SOURCES}/{name}.zip"), name: format!("Linux/{name}") };
+            Ok(names.into_iter().map(item).collect())
+        }
+    }
+}
+
+/// The zips below a folder, by their path without the ending. Links are not followed.
+fn zips(folder: &Path, below: &str, depth: usize, names: &mut Vec<String>) -> io::Result<()> {
+    let entries = match folder.read_dir() {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        // What is no text is no name of a profile.
+        let Ok(leaf) = entry.file_name().into_string() else { continue };
+        let kind = entry.file_type()?;
+        if kind.is_dir() && depth > 0 {
+            zips(&entry.path(), &format!("{below}{leaf}/"), depth - 1, names)?;
+        } else if let Some(stem) = leaf.strip_suffix(".zip").filter(|_| kind.is_file() && names.len() < MAX_SOURCES) {
+            names.push(format!("{below}{stem}"));
+        }
+    }
+    Ok(())
+}
+
+fn make(store: &GitStore, recipe: &SourceRecipe, item: &Item) -> Result<Checked, String> {
+    let text = |why: Error| why.to_string();
+    let (mut profile, merge) = match recipe {
+        SourceRecipe::Linux => {
+            let root = store.repo.workdir().ok_or("there is no work tree")?;
+            let (profile, _) = dwarf::convert(&root.join(LAYOUT).join(&item.source)).map_err(|why| why.to_string())?;
+            (profile, &[][..])
+        }
+        SourceRecipe::Copy { merge, .. } | SourceRecipe::Osx { merge, .. } => {
+            let bytes = source_bytes(store, &item.source).map_err(text)?;
+            let bytes = bytes.ok_or_else(|| format!("there is no file v1.0/{}", item.source))?;
+            (read(&item.source, &bytes)?, &merge[..])
+        }
+    };
+    if !merge.is_empty() {
+        profile.merge = merge.to_vec();
+    }
+    let file = ProfileFile::parse(&item.source, profile.to_rekall().as_bytes()).map_err(|why| why.to_string())?;
+    Checked::of(&item.source, &file, None, Some(&item.name)).map_err(text)
+}
+
+/// A profile that is written as JSON, or as YAML, compressed or not.
+fn read(name: &str, bytes: &[u8]) -> Result<Profile, String> {
+    let plain = decompress(name, bytes).map_err(|why| why.to_string())?;
+    let text = std::str::from_utf8(&plain).map_err(|_| "it is not UTF-8 text".to_owned())?;
+    let json = if text.trim_start().starts_with('{') {
+        text.to_owned()
+    } else {
+        let value: Value = serde_saphyr::from_str(text).map_err(|why| {
+            format!("it is neither JSON nor YAML: {}", why.to_string().lines().next().unwrap_or_default())
+        })?;
+        value.to_string()
+    };
+    let file = ProfileFile::parse(name, json.as_bytes()).map_err(|why| why.to_string())?;
+    file.decode().map_err(|why| why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yaml_and_json_are_one_profile() {
+        let yaml = "# remark\n$METADATA:\n  ProfileClass: Nt\n$ENUMS:\n  _KIND:\n    0: None\n    1: One\n$STRUCTS:\n  _A:\n    - 8\n    - B:\n        - 4\n        - [unsigned int, {}]\n";
+        let json = r#"{"$METADATA": {"ProfileClass": "Nt"}, "$ENUMS": {"_KIND": {"0": "None", "1": "One"}},
+            "$STRUCTS": {"_A": [8, {"B": [4, ["unsigned int", {}]]}]}}"#;
+        let (yaml, json) = (read("a", yaml.as_bytes()).expect("YAML"), read("a", json.as_bytes()).expect("JSON"));
+        assert_eq!(yaml.to_rekall(), json.to_rekall());
+        assert!(yaml.structs.contains_key("_A"));
+        assert!(read("a", b"- x\n").is_err() && read("a", b"{").is_err());
+    }
+}
