@@ -190,7 +190,11 @@ fn globals() -> Command {
         .arg(value("config", "FILE", "Read this configuration file only").value_parser(path))
         .arg(value("plugin", "FILE", "Load a user's plugin (not supported yet)").hide(true))
         .arg(value("cache_dir", "FOLDER", "Session cache (not supported yet)").hide(true))
-        .arg(flag("autobuild", "Make a missing profile at once (not supported yet)").hide(true))
+        .arg(flag(
+            "autobuild",
+            "Make a missing profile of a Windows kernel at once: fetch its PDB, and add it to the first repository of the profile \
+             path that can be written",
+        ))
 }
 
 /// A number of 64 bits: decimal, or hex after `0x`. A minus gives the two's complement, for slides.
@@ -213,11 +217,6 @@ fn context(args: &ArgMatches) -> Result<Context> {
         if args.contains_id(option) {
             bail!("--{option}: {instead}");
         }
-    }
-    if args.get_flag("autobuild") {
-        bail!(
-            "--autobuild: a missing profile cannot be made on the way yet; the message of the missing profile tells the commands"
-        );
     }
     let text = |name: &str| args.get_one::<String>(name).cloned();
     let path = |name: &str| args.get_one::<PathBuf>(name).cloned();
@@ -284,6 +283,7 @@ fn context(args: &ArgMatches) -> Result<Context> {
             offline: args.get_flag("offline")
                 || std::env::var_os("QUAID_OFFLINE").is_some_and(|v| !v.is_empty())
                 || file.offline,
+            autobuild: args.get_flag("autobuild") || file.autobuild,
             report: path("report"),
             symbol_servers: file.symbol_servers,
             debuginfod_urls: file.debuginfod_urls,

@@ -26,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) overwrite: bool,
     pub(crate) quiet: bool,
     pub(crate) offline: bool,
+    pub(crate) autobuild: bool,
     pub(crate) symbol_servers: Vec<String>,
     pub(crate) debuginfod_urls: Vec<String>,
     /// Keys that mean nothing, for a warning each.
@@ -105,6 +106,7 @@ fn parse(text: &str, folder: &Path) -> Result<Config> {
             "pager" => config.pager = Some(text()?),
             "quiet" => config.quiet = flag()?,
             "offline" => config.offline = flag()?,
+            "autobuild" => config.autobuild = flag()?,
             "debuginfod_urls" => config.debuginfod_urls = list(&key, &value)?,
             "symbol_server" | "server" => config.symbol_servers = list(&key, &value)?,
             known if REKALL_KEYS.contains(&known) => {}

@@ -56,6 +56,8 @@ pub struct Globals {
     pub layer: Option<String>,
     /// `--offline`: nothing may use the network.
     pub offline: bool,
+    /// `--autobuild`: a profile that is missing is made at once.
+    pub autobuild: bool,
     /// `--report`: where the JSON report of a generator goes.
     pub report: Option<PathBuf>,
     /// Symbol servers from the configuration file (`symbol_server`), before `_NT_SYMBOL_PATH` and the default.

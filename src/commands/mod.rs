@@ -1,5 +1,6 @@
 //! The commands: a thin file each, over the operations of the library.
 
+mod autobuild;
 mod convert_profile;
 mod fetch_debuginfo;
 mod fetch_pdb;

@@ -1,6 +1,7 @@
 //! The analyzer's plugins as commands.
 
 use super::Command;
+use super::autobuild::autobuild;
 use crate::cli::with_alias;
 use crate::context::{Context, Outcome};
 use crate::dwarf;
@@ -94,7 +95,13 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
         hints: if guest.is_some() { image::Hints::default() } else { image.hints.clone() },
     };
     let mut observe = |step: &str| context.detail(if step.starts_with("Loaded ") { 1 } else { 2 }, step);
-    let session = match Session::open(memory, &profiles, &options, &mut observe) {
+    let mut opened = Session::open(memory, &profiles, &options, &mut observe);
+    if let Err(error) = &opened
+        && autobuild(context, error).with_context(|| format!("{}: {error}", path.display()))?
+    {
+        opened = Session::open(memory, &sources::open(context), &options, &mut observe);
+    }
+    let session = match opened {
         Ok(session) => session,
         Err(error) => match of_image_itself(context, path, memory, &options, &error) {
             Some(session) => session,

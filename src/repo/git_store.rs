@@ -85,6 +85,13 @@ impl GitStore {
         }
     }
 
+    /// Whether this process may write its object store.
+    pub fn is_writable(&self) -> bool {
+        let objects = self.repo.commondir().join("objects");
+        // What the system allows is not told by the permissions alone (read-only mounts, access lists).
+        tempfile::Builder::new().prefix(crate::output::TEMPORARY).tempfile_in(objects).is_ok()
+    }
+
     /// Whether git knows who the user is. Without it commits are by `quaid <quaid@localhost>`.
     pub fn has_author(&self) -> bool {
         self.repo.author_from_env().is_ok()

@@ -311,6 +311,44 @@ fn a_build_killed_at_any_moment_leaves_a_whole_repository_and_goes_on() {
 }
 
 #[test]
+fn a_missing_profile_is_made_on_the_way_when_that_was_asked_for() {
+    let (Some(server), Some(image)) = (kernel_server(), unpacked("windows/images/xpsp3.raw")) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plain, root) = (folder.path().join("plain"), folder.path().join("profiles"));
+    std::fs::create_dir(&plain).expect("created");
+    new_repository(&root);
+    let pslist = |options: &[&str], places: &[&Path]| {
+        let mut command = quaid();
+        command.env("_NT_SYMBOL_PATH", &server.url).args(options).args(["--format", "json", "-f", arg(&image)]);
+        for place in places {
+            command.args(["--profile_path", arg(place)]);
+        }
+        let output = command.arg("pslist").output().expect("the binary starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for options in [&[][..], &["--autobuild", "--offline"]] {
+        let (code, told) = pslist(options, &[&plain, &root]);
+        assert_eq!((code, server.log().len()), (Some(1), 0), "{options:?}: {told}");
+        assert!(told.contains(&format!("build nt/GUID add_guid ntkrnlpa.pdb/{KERNEL_ID}")), "{told}");
+    }
+    let (code, told) = pslist(&["--autobuild"], &[&plain]);
+    assert!(code == Some(1) && told.contains("quaid repo init"), "{code:?} {told}");
+    assert_eq!(server.log().len(), 0);
+    // By the configuration, into the first place that is a repository.
+    let config = folder.path().join("config.yaml");
+    std::fs::write(&config, "autobuild: true\n").expect("written");
+    let (code, told) = pslist(&["--config", arg(&config)], &[&plain, &root]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains(&format!("built nt/GUID/{KERNEL_ID}")), "{told}");
+    let asked = server.log().len();
+    crate::windows::check("xpsp3", &root);
+    assert_eq!(pslist(&["--autobuild"], &[&plain, &root]).0, Some(0));
+    assert_eq!(server.log().len(), asked);
+    check_whole(&root);
+    assert!(plain.read_dir().expect("a folder").next().is_none());
+}
+
+#[test]
 fn profiles_are_made_of_the_files_that_the_configuration_names() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("profiles");

@@ -122,6 +122,8 @@ fn a_missing_profile_is_told_with_the_commands_that_make_it() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     for told in [
         "339E74133576439CBCDF7E0229DA37731",
+        "build nt/GUID add_guid ntkrnlmp.pdb/339E74133576439CBCDF7E0229DA37731",
+        "--autobuild",
         "quaid fetch_pdb",
         "--guid 339E74133576439CBCDF7E0229DA37731",
         "--filename ntkrnlmp.pdb",

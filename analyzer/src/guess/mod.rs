@@ -220,8 +220,12 @@ fn windows_steps(id: GuidAge, pdb: Option<&str>, image: &str, repository: &str) 
         Some(pdb) => format!("quaid -f {image} version_scan --name_regex {}", shell_word(pdb)),
         None => format!("quaid -f {image} version_scan          # tells the PDB's name"),
     };
+    let build = pdb.map_or_else(|| id.to_string(), |pdb| shell_word(&format!("{pdb}/{id}")));
     let pdb = shell_word(pdb.unwrap_or("NAME.pdb"));
     vec![
+        format!(
+            "quaid repo -C {repository} build nt/GUID add_guid {build}    # as --autobuild does at once; or by hand:"
+        ),
         scan,
         format!("quaid fetch_pdb --guid {id} --filename {pdb} -D ."),
         format!("quaid parse_pdb -f {pdb} --output {id}.json"),
@@ -422,6 +426,7 @@ mod tests {
         assert_eq!(
             error.next_steps("my image.raw", Some("/profiles")),
             [
+                "quaid repo -C /profiles build nt/GUID add_guid ntkrnlmp.pdb/F8E2A8B5C9B74BF4A6E4A48F180099942    # as --autobuild does at once; or by hand:",
                 "quaid -f 'my image.raw' version_scan --name_regex ntkrnlmp.pdb",
                 "quaid fetch_pdb --guid F8E2A8B5C9B74BF4A6E4A48F180099942 --filename ntkrnlmp.pdb -D .",
                 "quaid parse_pdb -f ntkrnlmp.pdb --output F8E2A8B5C9B74BF4A6E4A48F180099942.json",
