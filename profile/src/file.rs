@@ -141,11 +141,6 @@ impl ProfileFile {
         &self.text
     }
 
-    /// The plain text, and nothing else any more.
-    pub fn into_text(self) -> String {
-        self.text
-    }
-
     /// The struct, union or class of this name.
     pub fn structure(&self, name: &str) -> Result<Option<Struct>, Error> {
         let Some(node) = self.item(Section::Structs, name)? else { return Ok(None) };
@@ -223,7 +218,12 @@ impl ProfileFile {
 
     fn stored_address(&self, name: &str, node: &Node) -> Result<u64, Error> {
         let stored = node.as_u64().ok_or_else(|| Error::corrupt("", "the address is not an integer of 64 bits"))?;
-        if !rekall::is_masked(&self.metadata) {
+        self.full_address(name, stored)
+    }
+
+    /// The address of the symbol that Rekall's form gives this number: of x86-64 Linux it keeps 48 bits.
+    pub fn full_address(&self, name: &str, stored: u64) -> Result<u64, Error> {
+        if self.format != Format::Rekall || !rekall::is_masked(&self.metadata) {
             return Ok(stored);
         }
         Ok(self.extra()?.addresses.get(name).copied().unwrap_or_else(|| rekall::unmask(stored)))

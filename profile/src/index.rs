@@ -74,17 +74,22 @@ impl LinuxIndex {
 
     /// Takes up the profile of this name by what its metadata tells. What was known of the name is forgotten.
     pub fn insert(&mut self, name: &str, metadata: &Metadata) {
-        for table in [&mut self.banners, &mut self.releases] {
-            for names in table.values_mut() {
-                names.remove(name);
-            }
-            table.retain(|_, names| !names.is_empty());
-        }
+        self.remove(name);
         if let Some(banner) = metadata.banner() {
             self.banners.entry(trimmed(banner).to_owned()).or_default().insert(name.to_owned());
         }
         if let Some(release) = metadata.release().or_else(|| release_of(metadata.banner()?)) {
             self.releases.entry(release.to_owned()).or_default().insert(name.to_owned());
+        }
+    }
+
+    /// Forgets the profile of this name.
+    pub fn remove(&mut self, name: &str) {
+        for table in [&mut self.banners, &mut self.releases] {
+            for names in table.values_mut() {
+                names.remove(name);
+            }
+            table.retain(|_, names| !names.is_empty());
         }
     }
 

@@ -305,6 +305,30 @@ fn read_lines(text: &str) -> Result<(Vec<Line<'_>>, Vec<Line<'_>>), Error> {
     Ok((data, functions))
 }
 
+/// The number that a symbol file has for the symbol of this name, data before functions; no other line is read for it than
+/// those before. [`ProfileFile::full_address`] of the small file makes it an address.
+///
+/// # Errors
+/// A line before it is damaged.
+pub fn symbol(text: &str, name: &str) -> Result<Option<u64>, Error> {
+    let is_hex = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_hexdigit());
+    for kind in ['=', '+'] {
+        let wanted = format!("{kind}{name}");
+        for (at, _) in text.match_indices(&wanted) {
+            let (before, rest) = text.split_at(at);
+            let (lines, distance) = before.rsplit_once('\n').unwrap_or(("", before));
+            let ends = rest.get(wanted.len()..).is_none_or(|rest| rest.is_empty() || rest.starts_with(['\t', '\n']));
+            if ends && is_hex(distance) {
+                let line_end = at + wanted.len();
+                let (data, functions) = read_lines(text.get(..line_end).unwrap_or(lines))?;
+                let symbols = if kind == '=' { data } else { functions };
+                return Ok(symbols.iter().find(|line| line.name == name).map(|line| line.address));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// A part of the text that is joined.
 enum Part<'t> {
     /// As one of the files has it.

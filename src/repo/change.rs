@@ -6,7 +6,7 @@ use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
 use super::lock::{Lock, Pending};
 use super::work_tree::{self, Put, Puts};
 use git2::build::TreeUpdateBuilder;
-use git2::{FileMode, Oid, Repository, Signature};
+use git2::{ErrorCode, FileMode, Oid, Repository, Signature, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
@@ -23,6 +23,7 @@ pub struct Draft<'s> {
     store: &'s GitStore,
     base: Option<Snapshot<'s>>,
     puts: BTreeMap<String, Oid>,
+    removes: BTreeSet<String>,
     /// Files that HEAD has and the work tree lacks.
     restore: Puts,
 }
@@ -37,6 +38,9 @@ impl<'s> Draft<'s> {
         if self.puts.range(below.clone()..).next().is_some_and(|(put, _)| put.starts_with(&below)) {
             // The folder's tree does not exist yet; only what it is matters.
             return Ok(Some(Entry { id: Oid::ZERO_SHA1, kind: EntryKind::Folder }));
+        }
+        if self.removes.contains(path) {
+            return Ok(None);
         }
         self.base.as_ref().map_or(Ok(None), |base| base.entry(path))
     }
@@ -71,8 +75,20 @@ impl<'s> Draft<'s> {
         self.put_blob(path, id)
     }
 
+    /// Takes out a file of HEAD, and folders that have nothing else.
+    pub fn remove(&mut self, path: &str) {
+        self.puts.remove(path);
+        self.removes.insert(path.to_owned());
+    }
+
+    /// What HEAD has at `path` itself: a git link is not followed.
+    pub fn unfollowed(&self, path: &str) -> Result<Option<Entry>, Error> {
+        self.base.as_ref().map_or(Ok(None), |base| base.unfollowed(path))
+    }
+
     /// Puts a blob that was written before. What HEAD has already is no change, but its file is looked after.
     pub fn put_blob(&mut self, path: &str, id: Oid) -> Result<(), Error> {
+        self.removes.remove(path);
         let old = self.base.as_ref().map_or(Ok(None), |base| base.entry(path))?;
         if old.is_some_and(|old| old == Entry { id, kind: EntryKind::File }) {
             self.puts.remove(path);
@@ -89,17 +105,19 @@ impl<'s> Draft<'s> {
         let Some(Entry { id, kind: EntryKind::File }) = entry else { return Ok(false) };
         let missing = !self.puts.contains_key(path) && work_tree::lacks(&self.store.repo, path, id)?;
         if missing {
-            self.restore.insert(path.to_owned(), Put { old: Some(id), new: id });
+            self.restore.insert(path.to_owned(), Put { old: Some(id), new: Some(id) });
         }
         Ok(missing)
     }
 
     fn resolved(&self) -> Result<Puts, Error> {
-        let put = |(path, &new): (&String, &Oid)| {
+        let puts = self.puts.iter().map(|(path, &new)| (path, Some(new)));
+        let mut resolved = Puts::new();
+        for (path, new) in puts.chain(self.removes.iter().map(|path| (path, None))) {
             let old = self.base.as_ref().map_or(Ok(None), |base| base.entry(path))?;
-            Ok((path.clone(), Put { old: old.map(|entry| entry.id), new }))
-        };
-        self.puts.iter().map(put).collect()
+            resolved.insert(path.clone(), Put { old: old.map(|entry| entry.id), new });
+        }
+        Ok(resolved)
     }
 }
 
@@ -120,12 +138,20 @@ impl GitStore {
         self.finish_another_s(&mut lock)?;
         let branch = self.branch()?;
         for _ in 0..ATTEMPTS {
-            let mut draft = Draft { store: self, base: self.head()?, puts: BTreeMap::new(), restore: Puts::new() };
+            let mut draft = Draft {
+                store: self,
+                base: self.head()?,
+                puts: BTreeMap::new(),
+                removes: BTreeSet::new(),
+                restore: Puts::new(),
+            };
             let (message, value) = make(&mut draft)?;
             if !draft.restore.is_empty() {
                 work_tree::update(&self.repo, &draft.restore)?;
             }
-            let Some(message) = message.filter(|_| !draft.puts.is_empty()) else { return Ok((None, value)) };
+            let Some(message) = message.filter(|_| !(draft.puts.is_empty() && draft.removes.is_empty())) else {
+                return Ok((None, value));
+            };
             let puts = draft.resolved()?;
             work_tree::check(&self.repo, &puts)?;
             let old = draft.base.as_ref().map(Snapshot::commit);
@@ -204,9 +230,13 @@ impl GitStore {
         };
         let mut update = TreeUpdateBuilder::new();
         for (path, put) in puts {
-            update.upsert(path.as_str(), put.new, FileMode::Blob);
+            match put.new {
+                Some(new) => update.upsert(path.as_str(), new, FileMode::Blob),
+                None => update.remove(path.as_str()),
+            };
         }
         let tree = repo.find_tree(update.create_updated(repo, &repo.find_tree(root)?)?)?;
+        let tree = without_empty_folders(repo, tree, puts)?;
         let parent = base.map(|base| repo.find_commit(base.commit())).transpose()?;
         let parents: Vec<&git2::Commit<'_>> = parent.iter().collect();
         let nobody = || Signature::now("quaid", "quaid@localhost");
@@ -220,11 +250,15 @@ impl GitStore {
         let tree = self.repo.find_commit(commit).and_then(|commit| commit.tree()).map_err(|why| self.error(why))?;
         let mut objects = BTreeSet::from([commit, tree.id()]);
         for (path, put) in puts {
-            objects.insert(put.new);
+            objects.extend(put.new);
             for (at, _) in path.match_indices('/') {
                 let folder = path.get(..at).unwrap_or_default();
-                let entry = tree.get_path(folder.as_ref()).map_err(|why| self.error(why))?;
-                objects.insert(entry.id());
+                match tree.get_path(folder.as_ref()) {
+                    Ok(entry) => objects.insert(entry.id()),
+                    // It had nothing but what was taken out.
+                    Err(why) if why.code() == ErrorCode::NotFound => continue,
+                    Err(why) => return Err(self.error(why)),
+                };
             }
         }
         let mut folders = BTreeSet::new();
@@ -252,6 +286,31 @@ impl GitStore {
         }
         .map(|_| ())
     }
+}
+
+/// The tree without the folders in which the files were that a change has taken out, where they have nothing else: git knows
+/// no empty folders.
+fn without_empty_folders<'r>(repo: &'r Repository, mut tree: Tree<'r>, puts: &Puts) -> Result<Tree<'r>, git2::Error> {
+    let removed = puts.iter().filter(|(_, put)| put.new.is_none());
+    let mut folders: BTreeSet<&str> = BTreeSet::new();
+    for (path, _) in removed {
+        folders.extend(path.match_indices('/').filter_map(|(at, _)| path.get(..at)));
+    }
+    // The deepest first: what it leaves empty is next.
+    for folder in folders.into_iter().rev() {
+        let entry = match tree.get_path(folder.as_ref()) {
+            Ok(entry) => entry,
+            // The git library leaves some out itself.
+            Err(why) if why.code() == ErrorCode::NotFound => continue,
+            Err(why) => return Err(why),
+        };
+        if repo.find_tree(entry.id())?.is_empty() {
+            let mut update = TreeUpdateBuilder::new();
+            update.remove(folder);
+            tree = repo.find_tree(update.create_updated(repo, &tree)?)?;
+        }
+    }
+    Ok(tree)
 }
 
 fn loose_path(repo: &Repository, id: Oid) -> PathBuf {

@@ -10,26 +10,42 @@ use super::layout::{check_name, is_index, name_of};
 use super::verify::Problem;
 use git2::{Delta, ErrorCode, Oid};
 use quaid_profile::{
-    Format, LAYOUT, LinuxIndex, MAX_SYMLINKS, ProfileFile, canonical_json, normalised_name, stored,
+    Format, LAYOUT, LinuxIndex, MAX_SYMLINKS, Profile, ProfileFile, canonical_json, normalised_name, stored,
     stored::{Digest, STORED},
     stored_names, whole,
 };
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A Symlink is a few lines; what is larger is not opened to see whether it is one. In bytes.
 const MAX_SYMLINK_BYTES: u64 = 4096;
 
+/// How many names links of git to folders may make.
+const MAX_LINKED: usize = 100_000;
+
 /// What a name is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A profile.
     Profile,
-    /// Another name for this one: a Symlink, or a link of git.
+    /// A file that is another name for this one.
     Symlink(String),
+    /// A link of git that makes it another name for this one. A link to a folder makes many.
+    GitLink(String),
     /// An index.
     Index,
+}
+
+impl Kind {
+    /// The name that a link leads to.
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Self::Symlink(target) | Self::GitLink(target) => Some(target),
+            Self::Profile | Self::Index => None,
+        }
+    }
 }
 
 /// What is behind a name.
@@ -57,21 +73,37 @@ impl<'s> Inventory<'s> {
         let head = store.profiles()?;
         let mut items: BTreeMap<String, Item> = BTreeMap::new();
         let mut problems = Vec::new();
+        let mut folders: Vec<(String, String)> = Vec::new();
         head.walk(LAYOUT, &mut |path, entry| {
             let name = if path == LinuxIndex::NAME { Some(path.to_owned()) } else { name_of(path) };
-            let Some(name) = name.filter(|name| name.starts_with(prefix)) else { return Ok(()) };
+            let Some(name) = name.filter(|name| name.starts_with(prefix) || prefix.starts_with(&format!("{name}/")))
+            else {
+                return Ok(());
+            };
             let path = format!("{LAYOUT}/{path}");
-            let item = check_name(&name).map_err(str::to_owned).and_then(|()| item(&head, &name, &path, entry));
-            match item {
+            match check_name(&name).map_err(str::to_owned).and_then(|()| behind(&head, &name, &path, entry)) {
+                Ok(Behind::Folder(target)) => folders.push((path, target)),
                 // Readers take the first of the spellings under which a name may be stored.
-                Ok(item) if items.get(&name).is_none_or(|old| rank(&name, &item) < rank(&name, old)) => {
+                Ok(Behind::Item(item)) if items.get(&name).is_none_or(|old| rank(&name, &item) < rank(&name, old)) => {
                     items.insert(name, item);
                 }
-                Ok(_) => {}
+                Ok(Behind::Item(_)) => {}
                 Err(why) => problems.push(Problem { path, why }),
             }
             Ok(())
         })?;
+        let mut left = MAX_LINKED;
+        for (path, target) in folders {
+            let linked = linked(&head, &path, &target, &mut left)?;
+            if left == 0 {
+                let why = format!("is a git link to a folder, and such links make more than {MAX_LINKED} names");
+                problems.push(Problem { path, why });
+            }
+            for (name, item) in linked {
+                items.entry(name).or_insert(item);
+            }
+        }
+        items.retain(|name, _| name.starts_with(prefix));
         problems.extend(case_clashes(&items));
         Ok(Self { store, head, items, problems })
     }
@@ -106,7 +138,8 @@ impl<'s> Inventory<'s> {
     pub fn end_of(&self, name: &str) -> Option<&str> {
         let mut here = self.items.get_key_value(name)?;
         for _ in 0..=MAX_SYMLINKS {
-            let (name, Item { kind: Kind::Symlink(target), .. }) = here else { return Some(here.0) };
+            let (name, item) = here;
+            let Some(target) = item.kind.target() else { return Some(name) };
             let target = normalised_name(target).ok().filter(|target| target != name)?;
             here = self.items.get_key_value(&target)?;
         }
@@ -117,15 +150,19 @@ impl<'s> Inventory<'s> {
     pub fn links(&self) -> BTreeMap<&str, Vec<&str>> {
         let mut links: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, item) in self.items() {
-            if let (Kind::Symlink(_), Some(end)) = (&item.kind, self.end_of(name)) {
+            if let (Some(_), Some(end)) = (item.kind.target(), self.end_of(name)) {
                 links.entry(end).or_default().push(name);
             }
         }
         links
     }
 
-    /// The file itself. Of a profile that is stored in several it has the metadata; [`Inventory::whole`] has the rest.
+    /// The file itself. Of a profile that is stored in several it has the metadata; [`Inventory::whole`] has the rest. A
+    /// link of git is given as the Symlink that it amounts to.
     pub fn open(&self, item: &Item) -> Result<ProfileFile, Error> {
+        if let Kind::GitLink(target) = &item.kind {
+            return Ok(ProfileFile::from_profile(&Profile::symlink(target))?);
+        }
         Ok(ProfileFile::parse(&item.path, &self.head.blob(item.id, &item.path)?)?)
     }
 
@@ -141,7 +178,7 @@ impl<'s> Inventory<'s> {
 
     /// The text that the repository gives for a name.
     pub fn text(&self, item: &Item) -> Result<String, Error> {
-        given_text(self.whole(self.open(item)?)?)
+        Ok(given_text(&self.whole(self.open(item)?)?)?.into_owned())
     }
 
     /// Length and SHA-256 of [`Inventory::text`]. A profile that is stored in several files tells them itself.
@@ -152,11 +189,12 @@ impl<'s> Inventory<'s> {
         {
             return Ok(digest);
         }
-        Ok(Digest::of(&given_text(self.whole(file)?)?))
+        Ok(Digest::of(&given_text(&self.whole(file)?)?))
     }
 
     /// When each name's file was committed as it is, as Unix time in seconds. Of a merge that is the merge's time.
     pub fn committed(&self) -> Result<BTreeMap<&str, i64>, Error> {
+        // Of what is below a link of git to a folder there is no file, and no time.
         let mut left: BTreeMap<&str, &str> =
             self.items.iter().map(|(name, item)| (item.path.as_str(), name.as_str())).collect();
         let mut times = BTreeMap::new();
@@ -215,6 +253,18 @@ impl<'s> Inventory<'s> {
 pub struct Rows(Map<String, Value>);
 
 impl Rows {
+    /// Reads the text of an inventory that [`Rows::to_json`] wrote; `None` when it is none.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let file: Value = serde_json::from_slice(text).ok()?;
+        Some(Self(file.get("$INVENTORY")?.as_object()?.clone()))
+    }
+
+    /// Whether a name is there, with a text of this digest.
+    pub fn has(&self, name: &str, digest: &Digest) -> bool {
+        let row = self.0.get(name);
+        row.is_some_and(|row| row["SHA256"] == *digest.sha256 && row["Size"] == digest.bytes)
+    }
+
     /// A name, the time at which it was committed (Unix, seconds), and what its text is.
     pub fn insert(&mut self, name: &str, committed: i64, digest: &Digest) {
         // Rekall's are the times of files, with a fraction. That of a commit has none: an f64 holds it.
@@ -237,31 +287,58 @@ impl Rows {
 
 /// What is printed of a profile that was found: Rekall's text as it is stored, which is canonical where `add` stored it; an
 /// ISF file's profile.
-pub fn given_text(file: ProfileFile) -> Result<String, Error> {
+pub fn given_text(file: &ProfileFile) -> Result<Cow<'_, str>, Error> {
     match file.format() {
-        Format::Rekall => Ok(file.into_text()),
-        Format::Isf => Ok(file.canonical()?),
+        Format::Rekall => Ok(Cow::Borrowed(file.text())),
+        Format::Isf => Ok(Cow::Owned(file.canonical()?)),
     }
+}
+
+fn below_layout(path: &str) -> Option<&str> {
+    path.strip_prefix(LAYOUT)?.strip_prefix('/')
+}
+
+/// The names that a link of git at `path` to the folder `target` makes, until `left` is none.
+fn linked(head: &Snapshot<'_>, path: &str, target: &str, left: &mut usize) -> Result<Vec<(String, Item)>, Error> {
+    let mut names = Vec::new();
+    let (Some(from), Some(to)) = (below_layout(path), below_layout(target)) else { return Ok(names) };
+    head.walk(target, &mut |below, entry| {
+        let path = format!("{path}/{below}");
+        let (name, end) = (name_of(&format!("{from}/{below}")), name_of(&format!("{to}/{below}")));
+        if let (Some(name), Some(end), EntryKind::File, 1..) = (name, end, entry.kind, *left)
+            && check_name(&name).is_ok()
+        {
+            *left -= 1;
+            names.push((name, Item { kind: Kind::GitLink(end), path, id: entry.id }));
+        }
+        Ok(())
+    })?;
+    Ok(names)
 }
 
 /// The place of an item's file among those where readers look for the name.
 fn rank(name: &str, item: &Item) -> usize {
-    let stored = item.path.strip_prefix(LAYOUT).and_then(|path| path.strip_prefix('/')).unwrap_or(&item.path);
+    let stored = below_layout(&item.path).unwrap_or_default();
     stored_names(name).position(|spelling| spelling == stored).unwrap_or(usize::MAX)
 }
 
-fn item(head: &Snapshot<'_>, name: &str, path: &str, entry: Entry) -> Result<Item, String> {
-    let item = |kind, id| Ok(Item { kind, path: path.to_owned(), id });
+/// What an entry of the tree makes.
+enum Behind {
+    Item(Item),
+    /// A link of git to the folder of this path.
+    Folder(String),
+}
+
+fn behind(head: &Snapshot<'_>, name: &str, path: &str, entry: Entry) -> Result<Behind, String> {
+    let item = |kind, id| Ok(Behind::Item(Item { kind, path: path.to_owned(), id }));
     match entry.kind {
         EntryKind::Submodule | EntryKind::Folder => Err("is a submodule, whose files are not here".to_owned()),
         EntryKind::Link => match head.destination(path).map_err(|error| error.to_string())? {
-            Some((end, Entry { id, kind: EntryKind::File | EntryKind::Folder })) => {
-                let target = end.strip_prefix(LAYOUT).and_then(|end| end.strip_prefix('/')).and_then(name_of);
-                let target = target.filter(|target| target != name);
-                target.map_or_else(
-                    || Err(format!("is a git link to {end}, which is no profile")),
-                    |target| item(Kind::Symlink(target), id),
-                )
+            Some((end, Entry { kind: EntryKind::Folder, .. })) => Ok(Behind::Folder(end)),
+            Some((end, Entry { id, kind: EntryKind::File })) => {
+                let target = below_layout(&end).and_then(name_of).filter(|target| target != name);
+                let target = target.ok_or_else(|| format!("is a git link to {end}, which is no profile"))?;
+                item(Kind::GitLink(target), id)
             }
             _ => Err("is a git link that leads nowhere".to_owned()),
         },

@@ -109,7 +109,7 @@ pub(super) fn version_link(name: &str, metadata: &Metadata, version: &str) -> Op
 }
 
 /// "6.1.7601.17514", as the metadata tells it.
-fn full_version(metadata: &Metadata) -> Option<String> {
+pub(super) fn full_version(metadata: &Metadata) -> Option<String> {
     let parts: Option<Vec<&str>> = ["major", "minor", "rev"].into_iter().map(|key| metadata.text(key)).collect();
     Some(parts?.join("."))
 }

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// A file that a change puts at a path.
+/// A file that a change puts at a path, or takes out of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Put {
     /// The blob that the commit before has there.
     pub(super) old: Option<Oid>,
-    /// The blob that the commit has there.
-    pub(super) new: Oid,
+    /// The blob that the commit has there; none when it has no file there.
+    pub(super) new: Option<Oid>,
 }
 
 /// The files of a change, by path from the top of the tree.
@@ -26,7 +26,7 @@ pub(super) fn check(repo: &Repository, puts: &Puts) -> Result<(), Error> {
     for (path, put) in puts {
         file_is_ours(root, path, *put)?;
         let staged = index.get_path(Path::new(path), 0).map(|entry| entry.id);
-        if staged.is_some_and(|id| id != put.new && Some(id) != put.old) {
+        if staged.is_some_and(|id| Some(id) != put.new && Some(id) != put.old) {
             return Err(Error::InTheWay { path: root.join(path), why: "has staged changes" });
         }
     }
@@ -42,7 +42,7 @@ fn file_is_ours(root: &Path, path: &str, put: Put) -> Result<bool, Error> {
         here.push(part);
         let kind = match here.symlink_metadata() {
             Ok(metadata) => metadata.file_type(),
-            Err(why) if why.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(why) if why.kind() == ErrorKind::NotFound => return Ok(put.new.is_none()),
             Err(why) => return Err(Error::Io { path: here, why }),
         };
         if parts.peek().is_some() {
@@ -56,17 +56,17 @@ fn file_is_ours(root: &Path, path: &str, put: Put) -> Result<bool, Error> {
     let bytes = std::fs::read(&here).map_err(|why| Error::Io { path: here.clone(), why })?;
     let id = Oid::hash_object(ObjectType::Blob, &bytes)
         .map_err(|why| Error::Git { place: here.display().to_string(), why })?;
-    if id != put.new && Some(id) != put.old {
+    if Some(id) != put.new && Some(id) != put.old {
         return Err(Error::InTheWay { path: here, why: "has changes that are not committed" });
     }
-    Ok(id == put.new)
+    Ok(Some(id) == put.new)
 }
 
 /// Whether there is a work tree, without the file `id` that HEAD has at `path`, and may be given it: nothing else is
 /// there or staged.
 pub(super) fn lacks(repo: &Repository, path: &str, id: Oid) -> Result<bool, Error> {
     let Some(root) = repo.workdir() else { return Ok(false) };
-    match file_is_ours(root, path, Put { old: Some(id), new: id }) {
+    match file_is_ours(root, path, Put { old: Some(id), new: Some(id) }) {
         Ok(there) if there => return Ok(false),
         Err(Error::InTheWay { .. }) => return Ok(false),
         Err(other) => return Err(other),
@@ -85,11 +85,16 @@ pub(super) fn update(repo: &Repository, puts: &Puts) -> Result<(), Error> {
     for (path, put) in puts {
         match file_is_ours(root, path, *put) {
             Ok(true) => {}
-            Ok(false) => write(repo, root, path, put.new)?,
+            Ok(false) => match put.new {
+                Some(new) => write(repo, root, path, new)?,
+                None => remove(root, path)?,
+            },
             Err(Error::InTheWay { .. }) => continue,
             Err(other) => return Err(failed(other.to_string())),
         }
-        index.add_path(Path::new(path)).map_err(|why| failed(why.to_string()))?;
+        let path = Path::new(path);
+        let entered = if put.new.is_some() { index.add_path(path) } else { index.remove_path(path) };
+        entered.map_err(|why| failed(why.to_string()))?;
     }
     index.write().map_err(|why| failed(why.to_string()))
 }
@@ -102,6 +107,20 @@ fn write(repo: &Repository, root: &Path, path: &str, id: Oid) -> Result<(), Erro
     write_atomically(&target, blob.content(), true).map_err(|why| Error::WorkTree { why: format!("{why:#}") })
 }
 
+/// Removes a file, and the folders that it leaves empty.
+fn remove(root: &Path, path: &str) -> Result<(), Error> {
+    let target = root.join(path);
+    std::fs::remove_file(&target).map_err(|why| Error::WorkTree { why: format!("{}: {why}", target.display()) })?;
+    let folders = target.ancestors().skip(1).take_while(|folder| *folder != root);
+    // One that has other files is not removed.
+    for folder in folders {
+        if std::fs::remove_dir(folder).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// What a commit changed, for a writer that has to finish the work of another.
 pub(super) fn puts_between(repo: &Repository, old: Option<Oid>, new: Oid) -> Result<Puts, git2::Error> {
     let tree = |id: Oid| repo.find_commit(id).and_then(|commit| commit.tree());
@@ -109,11 +128,11 @@ pub(super) fn puts_between(repo: &Repository, old: Option<Oid>, new: Oid) -> Res
     let diff = repo.diff_tree_to_tree(old.as_ref(), Some(&tree(new)?), None)?;
     let mut puts = Puts::new();
     for delta in diff.deltas() {
-        if matches!(delta.status(), Delta::Added | Delta::Modified)
+        if matches!(delta.status(), Delta::Added | Delta::Modified | Delta::Deleted)
             && let Some(path) = delta.new_file().path().and_then(Path::to_str)
         {
-            let old = Some(delta.old_file().id()).filter(|id| !id.is_zero());
-            puts.insert(path.to_owned(), Put { old, new: delta.new_file().id() });
+            let id = |file: git2::DiffFile<'_>| Some(file.id()).filter(|id| !id.is_zero());
+            puts.insert(path.to_owned(), Put { old: id(delta.old_file()), new: id(delta.new_file()) });
         }
     }
     Ok(puts)

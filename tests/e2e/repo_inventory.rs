@@ -1,7 +1,7 @@
 //! What a repository has, whoever made it. The trees are made by the git program.
 
-use crate::repo::{git, module_file, repo};
-use crate::support::{arg, ok};
+use crate::repo::{check_whole, fails, git, kernel_file, module_file, new_repository, repo, typed_module};
+use crate::support::{arg, corpus, ok};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -62,8 +62,9 @@ fn what_a_hostile_tree_has_is_told_and_the_rest_is_usable() {
     let (stdout, stderr) =
         (String::from_utf8(output.stdout).expect("text"), String::from_utf8(output.stderr).expect("text"));
     assert!(output.status.success(), "{stderr}");
+    let module = format!("module/GUID/{GUID} -> nt/GUID/{GUID}");
     let link = format!("GUID/{GUID} -> nt/GUID/{GUID}");
-    assert_eq!(stdout.lines().collect::<Vec<_>>(), [&link, "SAME", "module -> nt", &format!("nt/GUID/{GUID}"), "same"]);
+    assert_eq!(stdout.lines().collect::<Vec<_>>(), [&link, "SAME", &module, &format!("nt/GUID/{GUID}"), "same"]);
     // What begins with a dot is git's.
     for (_, name, _) in bad.iter().filter(|(_, name, _)| *name != "..") {
         let shown = name.replace('\u{1b}', "?");
@@ -79,4 +80,193 @@ fn what_a_hostile_tree_has_is_told_and_the_rest_is_usable() {
         assert_eq!(repo(&root, &["get", name]).status.code(), Some(1), "{name}");
     }
     assert_eq!(repo(&root, &["verify"]).status.code(), Some(1));
+}
+
+/// What a program of the system prints of a file.
+fn printed(program: &str, args: &[&str], file: &Path) -> Vec<u8> {
+    let output = Command::new(program).args(args).arg(file).output().expect("the program starts");
+    assert!(output.status.success(), "{program} {}", file.display());
+    output.stdout
+}
+
+/// The judges: gzip and sha256sum of the system, the times that git tells, and the file that Rekall wrote.
+#[test]
+fn an_export_is_what_rekall_s_readers_expect() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (root, out) = (folder.path().join("profiles"), folder.path().join("out"));
+    new_repository(&root);
+    let (typed, _) = typed_module(folder.path(), GUID, 0x1000);
+    let kernel = kernel_file(folder.path(), "kernel", "6.1.0-9-amd64", "");
+    ok(&["repo", "-C", arg(&root), "add", arg(&typed)]);
+    ok(&["repo", "-C", arg(&root), "add", arg(&kernel)]);
+    let rekall = corpus("windows/rekall-profiles")
+        .map(|folder| folder.join("ntoskrnl.pdb.32962337f0f646388b39535cd8dd70e82.rekall.json"));
+    if let Some(file) = &rekall {
+        ok(&["repo", "-C", arg(&root), "add", arg(file)]);
+    }
+    ok(&["repo", "-C", arg(&root), "export", arg(&out)]);
+
+    let layout = out.join("v1.0");
+    let text = std::fs::read_to_string(layout.join("inventory")).expect("an inventory");
+    assert!(printed("gzip", &["-dc"], &layout.join("inventory.gz")) == text.as_bytes());
+    let inventory: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(inventory["$METADATA"], serde_json::json!({"ProfileClass": "Inventory", "Type": "Inventory"}));
+    let rows = inventory["$INVENTORY"].as_object().expect("rows");
+    let listed = ok(&["repo", "-C", arg(&root), "list"]);
+    let names: Vec<&str> = listed.lines().filter_map(|line| line.split(" -> ").next()).collect();
+    assert_eq!(rows.keys().map(String::as_str).collect::<Vec<_>>(), names);
+    for (name, row) in rows {
+        let file = layout.join(format!("{name}.gz"));
+        let plain = printed("gzip", &["-dc"], &file);
+        std::fs::write(folder.path().join("plain"), &plain).expect("written");
+        let digest = String::from_utf8(printed("sha256sum", &[], &folder.path().join("plain"))).expect("text");
+        assert_eq!(row["SHA256"].as_str(), digest.split(' ').next(), "{name}");
+        assert_eq!(row["Size"].as_u64(), Some(plain.len() as u64), "{name}");
+        let stored = match name.split_once("GUID/") {
+            Some((module, guid)) => format!("v1.0/{module}GUID/{}/{guid}", &guid[..2]),
+            None => format!("v1.0/{name}"),
+        };
+        let time = git(&root, &["log", "-1", "--format=%ct.0", "--", &stored]);
+        assert_eq!(row["LastModified"].to_string(), time.trim(), "{name}");
+        let profile: serde_json::Value = serde_json::from_slice(&plain).expect("JSON");
+        if name.starts_with("GUID/") {
+            assert_eq!(profile["$METADATA"]["Target"], format!("nt/{name}"));
+        }
+    }
+    if let Some(file) = &rekall {
+        let guid = "32962337F0F646388B39535CD8DD70E83";
+        let written = printed("gzip", &["-dc"], &layout.join(format!("nt/GUID/{guid}.gz")));
+        assert!(written == std::fs::read(file).expect("readable"));
+    }
+
+    // Again: nothing to do; after a change: the change.
+    let again = repo(&root, &["export", arg(&out)]);
+    let told = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(told.contains(&format!("exported 0 files to {}; {} were there", out.display(), names.len())), "{told}");
+    let (changed, text) = typed_module(folder.path(), GUID, 0x2000);
+    ok(&["repo", "-C", arg(&root), "add", "--replace", arg(&changed)]);
+    let told = repo(&root, &["export", arg(&out)]);
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("exported 1 files"), "{told}");
+    let plain = folder.path().join("plain-layout");
+    ok(&["repo", "-C", arg(&root), "export", "--plain", arg(&plain)]);
+    let module = names.iter().find(|name| name.ends_with(GUID) && !name.starts_with("GUID/")).expect("the module");
+    assert_eq!(std::fs::read_to_string(plain.join(format!("v1.0/{module}"))).expect("plain"), text);
+    assert!(printed("gzip", &["-dc"], &layout.join(format!("{module}.gz"))) == text.as_bytes());
+}
+
+/// A repository of two builds that share their types, a kernel and another module.
+fn four_profiles(folder: &Path) -> std::path::PathBuf {
+    let root = folder.join("profiles");
+    new_repository(&root);
+    let first = typed_module(folder, GUID, 0x20).0;
+    let second = typed_module(folder, OTHER, 0x1234).0;
+    let kernel = kernel_file(folder, "kernel", "6.1.0-9-amd64", "");
+    let module = module_file(folder, "tcpip", "tcpip.pdb", MODULE, 7);
+    ok(&["repo", "-C", arg(&root), "add", arg(&first), arg(&second), arg(&module)]);
+    let banner = "Linux version 6.1.0-9-amd64 (builder@example.org) #1 SMP Debian 6.1.27-1";
+    ok(&["repo", "-C", arg(&root), "add", arg(&kernel), "--banner", banner]);
+    ok(&["repo", "-C", arg(&root), "link", "Win7SP1x64", &format!("nt/GUID/{GUID}")]);
+    ok(&["repo", "-C", arg(&root), "link", &format!("ntoskrnl.exe/AMD64/6.1.7601.17514/{OTHER}"), OTHER]);
+    root
+}
+
+const OTHER: &str = "3944DBB920174967BE7AA4A2C20430FA2";
+const MODULE: &str = "4044DBB920174967BE7AA4A2C20430FA2";
+const KERNEL: &str = "Linux/Debian/6.1/amd64/6.1.0-9-amd64";
+
+#[test]
+fn profiles_are_found_by_what_they_are_of_and_what_they_have() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = four_profiles(folder.path());
+    let (first, second) = (format!("nt/GUID/{GUID}"), format!("nt/GUID/{OTHER}"));
+    let module = format!("tcpip/GUID/{MODULE}");
+    let second_line = format!("{second}  6.1.7601.17514");
+    let kernel = format!("{KERNEL}  6.1.0-9-amd64");
+    for (args, expected) in [
+        (&["--module", "nt"][..], vec![first.clone(), second_line.clone()]),
+        (&["--module", "TCPIP"], vec![module.clone()]),
+        (&["--module", "Linux/Debian"], vec![kernel.clone()]),
+        (&["--version", "6.1"], vec![kernel.clone(), second_line.clone()]),
+        (&["--version", "6.1.7601"], vec![second_line.clone()]),
+        (&["--banner", "debian 6.1.27"], vec![kernel.clone()]),
+        (&["win7sp1"], vec![first.clone()]),
+        (&[&OTHER[..8]], vec![second_line.clone()]),
+        (
+            &["--struct", "_KPCR.Self"],
+            vec![
+                format!("{first}  _KPCR.Self at 0x8 of 0x10 bytes"),
+                format!("{second_line}  _KPCR.Self at 0x8 of 0x10 bytes"),
+            ],
+        ),
+        (&["--struct", "list_head"], vec![format!("{kernel}  list_head of 0x10 bytes")]),
+        (&["--struct", "_KPCR", "--version", "6.1"], vec![format!("{second_line}  _KPCR of 0x10 bytes")]),
+        (&["--symbol", "Alpha"], vec![format!("{first}  Alpha at 0x20"), format!("{second_line}  Alpha at 0x1234")]),
+        (&["--symbol", "Symbol"], vec![format!("{module}  Symbol at 0x7")]),
+    ] {
+        let found = ok(&[&["repo", "-C", arg(&root), "search"], args].concat());
+        assert_eq!(found.lines().collect::<Vec<_>>(), expected, "{args:?}");
+    }
+    for args in [&["--struct", "_KPCR.Gone"][..], &["--symbol", "Alph"], &["--version", "6.10"], &["--module", "n"]] {
+        fails(&root, &[&["search"], args].concat(), 1);
+    }
+    let found = ok(&["--format", "json", "repo", "-C", arg(&root), "search", "--struct", "_KPCR.Self", "17514"]);
+    let found: serde_json::Value = serde_json::from_str(&found).expect("JSON");
+    let structure = serde_json::json!({"name": "_KPCR", "bytes": 16, "member": "Self", "offset": 8});
+    assert_eq!((&found[0]["name"], &found[0]["struct"]), (&second.as_str().into(), &structure));
+    assert_eq!(found.as_array().map(Vec::len), Some(1));
+
+    let stats = ok(&["--format", "json", "repo", "-C", arg(&root), "stats"]);
+    let stats: serde_json::Value = serde_json::from_str(&stats).expect("JSON");
+    // The judge: what an export writes.
+    ok(&["repo", "-C", arg(&root), "export", "--plain", arg(&folder.path().join("out"))]);
+    let names = [first.as_str(), &second, &module, KERNEL].map(|name| folder.path().join("out/v1.0").join(name));
+    let bytes: u64 = names.iter().map(|path| path.metadata().expect("there").len()).sum();
+    assert_eq!(stats["canonical_bytes"], bytes);
+    assert_eq!((&stats["profiles"], &stats["shared_types"], &stats["indexes"]), (&4.into(), &1.into(), &1.into()));
+    let row =
+        |module, version, profiles| serde_json::json!({"module": module, "version": version, "profiles": profiles});
+    let coverage = [row("Linux/Debian", "6.1", 1), row("nt", "", 1), row("nt", "6.1.7601", 1), row("tcpip", "", 1)];
+    assert_eq!(stats["coverage"], serde_json::json!(coverage));
+    assert_eq!(ok(&["repo", "-C", arg(&root), "stats"]).lines().count(), 7 + coverage.len());
+}
+
+/// The judge is git: a tree has the name that its content gives it.
+#[test]
+fn what_is_removed_is_gone_with_its_links_and_what_nobody_else_uses() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = four_profiles(folder.path());
+    let tree = || git(&root, &["rev-parse", "HEAD:"]);
+    let before = tree();
+    let third = "5044DBB920174967BE7AA4A2C20430FA2";
+    ok(&["repo", "-C", arg(&root), "add", arg(&typed_module(folder.path(), third, 0x40).0)]);
+    ok(&["repo", "-C", arg(&root), "link", "short", third]);
+    ok(&["repo", "-C", arg(&root), "link", "shorter", "short"]);
+    assert_ne!(tree(), before);
+    ok(&["repo", "-C", arg(&root), "remove", &third.to_lowercase()]);
+    assert_eq!(tree(), before);
+    assert_eq!(git(&root, &["status", "--porcelain"]), "");
+    let message = git(&root, &["log", "-1", "--format=%B"]);
+    assert!(message.contains("remove: 4 names") && message.contains("\nshorter\n"), "{message}");
+    assert!(!root.join("v1.0/nt/GUID/50").exists() && !root.join("v1.0/nt/symbols/50").exists());
+    check_whole(&root);
+
+    // A link alone; then every user of the types, and the kernel.
+    ok(&["repo", "-C", arg(&root), "remove", "Win7SP1x64"]);
+    ok(&["repo", "-C", arg(&root), "get", GUID]);
+    let told = fails(&root, &["remove", GUID, "Win7SP1x64"], 1);
+    assert!(told.contains("Win7SP1x64"), "{told}");
+    ok(&["repo", "-C", arg(&root), "get", GUID]);
+    ok(&["repo", "-C", arg(&root), "remove", GUID, OTHER, KERNEL]);
+    let left = git(&root, &["ls-tree", "-r", "--name-only", "HEAD", "v1.0"]);
+    let left: Vec<&str> = left.lines().filter(|path| !path.contains(MODULE)).collect();
+    assert_eq!(left, ["v1.0/Linux/banners", "v1.0/config.yaml"]);
+    assert!(!git(&root, &["cat-file", "blob", "HEAD:v1.0/Linux/banners"]).contains(KERNEL));
+    check_whole(&root);
+
+    // What a person changed in the work tree is not removed.
+    let path = root.join(format!("v1.0/tcpip/GUID/40/{MODULE}"));
+    std::fs::write(&path, "mine").expect("written");
+    fails(&root, &["remove", MODULE], 1);
+    assert_eq!(std::fs::read_to_string(&path).expect("there"), "mine");
 }

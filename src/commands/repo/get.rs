@@ -21,7 +21,7 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     let path = ProfilePath::new(vec![Box::new(GitSource::new(store))]);
     let found = path.load_stored(name, &mut |step| context.detail(2, &step.to_string()))?;
     let mut out = Output::open(context)?;
-    out.write_all(given_text(found.profile)?.as_bytes())?;
+    out.write_all(given_text(&found.profile)?.as_bytes())?;
     out.finish()?;
     Ok(Outcome::Done)
 }

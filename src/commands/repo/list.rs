@@ -21,19 +21,22 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     let inventory = Inventory::of(store, prefix)?;
     let mut out = Output::open(context)?;
     if context.globals.format == "json" {
-        let rows = inventory.items().map(|(name, item)| match &item.kind {
-            Kind::Profile => json!({"name": name, "type": "profile", "target": Value::Null}),
-            Kind::Index => json!({"name": name, "type": "index", "target": Value::Null}),
-            Kind::Symlink(target) => json!({"name": name, "type": "symlink", "target": target}),
+        let rows = inventory.items().map(|(name, item)| {
+            let kind = match item.kind {
+                Kind::Profile => "profile",
+                Kind::Index => "index",
+                Kind::Symlink(_) | Kind::GitLink(_) => "symlink",
+            };
+            json!({"name": name, "type": kind, "target": item.kind.target()})
         });
         // As an io::Error, which tells a closed pipe from a failure.
         serde_json::to_writer_pretty(&mut out, &rows.collect::<Vec<Value>>()).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
         for (name, item) in inventory.items() {
-            match &item.kind {
-                Kind::Symlink(target) => writeln!(out, "{name} -> {target}")?,
-                Kind::Profile | Kind::Index => writeln!(out, "{name}")?,
+            match item.kind.target() {
+                Some(target) => writeln!(out, "{name} -> {target}")?,
+                None => writeln!(out, "{name}")?,
             }
         }
     }

@@ -3,6 +3,7 @@
 mod add;
 pub(crate) mod build;
 mod diff;
+mod export;
 mod fetch;
 mod get;
 mod history;
@@ -12,6 +13,9 @@ mod init;
 mod link;
 mod list;
 pub(crate) mod manage_repo;
+mod remove;
+mod search;
+mod stats;
 mod verify;
 mod wanted;
 
@@ -30,6 +34,7 @@ fn all() -> Vec<(Command, Run)> {
         (init::cli(), init::run),
         (add::cli(), add::run),
         (import::cli(), import::run),
+        (export::cli(), export::run),
         (link::cli(), link::run),
         (get::cli(), get::run),
         (list::cli(), list::run),
@@ -39,6 +44,9 @@ fn all() -> Vec<(Command, Run)> {
         (index::cli(), index::run),
         (diff::cli(), diff::run),
         (history::cli(), history::run),
+        (remove::cli(), remove::run),
+        (search::cli(), search::run),
+        (stats::cli(), stats::run),
         (verify::cli(), verify::run),
     ]
 }
