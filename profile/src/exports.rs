@@ -81,19 +81,19 @@ pub struct ExportIndex {
     rows: BTreeMap<String, Vec<Option<u32>>>,
 }
 
-/// A profile whose line fits exports, wholly or in part.
+/// A profile that fits memory by an index, wholly or in part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExportMatch {
+pub struct IndexMatch {
     /// Its name.
     pub profile: String,
-    /// How many of the exports are where the profile has them.
+    /// How many exports, or points of a data index, are as the profile has them.
     pub matched: usize,
-    /// How many could be compared: those of the line that were given.
+    /// How many could be compared.
     pub compared: usize,
 }
 
-impl ExportMatch {
-    /// Whether each export that could be compared is in its place.
+impl IndexMatch {
+    /// Whether all that could be compared is.
     pub fn is_exact(&self) -> bool {
         self.matched == self.compared
     }
@@ -197,7 +197,7 @@ impl ExportIndex {
     }
 
     /// The profiles of which more than half of the exports that can be compared are where `rvas` has them.
-    pub fn matches(&self, rvas: &BTreeMap<String, u32>) -> Vec<ExportMatch> {
+    pub fn matches(&self, rvas: &BTreeMap<String, u32>) -> Vec<IndexMatch> {
         let seen: Vec<Option<u32>> = self.exports.iter().map(|name| rvas.get(name).copied()).collect();
         let of = |(profile, row): (&String, &Vec<Option<u32>>)| {
             let (mut matched, mut compared) = (0, 0);
@@ -205,7 +205,7 @@ impl ExportIndex {
                 compared += 1;
                 matched += usize::from(seen == known);
             }
-            (2 * matched > compared).then(|| ExportMatch { profile: profile.clone(), matched, compared })
+            (2 * matched > compared).then(|| IndexMatch { profile: profile.clone(), matched, compared })
         };
         self.rows.iter().filter_map(of).collect()
     }
@@ -249,13 +249,13 @@ mod tests {
     #[test]
     fn a_build_is_known_by_its_exports() {
         let exact = index().matches(&rvas(0x4000));
-        assert_eq!(exact, [ExportMatch { profile: "nt/GUID/B".into(), matched: 46, compared: 46 }]);
+        assert_eq!(exact, [IndexMatch { profile: "nt/GUID/B".into(), matched: 46, compared: 46 }]);
         assert!(exact[0].is_exact());
         let mut moved = rvas(0x100);
         moved.insert("NtClose".to_owned(), 1);
         moved.remove("ZwWriteFile");
         let partial = index().matches(&moved);
-        assert_eq!(partial, [ExportMatch { profile: "nt/GUID/A".into(), matched: 44, compared: 45 }]);
+        assert_eq!(partial, [IndexMatch { profile: "nt/GUID/A".into(), matched: 44, compared: 45 }]);
         assert!(!partial[0].is_exact());
         assert_eq!(index().matches(&rvas(0x9000)), []);
         assert_eq!(index().matches(&BTreeMap::new()), []);

@@ -14,6 +14,7 @@ mod c_header;
 mod c_names;
 mod compare;
 mod compress;
+mod data_index;
 mod error;
 mod exports;
 mod file;
@@ -41,8 +42,9 @@ pub use compare::{
     compare_symbols, compare_types, is_made_up,
 };
 pub use compress::{MAX_PROFILE_BYTES, compress_for, decompress, is_json_object};
+pub use data_index::{DataIndex, DataIndexSpec};
 pub use error::{Error, ErrorKind};
-pub use exports::{ExportIndex, ExportMatch};
+pub use exports::{ExportIndex, IndexMatch};
 pub use file::{Format, ProfileFile};
 pub use ids::{BuildId, GuidAge, IdError, MachUuid};
 pub use index::{LinuxIndex, release_of};

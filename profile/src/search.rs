@@ -1,7 +1,8 @@
 //! The search for a profile by name, through several places and over Symlinks.
 
+use crate::data_index::DataIndex;
 use crate::error::Error;
-use crate::exports::{ExportIndex, ExportMatch};
+use crate::exports::{ExportIndex, IndexMatch};
 use crate::file::ProfileFile;
 use crate::ids::{BuildId, GuidAge, MachUuid};
 use crate::index::{self, LinuxIndex};
@@ -215,17 +216,42 @@ impl ProfilePath {
         module: &str,
         rvas: &BTreeMap<String, u32>,
         observe: &mut dyn FnMut(Step),
-    ) -> Option<Vec<ExportMatch>> {
-        let name = ExportIndex::name(module);
-        let mut found: Option<Vec<ExportMatch>> = None;
+    ) -> Option<Vec<IndexMatch>> {
+        let read =
+            |source: &dyn ProfileSource| Ok(ExportIndex::of_source(source, module)?.map(|index| index.matches(rvas)));
+        self.by_index(&ExportIndex::name(module), observe, read)
+    }
+
+    /// As [`ProfilePath::by_exports`], by Rekall's data indexes; `read` fills bytes from an offset in the module's image on,
+    /// or says that memory lacks them.
+    pub fn by_data(
+        &self,
+        module: &str,
+        mut read: impl FnMut(i64, &mut [u8]) -> bool,
+        observe: &mut dyn FnMut(Step),
+    ) -> Option<Vec<IndexMatch>> {
+        let matches = |source: &dyn ProfileSource| {
+            Ok(DataIndex::of_source(source, module)?.map(|index| index.matches(&mut read)))
+        };
+        self.by_index(&DataIndex::name(module), observe, matches)
+    }
+
+    /// What the index `name` of each source says, best first.
+    fn by_index(
+        &self,
+        name: &str,
+        observe: &mut dyn FnMut(Step),
+        mut matches: impl FnMut(&dyn ProfileSource) -> Result<Option<Vec<IndexMatch>>, Error>,
+    ) -> Option<Vec<IndexMatch>> {
+        let mut found: Option<Vec<IndexMatch>> = None;
         for source in &self.sources {
-            match ExportIndex::of_source(source.as_ref(), module) {
-                Ok(Some(index)) => {
+            match matches(source.as_ref()) {
+                Ok(Some(matches)) => {
                     observe(Step::Opened { place: format!("{}/{name}", source.place()) });
-                    found.get_or_insert_default().extend(index.matches(rvas));
+                    found.get_or_insert_default().extend(matches);
                 }
-                Ok(None) => observe(Step::Missing { name: name.clone(), place: source.place() }),
-                Err(why) => observe(Step::Failed { name: name.clone(), why }),
+                Ok(None) => observe(Step::Missing { name: name.to_owned(), place: source.place() }),
+                Err(why) => observe(Step::Failed { name: name.to_owned(), why }),
             }
         }
         if let Some(matches) = &mut found {

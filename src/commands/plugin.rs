@@ -112,7 +112,7 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
     let decided = format!("profile {} decided by: {}", session.profile_name(), session.evidence());
     match session.evidence() {
         Evidence::Identity => context.detail(1, &decided),
-        Evidence::Exports { .. } => context.warn(&decided),
+        Evidence::Exports { .. } | Evidence::Data { .. } => context.warn(&decided),
     }
     if let Some(from) = session.profile().metadata().text("GraftedFrom") {
         context.warn(&format!("the profile has types of another build ({from}); what follows may be wrong"));

@@ -6,12 +6,13 @@ use super::error::Error;
 use super::git_store::{EntryKind, GitStore};
 use super::layout::name_of;
 use git2::Oid;
-use quaid_profile::{ExportIndex, LAYOUT, LinuxIndex, ProfileFile, whole};
+use quaid_profile::{DataIndex, DataIndexSpec, ExportIndex, LAYOUT, LinuxIndex, ProfileFile, whole};
+use std::collections::BTreeSet;
 
 /// What has an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Module {
-    /// The Windows kernel, by its exports.
+    /// The Windows kernel, by its exports; by its data where `src/nt/index.yaml` says by which.
     Nt,
     /// Linux kernels, by banner and release.
     Linux,
@@ -51,10 +52,13 @@ pub fn index(store: &GitStore, modules: &[Module], all: bool) -> Result<(Option<
     store.change(|draft| {
         let mut done = Vec::new();
         for module in modules {
-            done.extend(match module {
-                Module::Nt => exports(draft, all)?,
-                Module::Linux => banners(draft)?,
-            });
+            match module {
+                Module::Nt => {
+                    done.extend(exports(draft, all)?);
+                    done.extend(data(draft, all)?);
+                }
+                Module::Linux => done.extend(banners(draft)?),
+            }
         }
         let names: Vec<&str> = done.iter().map(|index: &Indexed| index.name.as_str()).collect();
         Ok((Some(format!("index: {}", names.join(", "))), done))
@@ -103,7 +107,7 @@ fn exports(draft: &mut Draft<'_>, all: bool) -> Result<Option<Indexed>, Error> {
     // A damaged one, and one with other exports, is made anew.
     let known = old.as_ref().filter(|_| !all).and_then(|bytes| ExportIndex::parse(&path, bytes).ok());
     let mut index = known.filter(|known| known.has_exports_of(&empty)).unwrap_or(empty);
-    let mut there = std::collections::BTreeSet::new();
+    let mut there = BTreeSet::new();
     let Profiles { read, mut left_out } = profiles(draft, FOLDER, |name| {
         there.insert(name.to_owned());
         index.is_complete(name)
@@ -123,6 +127,44 @@ fn exports(draft: &mut Draft<'_>, all: bool) -> Result<Option<Indexed>, Error> {
     }
     if index.is_empty() && old.is_none() && left_out.is_empty() {
         return Ok(None);
+    }
+    draft.put(&path, index.to_json().as_bytes())?;
+    Ok(Some(Indexed { name, profiles: index.len(), left_out }))
+}
+
+/// `nt/index`, when the repository has a specification of it.
+fn data(draft: &mut Draft<'_>, all: bool) -> Result<Option<Indexed>, Error> {
+    let source = format!("{LAYOUT}/src/nt/index.yaml");
+    let Some(bytes) = draft.read(&source)? else { return Ok(None) };
+    let refused = |why: String| Error::Refused { label: source.clone(), why };
+    let text = std::str::from_utf8(&bytes).map_err(|why| refused(why.to_string()))?;
+    let spec: serde_json::Value = serde_saphyr::from_str(text)
+        .map_err(|why| refused(why.to_string().lines().next().unwrap_or_default().to_owned()))?;
+    let spec = DataIndexSpec::parse(&spec).map_err(refused)?;
+    let name = DataIndex::name("nt");
+    let path = format!("{LAYOUT}/{name}");
+    let old = draft.read(&path)?;
+    let known = old.filter(|_| !all).and_then(|bytes| DataIndex::parse(&path, &bytes).ok());
+    let mut index = known.unwrap_or_else(|| DataIndex::new(&spec));
+    let mut there = BTreeSet::new();
+    let Profiles { read, mut left_out } = profiles(draft, "nt", |name| {
+        let other = !name.starts_with(&spec.path);
+        if !other {
+            there.insert(name.to_owned());
+        }
+        other || index.has(name)
+    })?;
+    index.retain(|name| there.contains(name));
+    for (name, file) in read {
+        let taken = whole(file, |part| draft.read(&format!("{LAYOUT}/{part}"))).and_then(|profile| {
+            index.insert(&name, &spec, |symbol| {
+                Ok::<_, quaid_profile::Error>(profile.symbol(symbol)?.map(|symbol| symbol.address))
+            })?;
+            Ok(())
+        });
+        if let Err(why) = taken {
+            left_out.push((name, why.to_string()));
+        }
     }
     draft.put(&path, index.to_json().as_bytes())?;
     Ok(Some(Indexed { name, profiles: index.len(), left_out }))

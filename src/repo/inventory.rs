@@ -344,9 +344,11 @@ fn behind(head: &Snapshot<'_>, name: &str, path: &str, entry: Entry) -> Result<B
         },
         EntryKind::File => {
             let bytes = head.blob_bytes(entry.id, path).map_err(|error| error.to_string())?;
+            if name == LinuxIndex::NAME || is_index(name) {
+                return item(Kind::Index, entry.id);
+            }
             if bytes > MAX_SYMLINK_BYTES {
-                let index = name == LinuxIndex::NAME || is_index(name);
-                return item(if index { Kind::Index } else { Kind::Profile }, entry.id);
+                return item(Kind::Profile, entry.id);
             }
             // What cannot be read is `verify`'s to tell.
             let bytes = head.blob(entry.id, path).map_err(|error| error.to_string())?;

@@ -4,7 +4,7 @@ use super::error::Error;
 use super::git_program::git_program;
 use super::git_source::GitSource;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
-use super::layout::{guid_of, name_of};
+use super::layout::{guid_of, is_index, name_of};
 use quaid_profile::{
     LAYOUT, LinuxIndex, Metadata, NotFound, Os, ProfileFile, ProfilePath, decompress, normalised_name,
     stored::{self, STORED},
@@ -140,6 +140,8 @@ fn check_file(head: &Snapshot<'_>, path: &str, name: &str, bytes: &[u8]) -> Resu
         return Err("the name cannot be asked for: GUIDs are in upper case".to_owned());
     }
     match (file.metadata().kind(), file.metadata().symlink_target()) {
+        // Rekall calls its indexes profiles.
+        ("Profile", _) if is_index(name) => return Ok(Checked::Other),
         ("Profile", _) => {}
         (_, Some(target)) => return Ok(Checked::Symlink(target.to_owned())),
         ("Symlink", None) => return Err("is a Symlink without a Target".to_owned()),

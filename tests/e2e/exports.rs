@@ -148,3 +148,81 @@ fn the_index_follows_the_profiles_and_a_damaged_one_is_survived() {
         check_in(&raw, &["--profile_path", arg(&bad)], WIN10.0, &repo);
     }
 }
+
+#[test]
+fn a_kernel_without_record_and_exports_is_known_by_rekall_s_data_index() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (Some(repo), Some(isf)) = (indexed(folder.path()), nt_isf(WIN7.1)) else { return };
+    let name = format!("nt/GUID/{}", WIN7.1);
+    // The export directory counts no names: NumberOfNames is 24 bytes into it, the addresses follow at 40.
+    let wipe = |bytes: &mut [u8]| {
+        overwrite_records(bytes);
+        for at in places(bytes, &[rva(&isf, "NtBuildNumber"), rva(&isf, "NtClose")].concat()) {
+            let first = rva(&isf, "ExAllocatePoolWithTag");
+            let table = (1..32).map(|index| at - 4 * index).find(|&at| bytes[at..at + 4] == first).expect("the table");
+            bytes[table - 40 + 24..table - 40 + 28].fill(0);
+        }
+    };
+    let raw = patched(folder.path(), WIN7.0, wipe);
+    // Made by hand, as Rekall's: the bytes that this image has in six places, and one that it lacks.
+    let point = |offset: usize, value: &str| format!("[{offset}, [\"00ff00\", \"{value}\"]]");
+    // The header of the image, as make_pe of the corpus' generator writes it.
+    let points = [
+        point(0, "4d5a"),
+        point(0x3c, "80000000"),
+        point(0x80, "50450000"),
+        point(0x84, "6486"),
+        point(0x98, "0b02"),
+        format!("[{}, [\"00\"]]", 0x4000_0000),
+    ];
+    let plain = folder.path().join("rekall");
+    let write = |points: &[String]| {
+        std::fs::create_dir_all(plain.join("v1.0/nt")).expect("a folder");
+        let text = format!(
+            "{{\"$INDEX\": {{\"{name}\": [{}], \"nt/GUID/X\": [[0, [\"00\"]]]}}, \"$METADATA\": {{\"BaseSymbol\": null, \
+             \"ProfileClass\": \"Index\", \"Type\": \"Profile\"}}}}",
+            points.join(", ")
+        );
+        std::fs::write(plain.join("v1.0/nt/index"), text).expect("written");
+    };
+    write(&points);
+    check_in(&raw, &["--profile_path", arg(&plain)], WIN7.0, &repo);
+    let args = ["--profile_path", arg(&repo), "--profile_path", arg(&plain), "-f", arg(&raw), "pslist"];
+    let (code, told) = stderr(&args);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("5 of 5 points of the data index fit"), "{told}");
+
+    let mut partial = points;
+    partial[1] = point(0x3c, "81000000");
+    write(&partial);
+    let (code, told) = stderr(&args);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("only a partial match by the data index: 4 of 5 points fit"), "{told}");
+}
+
+#[test]
+fn the_data_index_is_made_by_its_specification() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (Some(repo), Some(isf)) = (indexed(folder.path()), nt_isf(WIN7.1)) else { return };
+    let spec = "path: nt/\nsymbols:\n  -\n    name: NtBuildNumber\n    data:\n      - \"lstr:~M\"\n  - \n    name: IoFreeIrp\n    \
+                data: [\"90\", \"CC\"]\n    shift: -1\n";
+    std::fs::create_dir_all(repo.join("v1.0/src/nt")).expect("a folder");
+    std::fs::write(repo.join("v1.0/src/nt/index.yaml"), spec).expect("written");
+    for args in [
+        &["add", "v1.0/src/nt/index.yaml"][..],
+        &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "-qm", "spec"],
+    ] {
+        let git = std::process::Command::new("git").arg("-C").arg(&repo).args(args).status();
+        if !git.is_ok_and(|status| status.success()) {
+            crate::support::skipped("there is no git program");
+            return;
+        }
+    }
+    ok(&["repo", "-C", arg(&repo), "index", "nt"]);
+    let index: Value = serde_json::from_str(&ok(&["repo", "-C", arg(&repo), "get", "nt/index"])).expect("JSON");
+    let at = |symbol: &str| u64::from(u32::from_le_bytes(rva(&isf, symbol)));
+    let points = serde_json::json!([[at("NtBuildNumber"), ["7e004d00"]], [at("IoFreeIrp") - 1, ["90", "CC"]]]);
+    assert_eq!(index["$INDEX"][format!("nt/GUID/{}", WIN7.1)], points);
+    assert_eq!(index["$METADATA"]["ProfileClass"], "Index");
+    ok(&["repo", "-C", arg(&repo), "verify"]);
+}

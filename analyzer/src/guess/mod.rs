@@ -72,12 +72,22 @@ pub enum Evidence {
         /// The build that the RSDS record names all the same, or why there is no record.
         record: Result<GuidAge, String>,
     },
+    /// Rekall's data index: the bytes of the Windows kernel in places that it names.
+    Data {
+        /// How many of them are as they should be.
+        matched: usize,
+        /// How many memory has.
+        compared: usize,
+    },
 }
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Identity => f.write_str("the kernel's own record, or --profile"),
+            Self::Data { matched, compared } => {
+                write!(f, "{matched} of {compared} points of the data index fit; its RSDS record cannot be read")
+            }
             Self::Exports { matched, compared, record } => {
                 write!(f, "{matched} of {compared} exports of the kernel fit; ")?;
                 match record {
@@ -278,7 +288,7 @@ impl<'m> Session<'m> {
                 .or_else(|| search.linux_by_hints())
                 .or_else(|| search.windows())
                 .or_else(|| search.linux())
-                .or_else(|| search.windows_by_exports()),
+                .or_else(|| search.windows_by_content()),
         };
         let Search { found, more, mut refusals, failed, .. } = search;
         match session {

@@ -1,6 +1,7 @@
 //! Windows: the build by the RSDS record of the kernel, the page tables by the System process, the kernel's place by the
 //! ring of processes. Where the record is lost, the build by the kernel's exports (`exports.rs`).
 
+mod data;
 mod exports;
 mod hinted;
 mod locate;

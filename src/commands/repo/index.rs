@@ -10,7 +10,8 @@ use std::path::Path;
 pub(super) fn cli() -> Command {
     let modules = Module::ALL.map(Module::folder);
     Command::new("index")
-        .about("Bring the indexes up to date: the exports of Windows kernels, the banners of Linux kernels")
+        .about("Bring the indexes up to date: exports and data of Windows kernels, banners of Linux kernels")
+        .after_help("The data index of Rekall is made where v1.0/src/nt/index.yaml says of which symbols.")
         .arg(
             Arg::new("MODULE")
                 .num_args(0..)

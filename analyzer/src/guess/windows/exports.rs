@@ -8,7 +8,7 @@ use crate::object::Types;
 use crate::os::windows;
 use crate::os::windows::exports::MemoryExports;
 use crate::session::Session;
-use quaid_profile::{ExportMatch, Found, Os, ProfileFile, Step};
+use quaid_profile::{Found, IndexMatch, Os, ProfileFile, Step};
 
 /// How many exports must be compared before they tell a build.
 const MIN_COMPARED: usize = 8;
@@ -44,8 +44,8 @@ impl Fit {
 }
 
 impl<'m> Search<'m, '_, '_> {
-    /// The kernel by its exports. What fits in part only is told, and not taken.
-    pub(in crate::guess) fn windows_by_exports(&mut self) -> Option<Session<'m>> {
+    /// The kernel by its exports, else by the data index. What fits in part only is told, and not taken.
+    pub(in crate::guess) fn windows_by_content(&mut self) -> Option<Session<'m>> {
         let (hinted, exports) = self.locate_kernel()?;
         let base = hinted.place.base;
         let record = match &hinted.place.record {
@@ -55,6 +55,13 @@ impl<'m> Search<'m, '_, '_> {
         let lost =
             if exports.unreadable == 0 { String::new() } else { format!(", {} not readable", exports.unreadable) };
         self.tell(&format!("Kernel's image at {base}: {record}; {} exports{lost}", exports.rvas.len()));
+        let told = self.refusals.len();
+        let session = self.by_exports(&hinted, &exports);
+        // What the exports tell counts more than the data.
+        if session.is_some() || self.refusals.len() > told { session } else { self.by_data(&hinted) }
+    }
+
+    fn by_exports(&mut self, hinted: &Hinted, exports: &MemoryExports) -> Option<Session<'m>> {
         let Self { profiles, observe, .. } = self;
         let Some(matches) = profiles.by_exports("nt", &exports.rvas, &mut |step: Step| observe(&step.to_string()))
         else {
@@ -71,14 +78,14 @@ impl<'m> Search<'m, '_, '_> {
         }
         let mut fitting: Vec<(Found, Fit)> = Vec::new();
         let mut misfit = false;
-        for ExportMatch { profile, matched, compared } in enough {
+        for IndexMatch { profile, matched, compared } in enough {
             self.tell(&format!("Exports: {matched} of {compared} of the index are where {profile} has them"));
             // Behind those that fit best the rest is worse, and would hide what is told.
             if matched < compared && (misfit || !fitting.is_empty()) {
                 break;
             }
             let Some(found) = self.load_if_any(&profile).filter(|_| self.may_try()) else { continue };
-            match Fit::of(&exports, &found.profile) {
+            match Fit::of(exports, &found.profile) {
                 Ok(fit) if fit.is_exact() => fitting.push((found, fit)),
                 Ok(fit) => {
                     misfit = true;
@@ -100,7 +107,7 @@ impl<'m> Search<'m, '_, '_> {
                 continue;
             }
             let name = found.name.clone();
-            match self.open_by_exports(&hinted, found, &fit) {
+            match self.open_by_exports(hinted, found, &fit) {
                 Ok(session) => return Some(session),
                 Err(why) => self.refuse(&name, why),
             }
@@ -109,12 +116,21 @@ impl<'m> Search<'m, '_, '_> {
     }
 
     fn open_by_exports(&mut self, hinted: &Hinted, found: Found, fit: &Fit) -> Result<Session<'m>, String> {
+        let record = hinted.place.record.as_ref().map(|(id, _)| *id).map_err(Clone::clone);
+        self.open_located(hinted, found, Evidence::Exports { matched: fit.matched, compared: fit.compared, record })
+    }
+
+    /// A session, when the memory confirms what the profile says of the kernel.
+    pub(super) fn open_located(
+        &mut self,
+        hinted: &Hinted,
+        found: Found,
+        evidence: Evidence,
+    ) -> Result<Session<'m>, String> {
         let base = hinted.place.base;
         let kernel = Kernel::of(&found.profile, &found.name, &self.options.pagefiles)?;
         let space = self.confirm(&kernel, hinted)?;
         let space = windows::with_state(&space, &Types::new(&found.profile), base).map_err(|why| why.to_string())?;
-        let record = hinted.place.record.as_ref().map(|(id, _)| *id).map_err(Clone::clone);
-        let evidence = Evidence::Exports { matched: fit.matched, compared: fit.compared, record };
         self.tell(&format!("Kernel at {base} (DTB: {:#}): {evidence}", space.root()));
         let session = Session::new(found.profile, found.name, Os::Windows, space, base.0);
         Ok(session.with_evidence(evidence))

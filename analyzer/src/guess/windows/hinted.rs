@@ -6,7 +6,7 @@ use crate::addr::{Pa, Va};
 use crate::guess::{Identity, Search};
 use crate::object::{KernelStruct, Types};
 use crate::os::windows::{self, Eprocess};
-use crate::paging::{AMD64, AddressSpace, PAGE_BYTES, Software, X86, X86_PAE};
+use crate::paging::{AMD64, AddressSpace, PAGE_BYTES, PagingSpec, Software, X86, X86_PAE};
 use crate::session::Session;
 use quaid_profile::{Found, Os};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ const MAX_IMAGE_BYTES: u64 = 64 << 20;
 
 /// A kernel's header, seen through a page table that the image's headers name, or that was found without a profile.
 pub(super) struct Hinted {
+    pub(super) spec: &'static PagingSpec,
     pub(super) root: Pa,
     pub(super) place: Place,
 }
@@ -63,7 +64,7 @@ impl<'m> Search<'m, '_, '_> {
                     if place.record.as_ref().is_ok_and(|(_, pdb)| is_kernel(pdb)) {
                         let text = format!("The image's headers lead to a kernel at {} (DTB: {root:#})", place.base);
                         self.tell(&text);
-                        return Some(Hinted { root, place });
+                        return Some(Hinted { spec, root, place });
                     }
                 }
             }
@@ -101,7 +102,11 @@ impl<'m> Search<'m, '_, '_> {
 
     /// The kernel's address space, when the memory confirms it. A header's page table is that of the process which ran;
     /// the first process of the ring, System, has the kernel's own.
-    pub(super) fn confirm(&self, kernel: &Kernel, Hinted { root, place }: &Hinted) -> Result<AddressSpace<'m>, String> {
+    pub(super) fn confirm(
+        &self,
+        kernel: &Kernel,
+        Hinted { root, place, .. }: &Hinted,
+    ) -> Result<AddressSpace<'m>, String> {
         let software = Software::Windows(Arc::clone(&kernel.ptes));
         let space = AddressSpace::new(self.memory, kernel.spec, software, root.0);
         image_at(&space, place.base)?;

@@ -87,7 +87,7 @@ impl Search<'_, '_, '_> {
             }
             self.tell(&format!("Page tables of Windows ({}) at {table:#x}", spec.name));
             match kernel_between(&space, start, end) {
-                Some((place, exports)) => return Some((Hinted { root: Pa(table), place }, exports)),
+                Some((place, exports)) => return Some((Hinted { spec, root: Pa(table), place }, exports)),
                 None => self.tell(&format!("No kernel's image between {start} and {end}")),
             }
         }
