@@ -11,6 +11,7 @@
 //!
 //! A profile that was made of a kernel module knows its release only. Several profiles may share a banner.
 
+use crate::compress::decompress;
 use crate::error::Error;
 use crate::json::{Node, Style, print};
 use crate::model::Metadata;
@@ -49,8 +50,10 @@ impl LinuxIndex {
 
     /// The index of a source; `None` when it keeps none.
     pub fn of_source(source: &dyn ProfileSource) -> Result<Option<Self>, Error> {
-        let bytes = source.read(Self::NAME)?;
-        bytes.map(|bytes| Self::parse(&format!("{}/{}", source.place(), Self::NAME), &bytes)).transpose()
+        let Some(bytes) = source.read(Self::NAME)? else { return Ok(None) };
+        let place = format!("{}/{}", source.place(), Self::NAME);
+        // A web server gives it compressed.
+        Self::parse(&place, &decompress(&place, &bytes)?).map(Some)
     }
 
     /// The text as it is kept: the same entries give the same bytes.
