@@ -289,6 +289,9 @@ fn context(args: &ArgMatches) -> Result<Context> {
             debuginfod_urls: file.debuginfod_urls,
         },
     };
+    if context.globals.offline {
+        crate::repo::forbid_fetching();
+    }
     for key in file.unknown {
         context.warn(&format!("{}: `{key}` is not a known option", file.path.display()));
     }

@@ -139,7 +139,7 @@ fn folder_of(path: &Path) -> PathBuf {
 
 /// Temporary files are private to their owner by default; what a command writes is as readable as the user's umask says.
 #[cfg(unix)]
-fn temporary() -> tempfile::Builder<'static, 'static> {
+pub(crate) fn temporary() -> tempfile::Builder<'static, 'static> {
     use std::os::unix::fs::PermissionsExt;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".quaid-").permissions(std::fs::Permissions::from_mode(0o666));
@@ -147,7 +147,7 @@ fn temporary() -> tempfile::Builder<'static, 'static> {
 }
 
 #[cfg(not(unix))]
-fn temporary() -> tempfile::Builder<'static, 'static> {
+pub(crate) fn temporary() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".quaid-");
     builder

@@ -4,6 +4,7 @@
 use super::error::Error;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
 use super::lock::{Lock, Pending};
+use super::signers;
 use super::work_tree::{self, Put, Puts};
 use git2::build::TreeUpdateBuilder;
 use git2::{ErrorCode, FileMode, Oid, Repository, Signature, Tree};
@@ -155,7 +156,7 @@ impl GitStore {
             let puts = draft.resolved()?;
             work_tree::check(&self.repo, &puts)?;
             let old = draft.base.as_ref().map(Snapshot::commit);
-            let new = self.write_commit(draft.base.as_ref(), &puts, &message).map_err(|why| self.error(why))?;
+            let new = self.write_commit(draft.base.as_ref(), &puts, &message)?;
             self.sync_objects(new, &puts)?;
             let mut pending = Pending { old, new, branch: branch.clone(), holds_locks: true };
             lock.note(&pending)?;
@@ -184,14 +185,68 @@ impl GitStore {
         Err(Error::Busy { place: self.place(), why })
     }
 
+    /// Moves the branch of HEAD from `old` to a commit that is here and continues it, and the work tree with it. Without a
+    /// commit HEAD becomes `branch` first. Tells whether HEAD still was at `old`.
+    pub(super) fn fast_forward(&self, old: Option<Oid>, new: Oid, branch: &str, message: &str) -> Result<bool, Error> {
+        let mut lock = Lock::take(&self.repo, &self.place())?;
+        self.finish_another_s(&mut lock)?;
+        if self.head()?.map(|head| head.commit()) != old {
+            return Ok(false);
+        }
+        if old.is_none() {
+            self.repo.reference_symbolic("HEAD", branch, true, message).map_err(|why| self.error(why))?;
+        }
+        let branch = self.branch()?;
+        let puts = match self.repo.workdir() {
+            Some(_) => work_tree::puts_between(&self.repo, old, new).map_err(|why| self.error(why))?,
+            None => Puts::new(),
+        };
+        work_tree::check(&self.repo, &puts)?;
+        let mut pending = Pending { old, new, branch: branch.clone(), holds_locks: true };
+        lock.note(&pending)?;
+        for _ in 0..ATTEMPTS {
+            match self.move_branch(&branch, old, new, message) {
+                Ok(()) => {
+                    if let Err(error) = work_tree::update(&self.repo, &puts) {
+                        pending.holds_locks = false;
+                        lock.note(&pending)?;
+                        return Err(error);
+                    }
+                    lock.clear()?;
+                    return Ok(true);
+                }
+                Err(why) if work_tree::is_contention(&why) => {
+                    if self.head()?.map(|head| head.commit()) != old {
+                        lock.clear()?;
+                        return Ok(false);
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+                Err(why) => {
+                    lock.clear()?;
+                    return Err(self.error(why));
+                }
+            }
+        }
+        lock.clear()?;
+        let why = format!("{branch}.lock was there at each of {ATTEMPTS} attempts");
+        Err(Error::Busy { place: self.place(), why })
+    }
+
     /// The branch that HEAD is.
-    fn branch(&self) -> Result<String, Error> {
+    pub(super) fn branch(&self) -> Result<String, Error> {
         let head = self.repo.find_reference("HEAD").map_err(|why| self.error(why))?;
         match head.symbolic_target() {
             Ok(Some(branch)) => Ok(branch.to_owned()),
             Ok(None) => Err(Error::Detached { place: self.place() }),
             Err(why) => Err(self.error(why)),
         }
+    }
+
+    /// Finishes what a writer that was killed left, where nothing else is to be changed.
+    pub(super) fn finish_pending(&self) -> Result<(), Error> {
+        let mut lock = Lock::take(&self.repo, &self.place())?;
+        self.finish_another_s(&mut lock)
     }
 
     /// Finishes what a writer that was killed left: its lock files of git, its work tree.
@@ -222,27 +277,34 @@ impl GitStore {
         lock.clear()
     }
 
-    fn write_commit(&self, base: Option<&Snapshot<'_>>, puts: &Puts, message: &str) -> Result<Oid, git2::Error> {
+    fn write_commit(&self, base: Option<&Snapshot<'_>>, puts: &Puts, message: &str) -> Result<Oid, Error> {
         let repo = &self.repo;
-        let root = match base {
-            Some(base) => base.root(),
-            None => repo.treebuilder(None)?.write()?,
-        };
-        let mut update = TreeUpdateBuilder::new();
-        for (path, put) in puts {
-            match put.new {
-                Some(new) => update.upsert(path.as_str(), new, FileMode::Blob),
-                None => update.remove(path.as_str()),
+        let write = || {
+            let root = match base {
+                Some(base) => base.root(),
+                None => repo.treebuilder(None)?.write()?,
             };
+            let mut update = TreeUpdateBuilder::new();
+            for (path, put) in puts {
+                match put.new {
+                    Some(new) => update.upsert(path.as_str(), new, FileMode::Blob),
+                    None => update.remove(path.as_str()),
+                };
+            }
+            let tree = repo.find_tree(update.create_updated(repo, &repo.find_tree(root)?)?)?;
+            let tree = without_empty_folders(repo, tree, puts)?;
+            let parent = base.map(|base| repo.find_commit(base.commit())).transpose()?;
+            let nobody = || Signature::now("quaid", "quaid@localhost");
+            let author = repo.author_from_env().or_else(|_| nobody())?;
+            let committer = repo.committer_from_env().or_else(|_| nobody())?;
+            Ok((tree, parent, author, committer))
+        };
+        let (tree, parent, author, committer) = write().map_err(|why: git2::Error| self.error(why))?;
+        if signers::signs(self) {
+            return signers::commit(self, tree.id(), parent.map(|parent| parent.id()), (&author, &committer), message);
         }
-        let tree = repo.find_tree(update.create_updated(repo, &repo.find_tree(root)?)?)?;
-        let tree = without_empty_folders(repo, tree, puts)?;
-        let parent = base.map(|base| repo.find_commit(base.commit())).transpose()?;
         let parents: Vec<&git2::Commit<'_>> = parent.iter().collect();
-        let nobody = || Signature::now("quaid", "quaid@localhost");
-        let author = repo.author_from_env().or_else(|_| nobody())?;
-        let committer = repo.committer_from_env().or_else(|_| nobody())?;
-        repo.commit(None, &author, &committer, message, &tree, &parents)
+        repo.commit(None, &author, &committer, message, &tree, &parents).map_err(|why| self.error(why))
     }
 
     /// Brings the loose objects of a commit to the disk before a reference names it.

@@ -114,6 +114,46 @@ pub enum Error {
         /// Why, and what to do.
         why: String,
     },
+    /// The git program failed, or is not there.
+    #[error("`git {what}`: {why}")]
+    GitProgram {
+        /// Its command.
+        what: String,
+        /// What it said.
+        why: String,
+    },
+    /// The other side's history does not continue the one here. Nothing was changed.
+    #[error("{place}: {why}; nothing was changed")]
+    NoFastForward {
+        /// The folder.
+        place: String,
+        /// How the histories differ, and what to do.
+        why: String,
+    },
+    /// The commit is not signed by one of the allowed signers. Nothing was changed.
+    #[error("{from}: commit {commit} is refused: {why}; nothing was changed")]
+    Untrusted {
+        /// Where it came from.
+        from: String,
+        /// The commit.
+        commit: String,
+        /// What is wrong with its signature.
+        why: String,
+    },
+    /// What was asked of a mirror or bundle cannot be done.
+    #[error("{what}: {why}")]
+    Mirror {
+        /// The address or file.
+        what: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// A partial clone has not this object, and may not ask for it.
+    #[error("{place}: its content is not in this partial clone, and --offline forbids to fetch it")]
+    NotHere {
+        /// Repository and path.
+        place: String,
+    },
     /// A profile could not be read.
     #[error(transparent)]
     Profile(#[from] quaid_profile::Error),

@@ -1,6 +1,7 @@
 //! A git repository, and what its HEAD holds. Blobs are read from the object store: no checkout is needed.
 
 use super::error::Error;
+use super::on_demand;
 use git2::{ErrorCode, FileMode, ObjectType, Oid, Repository, RepositoryOpenFlags, Tree};
 use quaid_profile::{LAYOUT, MAX_PROFILE_BYTES, MAX_SYMLINKS};
 use std::cell::RefCell;
@@ -66,14 +67,24 @@ impl GitStore {
             Err(why) if matches!(why.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) => return Ok(None),
             Err(why) => return Err(self.error(why)),
         };
+        self.snapshot(&commit).map(Some)
+    }
+
+    fn snapshot(&self, commit: &git2::Commit<'_>) -> Result<Snapshot<'_>, Error> {
         let tree = commit.tree().map_err(|why| self.error(why))?;
-        Ok(Some(Snapshot {
+        Ok(Snapshot {
             repo: &self.repo,
             place: self.place(),
             commit: commit.id(),
             root: tree.id(),
             trees: RefCell::default(),
-        }))
+        })
+    }
+
+    /// The tree of a commit that HEAD need not have.
+    pub(super) fn at(&self, commit: Oid) -> Result<Snapshot<'_>, Error> {
+        let commit = self.repo.find_commit(commit).map_err(|why| self.error(why))?;
+        self.snapshot(&commit)
     }
 
     /// HEAD of a repository that has profiles.
@@ -221,6 +232,7 @@ impl<'r> Snapshot<'r> {
     }
 
     fn link_text(&self, id: Oid, path: &str) -> Result<String, Error> {
+        self.blob_bytes(id, path)?;
         let blob = self.repo.find_blob(id).map_err(|why| self.error(path, why))?;
         let text = (blob.size() <= MAX_LINK_BYTES).then(|| String::from_utf8(blob.content().to_vec()));
         match text {
@@ -248,11 +260,23 @@ impl<'r> Snapshot<'r> {
 
     /// The size of a blob in bytes, without reading it.
     pub fn blob_bytes(&self, id: Oid, path: &str) -> Result<u64, Error> {
-        let header = self.repo.odb().and_then(|odb| odb.read_header(id)).map_err(|why| self.error(path, why))?;
-        match header {
+        let read = || self.repo.odb().and_then(|odb| odb.read_header(id));
+        let header = match read() {
+            Err(why) if why.code() == ErrorCode::NotFound && on_demand::is_partial(self.repo) => {
+                on_demand::fetch(self.repo, id, &format!("{}, {path}", self.place))?;
+                read()
+            }
+            other => other,
+        };
+        match header.map_err(|why| self.error(path, why))? {
             (size, ObjectType::Blob) => Ok(size as u64),
             (_, other) => Err(self.bad(path, format!("is a {other} where a blob is expected"))),
         }
+    }
+
+    /// The size of a blob in bytes, when it is here: a partial clone is not made to fetch it.
+    pub(super) fn bytes_here(&self, id: Oid) -> Option<u64> {
+        self.repo.odb().and_then(|odb| odb.read_header(id)).ok().map(|(size, _)| size as u64)
     }
 
     /// The names directly in the folder at `path`, sorted; none when there is no such folder.

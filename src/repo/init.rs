@@ -38,14 +38,7 @@ pub fn init(root: &Path, bare: bool) -> Result<GitStore, Error> {
             }
         }
     }
-    let mut options = RepositoryInitOptions::new();
-    options.bare(bare).mkpath(true).external_template(false).initial_head(&default_branch());
-    let repo = Repository::init_opts(root, &options).map_err(git)?;
-    let mut config = repo.config().map_err(git)?;
-    for (key, value) in PACKING {
-        config.set_str(key, value).map_err(git)?;
-    }
-    let store = GitStore::from_repository(repo, root);
+    let store = without_commit(root, bare).map_err(git)?;
     store.change(|draft| {
         for (path, text) in TEMPLATE {
             draft.put(path, text.as_bytes())?;
@@ -53,6 +46,18 @@ pub fn init(root: &Path, bare: bool) -> Result<GitStore, Error> {
         Ok((Some(format!("init: an empty profile repository, layout {LAYOUT}")), ()))
     })?;
     Ok(store)
+}
+
+/// A repository that packs profiles well, without a commit.
+pub(super) fn without_commit(root: &Path, bare: bool) -> Result<GitStore, git2::Error> {
+    let mut options = RepositoryInitOptions::new();
+    options.bare(bare).mkpath(true).external_template(false).initial_head(&default_branch());
+    let repo = Repository::init_opts(root, &options)?;
+    let mut config = repo.config()?;
+    for (key, value) in PACKING {
+        config.set_str(key, value)?;
+    }
+    Ok(GitStore::from_repository(repo, root))
 }
 
 /// The user's `init.defaultBranch`, else "main".

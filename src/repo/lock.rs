@@ -9,6 +9,7 @@ use git2::{Oid, Repository};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// How long another writer is waited for.
@@ -36,7 +37,16 @@ pub(super) struct Lock {
 impl Lock {
     /// Waits for other writers, at most two minutes.
     pub(super) fn take(repo: &Repository, place: &str) -> Result<Self, Error> {
-        let path = repo.path().join("quaid.lock");
+        Self::take_file(repo, "quaid.lock", place)
+    }
+
+    /// The right to bring in what other repositories have: one mirror or bundle at a time. Writers do not wait for it.
+    pub(super) fn take_incoming(repo: &Repository, place: &str) -> Result<Self, Error> {
+        Self::take_file(repo, "quaid-incoming.lock", place)
+    }
+
+    fn take_file(repo: &Repository, name: &str, place: &str) -> Result<Self, Error> {
+        let path = repo.path().join(name);
         let io = |why| Error::Io { path: path.clone(), why };
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
         let start = Instant::now();
@@ -53,6 +63,12 @@ impl Lock {
                 Err(TryLockError::Error(why)) => return Err(io(why)),
             }
         }
+    }
+
+    /// The lock as the input of a program that works under it: when this process is killed, the lock is held until that
+    /// program ends too.
+    pub(super) fn held_by_child(&self) -> Result<Stdio, Error> {
+        self.file.try_clone().map(Stdio::from).map_err(|why| self.io(why))
     }
 
     fn io(&self, why: std::io::Error) -> Error {

@@ -8,10 +8,12 @@
 //! - [`add()`], [`link()`], [`verify()`], [`init()`] are what the commands do.
 //! - [`Catalog`] is the builds by version, [`history`] how a struct changed over them.
 //! - [`Inventory`] is what HEAD has: names, links, times, digests, texts.
+//! - [`sync()`] takes in what another repository has, by the git program: fetched beside, looked at, then taken whole.
 //! - [`GitSource`] gives a repository's profiles to a search.
 
 mod add;
 pub mod build;
+mod bundle;
 mod catalog;
 mod change;
 mod error;
@@ -20,21 +22,30 @@ mod git_program;
 mod git_source;
 mod git_store;
 mod history;
+mod hygiene;
 mod import;
+mod incoming;
 mod index;
 mod init;
 mod inventory;
 pub mod layout;
 mod link;
+mod lint;
 mod lock;
+mod on_demand;
+mod producer;
+mod rebuild;
 mod remove;
 mod search;
+mod signers;
 mod stats;
+mod sync;
 mod verify;
 pub mod wanted;
 mod work_tree;
 
 pub use add::{AddOptions, Added, Addition, add};
+pub use bundle::{Bundled, Known, apply as apply_bundle, create as create_bundle, have, read_have};
 pub use catalog::{Build, Catalog};
 pub use change::Draft;
 pub use error::Error;
@@ -42,12 +53,19 @@ pub use export::{Exported, export};
 pub use git_source::GitSource;
 pub use git_store::{Entry, EntryKind, GitStore, Snapshot};
 pub use history::{Period, history, types};
+pub use hygiene::Hygiene;
 pub use import::{ImportOptions, Imported, Rejected, import, parse_versions};
+pub use incoming::{IncomingOptions, Received};
 pub use index::{Indexed, Module, index};
 pub use init::init;
 pub use inventory::{Inventory, Item, Kind, Rows, given_text};
 pub use link::{Linked, link};
+pub use lint::{Doubt, Finding, lint};
+pub use on_demand::forbid_fetching;
+pub use producer::{Producer, ProducerRule};
+pub use rebuild::{Rebuilt, rebuild};
 pub use remove::{Removed, remove};
 pub use search::{Hit, Query, search};
 pub use stats::{Stats, stats};
+pub use sync::{SyncOptions, sync};
 pub use verify::{Problem, Verified, verify};

@@ -4,9 +4,10 @@ use super::error::Error;
 use super::git_program::git_program;
 use super::git_source::GitSource;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
+use super::hygiene;
 use super::layout::{guid_of, is_index, name_of};
 use quaid_profile::{
-    LAYOUT, LinuxIndex, Metadata, NotFound, Os, ProfileFile, ProfilePath, decompress, normalised_name,
+    LAYOUT, LinuxIndex, MAX_SYMLINKS, Metadata, NotFound, Os, ProfileFile, ProfilePath, decompress, normalised_name,
     stored::{self, STORED},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,8 @@ pub struct Verified {
     pub profiles: usize,
     /// Symlinks that were followed.
     pub links: usize,
+    /// Files of a partial clone whose contents are not here, and were not fetched.
+    pub absent: usize,
     /// What is wrong, in the order of the tree.
     pub problems: Vec<Problem>,
     /// Whether `git fsck` was run; it is not when there is no git program.
@@ -51,8 +54,15 @@ pub fn verify(store: &GitStore) -> Result<Verified, Error> {
     let mut links: Vec<(String, String, String)> = Vec::new();
     let mut guids: BTreeMap<String, Option<[u8; 16]>> = BTreeMap::new();
     let mut kernels: Vec<(String, Metadata)> = Vec::new();
+    let mut absent: BTreeSet<String> = BTreeSet::new();
+    let partial = store.is_partial();
     head.walk(LAYOUT, &mut |path, entry| {
         let full = format!("{LAYOUT}/{path}");
+        if partial && !is_here(&head, &full, entry) {
+            found.absent += 1;
+            absent.extend(name_of(path));
+            return Ok(());
+        }
         let bytes = match content(&head, &full, entry) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -81,10 +91,25 @@ pub fn verify(store: &GitStore) -> Result<Verified, Error> {
     })?;
     // Every object was hashed as it was read above; following links reads them again.
     let source = ProfilePath::new(vec![Box::new(GitSource::open(&store.root)?)]);
+    let targets: BTreeMap<String, String> =
+        links.iter().map(|(_, name, target)| (name.clone(), target.clone())).collect();
     for (path, name, target) in links {
+        let end = (0..MAX_SYMLINKS).fold(target.as_str(), |at, _| targets.get(at).map_or(at, String::as_str));
+        // Where it ends is not here, and is not fetched for this.
+        if absent.contains(end) {
+            continue;
+        }
         check_link(&mut found, &source, &guids, (&path, &name), &target);
     }
-    check_index(&mut found, &head, &kernels);
+    if !absent.contains(LinuxIndex::NAME) && (!partial || index_is_here(&head)) {
+        check_index(&mut found, &head, &kernels, &absent);
+    }
+    // What the names and the kinds of files mean on a disk, where nothing else was said of them.
+    let told: BTreeSet<String> = found.problems.iter().map(|problem| problem.path.clone()).collect();
+    let strange = hygiene::check(&head)?.problems;
+    found
+        .problems
+        .extend(strange.into_iter().filter(|(path, _)| !told.contains(path)).map(|(path, why)| Problem { path, why }));
     match git_fsck(store) {
         Ok(None) => {}
         Ok(Some(lines)) => {
@@ -96,6 +121,33 @@ pub fn verify(store: &GitStore) -> Result<Verified, Error> {
         Err(why) => found.problem("git", format!("`git fsck` could not be run: {why}")),
     }
     Ok(found)
+}
+
+/// Whether an entry of a partial clone, and all that it is stored in, can be read without fetching.
+fn is_here(head: &Snapshot<'_>, path: &str, entry: Entry) -> bool {
+    let there = |id| head.bytes_here(id).is_some();
+    if !matches!(entry.kind, EntryKind::File | EntryKind::Link) {
+        return true;
+    }
+    if !there(entry.id) {
+        return false;
+    }
+    if entry.kind == EntryKind::Link {
+        return head.entry(path).map_or(true, |end| end.is_none_or(|end| end.kind != EntryKind::File || there(end.id)));
+    }
+    // What is damaged is told when it is read.
+    let Ok(file) = head.blob(entry.id, path).map(|bytes| ProfileFile::parse("", &bytes)) else { return true };
+    let Ok(file) = file else { return true };
+    let part_is_here = |part: &String| {
+        let found = head.entry(&format!("{LAYOUT}/{part}"));
+        found.map_or(true, |found| found.is_none_or(|found| there(found.id)))
+    };
+    file.metadata().kind() != STORED || stored::parts(&file).map_or(true, |parts| parts.iter().all(part_is_here))
+}
+
+fn index_is_here(head: &Snapshot<'_>) -> bool {
+    let found = head.entry(&format!("{LAYOUT}/{}", LinuxIndex::NAME));
+    found.map_or(true, |found| found.is_none_or(|found| head.bytes_here(found.id).is_some()))
 }
 
 /// The bytes of an entry; of a git link those of the file that it leads to.
@@ -189,7 +241,7 @@ fn check_link(
 }
 
 /// Whether the index of Linux kernels says what the profiles say.
-fn check_index(found: &mut Verified, head: &Snapshot<'_>, kernels: &[(String, Metadata)]) {
+fn check_index(found: &mut Verified, head: &Snapshot<'_>, kernels: &[(String, Metadata)], absent: &BTreeSet<String>) {
     let path = format!("{LAYOUT}/{}", LinuxIndex::NAME);
     let index = match head.read(&path).map_err(|error| error.to_string()) {
         Ok(None) => LinuxIndex::default(),
@@ -207,7 +259,7 @@ fn check_index(found: &mut Verified, head: &Snapshot<'_>, kernels: &[(String, Me
     for (key, name) in should.difference(&has) {
         found.problem(&path, format!("lacks {name} under `{key}`; adding the profile again enters it"));
     }
-    for (key, name) in has.difference(&should) {
+    for (key, name) in has.difference(&should).filter(|(_, name)| !absent.contains(*name)) {
         found.problem(&path, format!("leads from `{key}` to {name}, which is no such profile"));
     }
 }

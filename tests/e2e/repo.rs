@@ -11,7 +11,7 @@ const REKALL: [(&str, &str); 2] = [
     ("ntoskrnl.pdb.32962337f0f646388b39535cd8dd70e82.rekall.json", "32962337F0F646388B39535CD8DD70E83"),
 ];
 
-const KERNEL: &str = "Linux/Debian/6.1/amd64/6.1.0-9-amd64";
+pub(crate) const KERNEL: &str = "Linux/Debian/6.1/amd64/6.1.0-9-amd64";
 
 /// What the git program prints; it must succeed.
 pub(crate) fn git(root: &Path, args: &[&str]) -> String {

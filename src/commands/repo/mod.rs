@@ -2,6 +2,7 @@
 
 mod add;
 pub(crate) mod build;
+mod bundle;
 mod diff;
 mod export;
 mod fetch;
@@ -11,11 +12,14 @@ mod import;
 mod index;
 mod init;
 mod link;
+mod lint;
 mod list;
 pub(crate) mod manage_repo;
+mod rebuild;
 mod remove;
 mod search;
 mod stats;
+mod sync;
 mod verify;
 mod wanted;
 
@@ -48,6 +52,10 @@ fn all() -> Vec<(Command, Run)> {
         (search::cli(), search::run),
         (stats::cli(), stats::run),
         (verify::cli(), verify::run),
+        (lint::cli(), lint::run),
+        (rebuild::cli(), rebuild::run),
+        (sync::cli(), sync::run),
+        (bundle::cli(), bundle::run),
     ]
 }
 

@@ -23,6 +23,12 @@ pub(super) fn run(context: &Context, root: &Path, _args: &ArgMatches) -> Result<
     if !verified.git_ran {
         context.note("there is no git program: its objects were checked only as far as profiles were read");
     }
+    if verified.absent > 0 {
+        context.note(&format!(
+            "a partial clone: {} files whose contents are not here were not checked, and not fetched",
+            verified.absent
+        ));
+    }
     let seen = format!("{} profiles and {} links", verified.profiles, verified.links);
     match verified.problems.len() {
         0 => {
