@@ -4,7 +4,7 @@ use clap::{Arg, ArgMatches, ValueEnum};
 use quaid_profile::{Losses, Profile};
 
 /// A form of profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
 pub(crate) enum Form {
     /// Rekall JSON, the canonical form.
     Rekall,

@@ -21,6 +21,7 @@ mod output;
 pub mod pdb;
 pub mod pe;
 pub mod repo;
+mod serve;
 pub mod sources;
 pub mod symserver;
 mod unpack;

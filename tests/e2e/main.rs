@@ -28,6 +28,7 @@ mod repo_lint;
 mod repo_signed;
 mod repo_sync;
 mod seeds;
+mod serve;
 mod support;
 mod symbol_server;
 mod truth;

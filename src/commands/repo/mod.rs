@@ -18,6 +18,7 @@ pub(crate) mod manage_repo;
 mod rebuild;
 mod remove;
 mod search;
+mod serve;
 mod stats;
 mod sync;
 mod verify;
@@ -51,6 +52,7 @@ fn all() -> Vec<(Command, Run)> {
         (remove::cli(), remove::run),
         (search::cli(), search::run),
         (stats::cli(), stats::run),
+        (serve::cli(), serve::run),
         (verify::cli(), verify::run),
         (lint::cli(), lint::run),
         (rebuild::cli(), rebuild::run),

@@ -13,7 +13,7 @@ mod sources;
 mod windows;
 
 pub use guid_list::{GuidList, Rejects};
-pub use pdb_cache::pdb_cache;
+pub use pdb_cache::{pdb_cache, pdb_cache_path};
 pub use recipe::{Handler, Recipe, WindowsRecipe, recipes};
 pub use sources::{SourceRecipe, build_sources};
 pub use windows::{Event, Job, Summary, Wish, build_windows, has_build};

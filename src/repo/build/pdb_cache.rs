@@ -8,16 +8,21 @@ use std::path::PathBuf;
 /// What git reads in the folder: nothing of it is the repository's, this file included.
 const IGNORE: &str = "*\n";
 
-/// The folder, made if it is not there: `v1.0/src/pdb` of the work tree, `pdb` in a bare repository. It has the layout of a
-/// symbol store (`NAME/GUIDAGE/NAME`), so that debuggers can use it.
+/// Where the folder is: `v1.0/src/pdb` of the work tree, `pdb` in a bare repository. It has the layout of a symbol store
+/// (`NAME/GUIDAGE/NAME`), so that debuggers can use it.
+pub fn pdb_cache_path(store: &GitStore) -> PathBuf {
+    match store.repo.workdir() {
+        Some(root) => root.join(LAYOUT).join("src/pdb"),
+        None => store.repo.path().join("pdb"),
+    }
+}
+
+/// The folder, made if it is not there.
 ///
 /// # Errors
 /// It cannot be made.
 pub fn pdb_cache(store: &GitStore) -> Result<PathBuf, Error> {
-    let folder = match store.repo.workdir() {
-        Some(root) => root.join(LAYOUT).join("src/pdb"),
-        None => store.repo.path().join("pdb"),
-    };
+    let folder = pdb_cache_path(store);
     let ignore = folder.join(".gitignore");
     let io = |why| Error::Io { path: folder.clone(), why };
     std::fs::create_dir_all(&folder).map_err(io)?;

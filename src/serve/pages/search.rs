@@ -1,0 +1,166 @@
+//! The front page, and what a search finds.
+
+use super::super::answer::Answer;
+use super::super::site::Site;
+use super::Ask;
+use super::frame::{count, link, page};
+use crate::repo::{Build, Catalog};
+use maud::{Markup, html};
+
+/// How many results of a kind are shown.
+const MAX_SHOWN: usize = 60;
+/// In how many modules structs and symbols are searched: in the newest build of each.
+const MAX_SEARCHED: usize = 24;
+
+/// The modules, and how many builds of each there are.
+pub(super) fn front(site: &Site, _: &Ask) -> anyhow::Result<Answer> {
+    let catalog = site.catalog()?;
+    let body = html! {
+        h1 { "Memory-forensics profiles" }
+        p.lead {
+            (count(catalog.builds.len(), "build")) ": structs, enums and symbols of each, as data. "
+            "Search for a GUID, a version, a banner, a struct or a symbol."
+        }
+        (modules(&catalog))
+        section.note aria-labelledby="programs" {
+            h2 #programs { "For programs" }
+            dl {
+                dt { "Rekall, quaid" } dd { code { "--profile_path http://…/" } }
+                dt { "Volatility 3" } dd { code { "--remote-isf-url http://…/banners.json" } }
+                dt { "Debuggers, fetch_pdb" } dd { code { "srv*http://…/symbols" } }
+            }
+        }
+    };
+    Ok(Answer::Page(page("Builds", "", &body)))
+}
+
+fn modules(catalog: &Catalog) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Modules" {
+            table {
+                caption.quiet { "Modules" }
+                thead { tr { th scope="col" { "Module" } th scope="col" { "Architecture" } th.number scope="col" { "Builds" } th scope="col" { "Oldest" } th scope="col" { "Newest" } } }
+                tbody {
+                    @for family in catalog.families("") {
+                        @if let (Some(first), Some(last)) = (family.first(), family.last()) {
+                            tr {
+                                th scope="row" { a href=(link("/search", &[("module", &first.module), ("arch", first.arch.unwrap_or_default())])) { (first.module) } }
+                                td { (first.arch.unwrap_or("–")) }
+                                td.number { (family.len()) }
+                                td { a href=(link("/build", &[("name", &first.name)])) { (first.label()) } }
+                                td { a href=(link("/build", &[("name", &last.name)])) { (last.label()) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Builds by every name and text that tells them, then structs and symbols of the newest builds.
+pub(super) fn search(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
+    let catalog = site.catalog()?;
+    let asked = ask.q.trim();
+    if asked.is_empty() && ask.module.is_empty() {
+        return Ok(Answer::Elsewhere("/".to_owned()));
+    }
+    let lower = asked.to_lowercase();
+    let plain: String = lower.chars().filter(|c| !matches!(c, '{' | '}' | '-')).collect();
+    let arch = Some(ask.arch.as_str()).filter(|arch| !arch.is_empty());
+    let fits = |build: &&Build| {
+        if asked.is_empty() {
+            return build.module == ask.module && (arch.is_none() || build.arch == arch);
+        }
+        let texts = [
+            Some(build.name.as_str()),
+            build.version.as_deref(),
+            build.metadata.banner(),
+            build.metadata.text("BuildID"),
+        ];
+        let guid = build.metadata.guid_age().map(|id| id.to_string().to_lowercase());
+        texts
+            .into_iter()
+            .flatten()
+            .chain(build.links.iter().map(String::as_str))
+            .any(|text| text.to_lowercase().contains(&lower))
+            || (plain.len() >= 8 && guid.is_some_and(|guid| guid.contains(&plain)))
+    };
+    let builds: Vec<&Build> = catalog.builds.iter().filter(fits).collect();
+    let mut inside = Vec::new();
+    if asked.len() >= 2 {
+        for newest in catalog.families("").filter_map(<[Build]>::last).take(MAX_SEARCHED) {
+            let profile = site.profile(newest)?;
+            let has = |name: &&str| name.to_lowercase().contains(&lower);
+            // The name itself first, then those that begin so.
+            let order = |name: &String| (name.len(), name.clone());
+            let mut structs: Vec<String> = profile.struct_names()?.into_iter().filter(has).map(str::to_owned).collect();
+            let mut symbols: Vec<String> = profile.symbol_names()?.into_iter().filter(has).map(str::to_owned).collect();
+            structs.sort_by_cached_key(order);
+            symbols.sort_by_cached_key(order);
+            if !structs.is_empty() || !symbols.is_empty() {
+                inside.push((newest, structs, symbols));
+            }
+        }
+    }
+    let title = if asked.is_empty() { &ask.module } else { asked };
+    let body = html! {
+        h1 { @if asked.is_empty() { "Builds of " (ask.module) } @else { "Results for “" (asked) "”" } }
+        @if builds.is_empty() && inside.is_empty() { p { "Nothing here has this name." } }
+        @if !builds.is_empty() {
+            section aria-labelledby="builds" {
+                h2 #builds { (count(builds.len(), "build")) }
+                (table_of(&builds))
+            }
+        }
+        @for (newest, structs, symbols) in &inside {
+            section {
+                h2 { (newest.module) " " (newest.arch.unwrap_or_default()) " " small { "newest: " (newest.label()) } }
+                @if !structs.is_empty() {
+                    h3 { (count(structs.len(), "struct")) }
+                    ul.names {
+                        @for name in structs.iter().take(MAX_SHOWN) {
+                            li { a href=(link("/struct", &[("name", &newest.name), ("struct", name)])) { (name) } }
+                        }
+                    }
+                    (more(structs.len()))
+                }
+                @if !symbols.is_empty() {
+                    h3 { (count(symbols.len(), "symbol")) }
+                    ul.names {
+                        @for name in symbols.iter().take(MAX_SHOWN) {
+                            li { a href=(link("/build", &[("name", &newest.name), ("q", name)])) { (name) } }
+                        }
+                    }
+                    (more(symbols.len()))
+                }
+            }
+        }
+    };
+    Ok(Answer::Page(page(title, asked, &body)))
+}
+
+fn more(found: usize) -> Markup {
+    html! { @if found > MAX_SHOWN { p.note { "and " (found - MAX_SHOWN) " more; a longer name finds fewer" } } }
+}
+
+fn table_of(builds: &[&Build]) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Builds" {
+            table {
+                thead { tr { th scope="col" { "Version" } th scope="col" { "Module" } th scope="col" { "Architecture" } th scope="col" { "Name" } } }
+                tbody {
+                    @for build in builds.iter().take(10 * MAX_SHOWN) {
+                        tr {
+                            th scope="row" { a href=(link("/build", &[("name", &build.name)])) { (build.label()) } }
+                            td { (build.module) }
+                            td { (build.arch.unwrap_or("–")) }
+                            td { code { (build.name) } }
+                        }
+                    }
+                }
+            }
+        }
+        @if builds.len() > 10 * MAX_SHOWN { p.note { "and " (builds.len() - 10 * MAX_SHOWN) " more" } }
+    }
+}
