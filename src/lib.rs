@@ -20,6 +20,7 @@ mod kallsyms;
 mod output;
 pub mod pdb;
 pub mod pe;
+pub mod physical_map;
 pub mod repo;
 mod serve;
 pub mod sources;

@@ -2,7 +2,8 @@
 
 use super::plugin::open_image;
 use crate::context::{Context, Outcome};
-use crate::output::{Output, printable};
+use crate::output::{Output, printable, write_file};
+use crate::physical_map::PhysicalMap;
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use indicatif::HumanBytes;
@@ -30,6 +31,13 @@ pub(crate) fn cli() -> clap::Command {
                  place in the layer that holds it as it is",
         ))
         .arg(
+            Arg::new("png")
+                .long("png")
+                .value_name("OUT")
+                .value_parser(value_parser!(PathBuf))
+                .help("Draw the memory into this file: what is used, zero, missing and why; reads all of it"),
+        )
+        .arg(
             Arg::new("file")
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
@@ -42,6 +50,9 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let path = args.get_one::<PathBuf>("file").or(context.globals.filename.as_ref());
     let path = path.context("which image? quaid -f IMAGE image_info")?;
     let image = open_image(context, path)?;
+    if let Some(to) = args.get_one::<PathBuf>("png") {
+        draw(context, &image, to)?;
+    }
     let mut out = Output::open(context)?;
     if args.get_flag("ranges") {
         write_ranges(context, &mut out, &image)?;
@@ -57,6 +68,16 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     }
     out.finish()?;
     Ok(Outcome::Done)
+}
+
+/// The physical map, whose legend goes to stderr.
+fn draw(context: &Context, image: &Image, to: &Path) -> Result<()> {
+    let bar = context.progress("drawing", Some(image.runs().iter().map(|run| run.bytes).sum()), true);
+    let map = PhysicalMap::of(image.memory(), &mut |more| bar.inc(more));
+    bar.finish_and_clear();
+    write_file(to, context.globals.overwrite, |file| Ok(map.write_png(file)?))?;
+    context.note(&format!("{}: {}", to.display(), map.legend()));
+    Ok(())
 }
 
 /// Runs and gaps, in the order of their addresses.

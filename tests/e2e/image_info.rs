@@ -76,3 +76,43 @@ fn without_an_image_it_says_what_to_type() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("quaid -f IMAGE image_info"));
 }
+
+/// The picture's width, colours and comment.
+fn picture(path: &std::path::Path) -> (usize, Vec<[u8; 3]>, String) {
+    let mut decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(path).expect("written")));
+    decoder.set_transformations(png::Transformations::EXPAND);
+    let mut reader = decoder.read_info().expect("a PNG file");
+    let mut bytes = vec![0; reader.output_buffer_size().expect("a size")];
+    let frame = reader.next_frame(&mut bytes).expect("a picture");
+    assert_eq!(frame.color_type, png::ColorType::Rgb);
+    let comment = reader.info().uncompressed_latin1_text[0].text.clone();
+    (frame.width as usize, bytes.chunks_exact(3).map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect(), comment)
+}
+
+#[test]
+fn the_physical_map_shows_pages_that_are_used_zero_and_missing() {
+    let Some(folder) = formats() else { return };
+    let made = tempfile::tempdir().expect("a folder");
+    let out = made.path().join("map.png");
+    ok(&["image_info", arg(&folder.join("flat.raw")), "--png", arg(&out)]);
+    let (width, pixels, comment) = picture(&out);
+    assert!(comment.starts_with("4096 bytes a pixel, 512 pixels a line"), "{comment}");
+    let flat = std::fs::read(folder.join("flat.raw")).expect("flat.raw");
+    assert_eq!((width, pixels.len()), (512, flat.len() / 4096));
+    let is_zero = |page: &[u8]| page.iter().all(|&byte| byte == 0);
+    let (zero, used) = ([0x20, 0x20, 0x28], [0x30, 0x98, 0x50]);
+    for (page, pixel) in flat.chunks(4096).zip(&pixels) {
+        assert_eq!(*pixel, if is_zero(page) { zero } else { used });
+    }
+    assert!(pixels.contains(&zero) && pixels.contains(&used));
+
+    // Its second range begins at 4 GiB, has 8 MiB, and the file ends inside: 16 KiB a pixel.
+    ok(&["--overwrite", "image_info", arg(&folder.join("synth/truncated.lime")), "--png", arg(&out)]);
+    let (_, pixels, comment) = picture(&out);
+    assert!(comment.starts_with("16384 bytes a pixel"), "{comment}");
+    let at = |address: u64| pixels[(address / 16384) as usize];
+    assert_eq!((at(0x8000_0000), at(0x1_007f_f000)), ([0xff; 3], [0xf0, 0xa0, 0x30]));
+    assert!([zero, used].contains(&at(0x1_0000_0000)));
+    let refused = run(&["image_info", arg(&folder.join("flat.raw")), "--png", arg(&out)]);
+    assert_eq!(refused.status.code(), Some(1), "the file is there");
+}
