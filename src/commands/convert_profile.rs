@@ -35,7 +35,7 @@ pub(crate) fn cli() -> clap::Command {
                 .action(ArgAction::Append)
                 .help(
                     "A further file, told by its content: System.map or kallsyms, config, BTF, the kernel's BTF that a \
-                     module's continues; repeatable",
+                     module's continues, split or supplementary DWARF (.dwo, .dwp, dwz's); repeatable",
                 ),
         )
         .arg(
@@ -137,7 +137,11 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     for loss in report.losses() {
         context.note(&format!("  {loss}"));
     }
-    Ok(if report.damaged_units.is_empty() { Outcome::Done } else { Outcome::SomeErrors })
+    Ok(if report.damaged_units.is_empty() && report.missing_files.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::SomeErrors
+    })
 }
 
 /// The profile file at `path`; `None` when the file is something else.

@@ -92,7 +92,7 @@ pub(super) fn add(
         report.unlinked = true;
     }
     symbols.put(profile, report);
-    add_dwarf(debug.file.place(), debug.file.arch, &debug.file.debug_sections()?, profile, report)?;
+    add_dwarf(debug.file.place(), debug.file.arch, &[debug.file.debug_sections()?], profile, report)?;
 
     // The linker's `__mh_execute_header`: where the kernel's Mach-O header is, and with it its first segment.
     if let Some(base) = profile.symbol("_mh_execute_header") {

@@ -24,9 +24,22 @@ pub(super) struct Elf<'d> {
     pub(super) arch: Arch,
 }
 
+/// What a file of debugging information is to the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The file itself.
+    #[default]
+    Main,
+    /// A `.dwo` file, or what a `.dwp` file has of one: types of a skeleton unit.
+    Split,
+    /// What dwz moved out of several files.
+    Supplementary,
+}
+
 /// The sections of debugging information that types need, relocated and unpacked.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct DebugSections<'d> {
+    pub(super) role: Role,
     pub(super) info: Cow<'d, [u8]>,
     /// Type units of DWARF 4; those of DWARF 5 are in `info`.
     pub(super) types: Cow<'d, [u8]>,
@@ -144,6 +157,68 @@ impl<'d> Elf<'d> {
     /// What a module's BTF needs of its kernel's, where the module brings it along (since Linux 6.11).
     pub(super) fn base_btf(&self) -> Option<&'d [u8]> {
         self.file.section_by_name(".BTF.base")?.data().ok().filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Whether it is only the continuation of another file: split units, and none of its own.
+    pub(super) fn is_split(&self) -> bool {
+        self.file.section_by_name(".debug_info.dwo").is_some() && !self.has_dwarf()
+    }
+
+    /// The bytes of a section as they are; `None` where there is none.
+    pub(super) fn plain_section(&self, name: &str) -> Option<&'d [u8]> {
+        self.file.section_by_name(name)?.data().ok()
+    }
+
+    /// The build-id, whatever the file is.
+    pub(super) fn any_build_id(&self) -> Option<&'d [u8]> {
+        self.file.build_id().ok()?
+    }
+
+    /// Whether it is what dwz wrote for several files: debugging information of nothing, without code, data and symbols.
+    pub(super) fn is_supplementary(&self) -> bool {
+        let loaded = |kind| {
+            matches!(
+                kind,
+                SectionKind::Text | SectionKind::Data | SectionKind::ReadOnlyData | SectionKind::UninitializedData
+            )
+        };
+        self.has_dwarf()
+            && self.file.symbols().next().is_none()
+            && !self.file.sections().any(|section| loaded(section.kind()))
+    }
+
+    /// The sections that describe types of split units.
+    pub(super) fn split_sections(&self) -> Result<DebugSections<'d>, ConvertError> {
+        let section = |name| self.joined_sections(name);
+        Ok(DebugSections {
+            role: Role::Split,
+            info: section(".debug_info.dwo")?,
+            types: section(".debug_types.dwo")?,
+            abbrev: section(".debug_abbrev.dwo")?,
+            str: section(".debug_str.dwo")?,
+            line_str: Cow::default(),
+            str_offsets: section(".debug_str_offsets.dwo")?,
+            big_endian: !self.file.is_little_endian(),
+            skipped_relocations: 0,
+        })
+    }
+
+    /// All sections of that name, one after the other: in a `.dwo` file each type unit has one of its own. Nothing in them
+    /// needs to be relocated.
+    fn joined_sections(&self, name: &str) -> Result<Cow<'d, [u8]>, ConvertError> {
+        let mut joined = Cow::Borrowed(&[][..]);
+        for section in self.file.sections().filter(|section| section.name() == Ok(name)) {
+            let bytes = unpacked(self.place, name, &section)?;
+            if joined.is_empty() {
+                joined = bytes;
+            } else if joined.len().saturating_add(bytes.len()) as u64 <= MAX_SECTION_BYTES {
+                joined.to_mut().extend_from_slice(&bytes);
+            } else {
+                let why = format!("its sections {name} have more than {MAX_SECTION_BYTES} bytes");
+                return Err(ConvertError::unsupported(self.place, why));
+            }
+        }
+        Ok(joined)
     }
 
     /// The sections that describe types. Sections of a module are relocated; those of a linked kernel are final, also

@@ -4,8 +4,10 @@
 //! The parts: `source` finds the files, `elf` opens the ELF file and hands out its sections and symbols, `image` looks
 //! into an unpacked `vmlinuz`, `units` reads DWARF's compilation units, `survey` walks all of them once to learn which
 //! types and variables there are, `types` builds the model of those that are kept, [`crate::btf`] that of BTF,
-//! `from_image` finds what a memory image has of them, `system_map` and `kconfig` read the text files, `symbols` names what has an address, `identity` tells the architecture where no ELF header does,
-//! `dwarfdump_text` reads DWARF that was printed, `vtypes` and `dsymutil_text` what Volatility 2 had of macOS, `identify` tells which build a file is; `macho` opens Mach-O files, and `darwin` makes the profile of theirs.
+//! `from_image` finds what a memory image has of them, `system_map` and `kconfig` read the text files, `symbols` names what
+//! has an address, `identity` tells the architecture where no ELF header does, `dwarfdump_text` reads DWARF that was printed,
+//! `vtypes` and `dsymutil_text` what Volatility 2 had of macOS, `identify` tells which build a file is, `separate` finds the
+//! files that DWARF is continued in; `macho` opens Mach-O files, and `darwin` makes the profile of theirs.
 //!
 //! DWARF 2 to 5 (<https://dwarfstd.org>) as gcc and clang write it for C. What cannot be represented is counted in
 //! [`ConvertReport`]. A hostile file gives an error: every walk is bounded by the size of the file, every count is
@@ -23,6 +25,7 @@ mod kconfig;
 mod known_symbols;
 mod macho;
 mod report;
+mod separate;
 mod source;
 mod survey;
 mod symbols;
@@ -40,6 +43,7 @@ use elf::{DebugSections, Elf};
 use image::Image;
 use quaid_analyzer::image::PhysicalMemory;
 use quaid_profile::{Arch, Profile, release_of};
+use separate::Separate;
 use source::{Input, Source};
 use std::path::{Path, PathBuf};
 use symbols::Symbols;
@@ -219,7 +223,7 @@ fn add_types(
     let kernel = elf.filter(|elf| elf.is_kernel());
     let module = elf.filter(|elf| !elf.is_kernel());
     if let Some(kernel) = kernel.filter(|kernel| kernel.has_dwarf()) {
-        return add_dwarf(kernel.place(), kernel.arch, &kernel.debug_sections()?, profile, report);
+        return add_elf_dwarf(source, kernel, profile, report);
     }
     let in_kernel = || kernel.and_then(|kernel| Some(Part { place: kernel.place(), bytes: kernel.btf()? }));
     let in_image = || Some(Part { place: &files.image.as_ref()?.name, bytes: image?.btf? });
@@ -227,7 +231,7 @@ fn add_types(
     let with_module = || module.and_then(|module| Some(Part { place: module.place(), bytes: module.base_btf()? }));
     let base = files.btf.as_ref().map(Part::of).or_else(in_kernel).or_else(in_image);
     if let (None, Some(module)) = (&base, module.filter(|module| module.has_dwarf())) {
-        return add_dwarf(module.place(), module.arch, &module.debug_sections()?, profile, report);
+        return add_elf_dwarf(source, module, profile, report);
     }
     let arch = elf.map(|elf| elf.arch).or_else(|| image.and_then(|image| image.arch));
     let of_module = files.module_btf.as_ref().map(Part::of).or_else(in_module);
@@ -257,10 +261,26 @@ impl<'p> Part<'p> {
     }
 }
 
+/// Adds the types of an ELF file and of the files that continue it.
+fn add_elf_dwarf(
+    source: &Source,
+    elf: &Elf<'_>,
+    profile: &mut Profile,
+    report: &mut ConvertReport,
+) -> Result<(), ConvertError> {
+    let main = elf.debug_sections()?;
+    let file = source.files.elf.as_ref().map_or(Path::new(""), Input::file);
+    let separate = Separate::find(elf, &main, file, &source.files.companions, report)?;
+    let mut parts = separate.sections()?;
+    parts.insert(0, main.clone());
+    add_dwarf(elf.place(), elf.arch, &parts, profile, report)
+}
+
+/// Adds the types of a file's sections, the first, and of those that continue it.
 fn add_dwarf(
     place: &str,
     arch: Arch,
-    sections: &DebugSections<'_>,
+    sections: &[DebugSections<'_>],
     profile: &mut Profile,
     report: &mut ConvertReport,
 ) -> Result<(), ConvertError> {
@@ -285,7 +305,7 @@ fn add_dwarf_text(text: &Input, profile: &mut Profile, report: &mut ConvertRepor
             "dwarfdump's text does not tell the architecture, and this one has no struct pt_regs that would; put the kernel's config beside it",
         ));
     };
-    add_dwarf(&text.name, arch, &found.sections, profile, report)
+    add_dwarf(&text.name, arch, &[found.sections], profile, report)
 }
 
 fn add_btf(

@@ -19,8 +19,10 @@ pub struct ConvertReport {
     pub damaged_units: Vec<String>,
     /// Units written in Rust, whose types are left out: their names collide with those of C.
     pub rust_units: usize,
-    /// Units whose types are in another file (split DWARF, `.dwo`).
+    /// Units whose types are in another file (split DWARF, `.dwo`) that was not found.
     pub split_units: usize,
+    /// Those files: the name, and which paths were tried; at most 1,000.
+    pub missing_files: Vec<String>,
     /// Types of which there are several layouts under one name. The most used one keeps the name, the others get `_1`,
     /// `_2`, ... after it.
     pub other_layouts: Vec<OtherLayouts>,
@@ -80,7 +82,10 @@ impl ConvertReport {
         let counts = [
             (self.damaged_units.len(), "compilation units are damaged and were read in part"),
             (self.rust_units, "compilation units written in Rust were left out"),
-            (self.split_units, "compilation units have their types in .dwo files (split DWARF), which are not read"),
+            (
+                self.split_units,
+                "compilation units have their types in .dwo files (split DWARF) that were not found; --report lists where they were looked for",
+            ),
             (
                 self.other_layouts.len(),
                 "type names have several layouts; the most used one has the name, the others `_1` and so on after it",
@@ -107,9 +112,11 @@ impl ConvertReport {
 
     /// Why a source gave no types at all, and what to do.
     pub(super) fn why_no_types(&self) -> String {
-        if self.split_units > 0 {
-            "its types are in .dwo files (split DWARF), which are not read; build with CONFIG_DEBUG_INFO_SPLIT off"
-                .to_owned()
+        if let Some(missing) = self.missing_files.first() {
+            format!(
+                "the types of {} compilation units are in .dwo files (split DWARF) that were not found: {missing}; put them or the .dwp file beside it, or give them: --beside FILE",
+                self.split_units
+            )
         } else if let Some(unit) = self.damaged_units.first() {
             format!("no type could be read; the DWARF is damaged: {unit}")
         } else {

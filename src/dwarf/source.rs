@@ -5,7 +5,7 @@
 //! `module_dwarf.ko`, `pmem.ko`, `boot/System.map-RELEASE` and `boot/config-RELEASE` into the zip; others use other
 //! folders).
 
-use super::{ConvertError, dsymutil_text, dwarfdump_text, from_image, kconfig, macho, system_map, vtypes};
+use super::{ConvertError, dsymutil_text, dwarfdump_text, from_image, kconfig, macho, separate, system_map, vtypes};
 use crate::btf;
 use crate::hex::hex;
 use crate::unpack::archive::Archive;
@@ -61,6 +61,8 @@ pub(super) struct Source {
 pub(super) struct Files {
     /// The module or `vmlinux`.
     pub(super) elf: Option<Input>,
+    /// Files that continue the debugging information of another one: `.dwo`, `.dwp`, and what dwz writes for several.
+    pub(super) companions: Vec<Input>,
     /// What a `vmlinuz` or `Image` unpacks to: an ELF file without symbols, or the kernel as it lies in memory.
     pub(super) image: Option<Input>,
     /// BTF of a kernel.
@@ -122,6 +124,11 @@ impl Input {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The file on the disk that it is, or is in.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
     }
 }
 
@@ -268,8 +275,9 @@ impl Finder<'_> {
         bytes: impl FnOnce() -> Result<Bytes, ConvertError>,
     ) -> Result<(), ConvertError> {
         let mut rank = if origin.given { GIVEN } else { kind.rank(origin.name) };
+        let may_continue = kind == Kind::Elf && (origin.given || separate::is_named_so(&origin.place));
         // Of the thousands of modules in a kernel's package none is meant.
-        if origin.packaged && (rank == NAME_SAYS_NOTHING || kind == Kind::Elf && rank == ANY_MODULE) {
+        if origin.packaged && !may_continue && (rank == NAME_SAYS_NOTHING || kind == Kind::Elf && rank == ANY_MODULE) {
             return Ok(());
         }
         let better = |known: &Option<Input>| known.as_ref().is_none_or(|known| rank < known.rank);
@@ -285,7 +293,7 @@ impl Finder<'_> {
                 ));
             }
             Kind::MachO => true,
-            Kind::Elf => better(&self.files.elf),
+            Kind::Elf => may_continue || better(&self.files.elf),
             Kind::Image => better(&self.files.image),
             Kind::Btf => better(&self.files.btf) || better(&self.files.module_btf),
             Kind::SystemMap => better(&self.files.system_map),
@@ -298,6 +306,11 @@ impl Finder<'_> {
             return Ok(());
         }
         let bytes = bytes()?;
+        if may_continue && separate::continues_another(&bytes) {
+            let input = Input { name: origin.place.clone(), bytes, rank, file: origin.file.to_owned() };
+            self.files.companions.push(input);
+            return Ok(());
+        }
         if kind == Kind::SystemMap && system_map::is_stub(&bytes) {
             // Debian's packages of kernels have one; it is told when there is no other.
             rank = u8::MAX;
@@ -548,6 +561,9 @@ impl Source {
 fn without_types(place: &str, files: &Files) -> ConvertError {
     let what = if files.system_map.is_some() || files.config.is_some() {
         "has no types"
+    } else if let Some(companion) = files.companions.first() {
+        let why = format!("{} continues the debugging information of another file; give that one too", companion.name);
+        return ConvertError::missing(place, why);
     } else {
         "it holds no ELF file and no BTF"
     };

@@ -106,6 +106,8 @@ struct Found<'d> {
     variables: HashMap<&'d [u8], (bool, Place)>,
     /// Typedefs of what another unit defines, as with type units and in files that dwz went over.
     typedefs_elsewhere: BTreeSet<(Place, &'d [u8])>,
+    /// Declarations of variables in other units, and the type that a definition completes each with.
+    completed_elsewhere: BTreeSet<(Place, Place)>,
 }
 
 impl<'d> Found<'d> {
@@ -135,6 +137,26 @@ impl<'d> Found<'d> {
         }
         self.nameless_enums.0.retain(|(_, fingerprint), _| !named_enums.contains(fingerprint));
     }
+
+    /// Gives the variables that are declared in other units the type of their definition; dwz moves declarations.
+    fn complete_elsewhere(&mut self, units: &Units<'d>) {
+        let mut left = MAX_ENTRIES_ELSEWHERE;
+        let mut open: Option<Unit<'d>> = None;
+        for (declaration, ty) in std::mem::take(&mut self.completed_elsewhere) {
+            if open.as_ref().is_none_or(|unit| unit.number != declaration.unit) {
+                let Some(rest) = left.checked_sub(units.cost(declaration.unit)) else { break };
+                left = rest;
+                open = units.open(declaration.unit).ok();
+            }
+            let name = open.as_ref().and_then(|unit| {
+                let entry = unit.entry(declaration.offset).ok()?;
+                units.text(unit, &entry.attr_value(gimli::DW_AT_name)?)
+            });
+            if let Some(name) = name {
+                note_variable(self, name, true, ty);
+            }
+        }
+    }
 }
 
 impl<'d> Survey<'d> {
@@ -156,7 +178,6 @@ impl<'d> Survey<'d> {
                     report.rust_units += 1;
                     return Ok(());
                 }
-                report.split_units += usize::from(unit.split);
                 UnitWalk::new(units, &unit, &mut found).run()
             });
             match result {
@@ -167,6 +188,7 @@ impl<'d> Survey<'d> {
             }
         }
         found.name_elsewhere(units);
+        found.complete_elsewhere(units);
         let mut survey = Self {
             nameless_enums: found
                 .nameless_enums
@@ -504,10 +526,12 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
     /// `extern int x[]; int x[4];`: the second DIE has the type, the first one the name.
     fn complete_variables(&mut self) {
         for &(declaration, ty) in &self.completed {
+            if declaration.unit != self.unit.number {
+                self.found.completed_elsewhere.insert((declaration, ty));
+                continue;
+            }
             let at = self.declared.binary_search_by_key(&declaration.offset, |&(offset, _)| offset);
-            let declared =
-                at.ok().and_then(|at| self.declared.get(at)).filter(|_| declaration.unit == self.unit.number);
-            if let Some(&(_, name)) = declared {
+            if let Some(&(_, name)) = at.ok().and_then(|at| self.declared.get(at)) {
                 note_variable(self.found, name, true, ty);
             }
         }

@@ -7,6 +7,7 @@ mod kernel;
 mod layouts;
 mod macho;
 mod oracles;
+mod separate;
 
 use crate::support::{arg, corpus, ok, run, unpacked};
 use oracles::{Layout, isf_layouts, isf_symbols, masked, pahole_layouts, rekall_layouts, system_map, without_aliases};

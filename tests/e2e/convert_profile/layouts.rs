@@ -28,7 +28,7 @@ fn module(folder: &Path, options: &[&str]) -> Option<PathBuf> {
 }
 
 /// Puts a System.map beside the module.
-fn write_map(folder: &Path) {
+pub(super) fn write_map(folder: &Path) {
     let symbols =
         ["bits_variable", "completed_later", "untagged_variable", "file_local", "lonely_variable", "wide_variable"];
     let map: Vec<String> =
@@ -230,7 +230,7 @@ fn clang_s_negative_bit_offsets_give_the_layout_of_the_abi() {
 }
 
 /// The same file in two units, linked as a kernel.
-fn kernel(folder: &Path, options: &[&str]) -> PathBuf {
+pub(super) fn kernel(folder: &Path, options: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/types.c");
     let objects = ["one.o", "two.o"].map(|name| folder.join(name));
     for object in &objects {
