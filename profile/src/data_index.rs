@@ -113,9 +113,7 @@ impl DataIndex {
     /// Reads the index's text. `place` names it in errors.
     pub fn parse(place: &str, bytes: &[u8]) -> Result<Self, Error> {
         let read = || {
-            let plain = crate::compress::decompress("", bytes)?;
-            let text = std::str::from_utf8(&plain).map_err(|_| Error::corrupt("", "not UTF-8 text"))?;
-            let root = Node::parse(text)?;
+            let root = Node::of_file(bytes)?;
             let profiles = root.get("$INDEX").and_then(Node::as_dict);
             let profiles = profiles.ok_or_else(|| Error::corrupt("$INDEX", "not an object"))?;
             let points = |(profile, points): &(String, Node)| {

@@ -113,9 +113,7 @@ impl ExportIndex {
     /// Reads the index's text. `place` names it in errors.
     pub fn parse(place: &str, bytes: &[u8]) -> Result<Self, Error> {
         let read = || {
-            let plain = crate::compress::decompress("", bytes)?;
-            let text = std::str::from_utf8(&plain).map_err(|_| Error::corrupt("", "not UTF-8 text"))?;
-            let root = Node::parse(text)?;
+            let root = Node::of_file(bytes)?;
             let exports = root.get("$EXPORTS").and_then(Node::as_list);
             let exports = exports.ok_or_else(|| Error::corrupt("$EXPORTS", "not a list of names"))?;
             if exports.len() > MAX_EXPORTS {

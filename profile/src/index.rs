@@ -11,7 +11,6 @@
 //!
 //! A profile that was made of a kernel module knows its release only. Several profiles may share a banner.
 
-use crate::compress::decompress;
 use crate::error::Error;
 use crate::json::{Node, Style, print};
 use crate::model::Metadata;
@@ -40,8 +39,7 @@ impl LinuxIndex {
     /// Reads the index's text. `place` names it in errors.
     pub fn parse(place: &str, bytes: &[u8]) -> Result<Self, Error> {
         let read = || {
-            let text = std::str::from_utf8(bytes).map_err(|_| Error::corrupt("", "not UTF-8 text"))?;
-            let root = Node::parse(text)?;
+            let root = Node::of_file(bytes)?;
             root.as_dict().ok_or_else(|| Error::corrupt("", "not an index: not a JSON object"))?;
             Ok(Self { banners: section(&root, "$BANNERS")?, releases: section(&root, "$RELEASES")? })
         };
@@ -50,10 +48,8 @@ impl LinuxIndex {
 
     /// The index of a source; `None` when it keeps none.
     pub fn of_source(source: &dyn ProfileSource) -> Result<Option<Self>, Error> {
-        let Some(bytes) = source.read(Self::NAME)? else { return Ok(None) };
-        let place = format!("{}/{}", source.place(), Self::NAME);
-        // A web server gives it compressed.
-        Self::parse(&place, &decompress(&place, &bytes)?).map(Some)
+        let bytes = source.read(Self::NAME)?;
+        bytes.map(|bytes| Self::parse(&format!("{}/{}", source.place(), Self::NAME), &bytes)).transpose()
     }
 
     /// The text as it is kept: the same entries give the same bytes.

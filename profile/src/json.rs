@@ -61,6 +61,11 @@ impl Node {
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
     }
+    /// The JSON of a file as it is kept: plain or compressed (a web server gives it compressed).
+    pub(crate) fn of_file(bytes: &[u8]) -> Result<Self, Error> {
+        let plain = crate::compress::decompress("", bytes)?;
+        Self::parse(std::str::from_utf8(&plain).map_err(|_| Error::corrupt("", "not UTF-8 text"))?)
+    }
     pub(crate) fn to_value(&self) -> Value {
         match self {
             Self::Null => Value::Null,
