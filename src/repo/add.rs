@@ -60,8 +60,12 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Every file that it is stored in: path from the top of the tree, and blob.
     pub(super) fn blobs(&self) -> impl Iterator<Item = (String, Oid)> {
-        let parts = self.parts.iter().map(|(part, blob)| (format!("{LAYOUT}/{part}"), *blob));
-        parts.chain([(path_of(&self.placement.name), self.blob)])
+        self.part_blobs().chain([(path_of(&self.placement.name), self.blob)])
+    }
+
+    /// The files of its types and symbols alone.
+    fn part_blobs(&self) -> impl Iterator<Item = (String, Oid)> {
+        self.parts.iter().map(|(part, blob)| (format!("{LAYOUT}/{part}"), *blob))
     }
 
     /// The profile again.
@@ -196,11 +200,6 @@ impl Checked {
         Ok(Self { placement, metadata, own, parts })
     }
 
-    /// The texts of its files.
-    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().map(|(_, text)| text.as_str()).chain([self.own.as_str()])
-    }
-
     /// Writes the blobs. `label` is what the commit's message calls the file.
     pub(super) fn write(self, store: &GitStore, label: String) -> Result<Prepared, Error> {
         let blob = store.write_blob(self.own.as_bytes())?;
@@ -271,12 +270,11 @@ fn put(draft: &mut Draft<'_>, item: &Prepared, replace: bool) -> Result<Added, E
     let Placement { name, links } = &item.placement;
     let refused = |why: String| refused(&item.label, why);
     let mut puts: Vec<(String, Oid)> = Vec::new();
-    let parts = || item.parts.iter().map(|(part, blob)| (format!("{LAYOUT}/{part}"), *blob));
     // Files that stay as they are.
     let mut kept: Vec<String> = Vec::new();
     check_free(draft, name).map_err(refused)?;
     match existing(draft, name)? {
-        None => puts.extend(parts().chain([(path_of(name), item.blob)])),
+        None => puts.extend(item.blobs()),
         Some(old) => {
             let is_plain = unsharded(&old.path).ends_with(name.as_str());
             let difference = match whole(old.file, |part| draft.read(&format!("{LAYOUT}/{part}"))) {
@@ -286,11 +284,11 @@ fn put(draft: &mut Draft<'_>, item: &Prepared, replace: bool) -> Result<Added, E
             };
             match difference {
                 Difference::None => {
-                    kept.extend(parts().map(|(path, _)| path));
+                    kept.extend(item.part_blobs().map(|(path, _)| path));
                     kept.push(old.path);
                 }
-                Difference::Banner if is_plain => puts.extend(parts().chain([(old.path, item.blob)])),
-                _ if replace && is_plain => puts.extend(parts().chain([(old.path, item.blob)])),
+                Difference::Banner if is_plain => puts.extend(item.part_blobs().chain([(old.path, item.blob)])),
+                _ if replace && is_plain => puts.extend(item.part_blobs().chain([(old.path, item.blob)])),
                 _ if replace => return Err(refused(format!("{} is stored compressed; remove it first", old.path))),
                 Difference::Banner | Difference::Content => {
                     let why = "is there with other content; --replace replaces it, --name NAME gives a Linux profile another place";

@@ -16,7 +16,7 @@ use quaid_profile::{
     Format, GuidAge, LAYOUT, MAX_PROFILE_BYTES, Profile, ProfileFile, ProfilePath, is_json_object, stored_names,
     unsharded, without_ending,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -114,7 +114,7 @@ pub fn import(
     let mut prepared: Vec<Prepared> = Vec::new();
     let mut labels: Vec<String> = Vec::new();
     let mut symlinks: Vec<Link> = Vec::new();
-    let mut new: Vec<(String, Oid)> = Vec::new();
+    let mut blobs: Vec<(String, Oid)> = Vec::new();
     let workers = thread::available_parallelism().map_or(2, usize::from);
     thread::scope(|scope| {
         let (raw_sender, raw_receiver) = sync_channel::<Raw>(1);
@@ -137,13 +137,12 @@ pub fn import(
                 Ok(Content::Other) => imported.others += 1,
                 Ok(Content::Symlink(link)) => symlinks.push(link),
                 Ok(Content::Profile(checked)) => {
-                    let before = Known::of(store, &checked)?;
                     let file = label.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
                     let item = checked.write(store, file)?;
-                    new.extend(before.new_of(&item));
+                    blobs.extend(item.blobs());
                     for link in &item.placement.links {
                         let symlink = Profile::symlink(&item.placement.name).to_rekall();
-                        new.push((path_of(link), store.write_blob(symlink.as_bytes())?));
+                        blobs.push((path_of(link), store.write_blob(symlink.as_bytes())?));
                     }
                     prepared.push(item);
                     labels.push(label);
@@ -157,7 +156,7 @@ pub fn import(
     let mut order: Vec<usize> = (0..prepared.len()).collect();
     order.sort_by(|&a, &b| labels.get(a).cmp(&labels.get(b)));
     symlinks.sort();
-    imported.unpacked = pack(store, &mut new)?;
+    imported.unpacked = pack(store, blobs)?;
     let source = ProfilePath::new(vec![Box::new(GitSource::open(&store.root)?)]);
     let (commit, (placed, linked)) = store.change(|draft| {
         let mut lines = Vec::new();
@@ -340,45 +339,24 @@ fn read_one(label: &str, name: &str, bytes: &[u8], options: &ImportOptions) -> R
     Ok(Content::Profile(Box::new(checked)))
 }
 
-/// Which blobs of a profile the repository has already.
-struct Known(BTreeSet<Oid>);
-
-impl Known {
-    fn of(store: &GitStore, checked: &Checked) -> Result<Self, Error> {
-        let odb = store.repo.odb().map_err(|why| store.error(why))?;
-        let mut known = BTreeSet::new();
-        for text in checked.texts() {
-            let id = Oid::hash_object(git2::ObjectType::Blob, text.as_bytes()).map_err(|why| store.error(why))?;
-            if odb.exists(id) {
-                known.insert(id);
-            }
-        }
-        Ok(Self(known))
-    }
-
-    fn new_of(self, item: &Prepared) -> impl Iterator<Item = (String, Oid)> {
-        item.blobs().filter(move |(_, id)| !self.0.contains(id)).collect::<Vec<_>>().into_iter()
-    }
-}
-
-/// Puts the blobs, each named by its path so that git finds those that resemble each other, into one pack. Gives the
-/// reason when the git program did not.
-fn pack(store: &GitStore, new: &mut Vec<(String, Oid)>) -> Result<Option<String>, Error> {
-    new.sort();
-    new.dedup_by_key(|(_, id)| *id);
-    if new.len() < 2 {
+/// Puts the blobs that are in no pack yet, each named by its path so that git finds those that resemble each other, into
+/// one. Gives the reason when the git program did not.
+fn pack(store: &GitStore, mut blobs: Vec<(String, Oid)>) -> Result<Option<String>, Error> {
+    // Git packs an object once, by the first path that it hears.
+    blobs.sort();
+    if blobs.len() < 2 {
         return Ok(None);
     }
     let base = store.repo.commondir().join("objects/pack/pack");
     let mut git = git_program(store.repo.path());
-    git.args(["pack-objects", "-q", "--delta-base-offset"]).arg(&base);
+    git.args(["pack-objects", "-q", "--delta-base-offset", "--incremental", "--non-empty"]).arg(&base);
     git.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = match git.spawn() {
         Ok(child) => child,
         Err(why) if why.kind() == ErrorKind::NotFound => return Ok(Some("there is no git program".to_owned())),
         Err(why) => return Err(Error::Io { path: "git".into(), why }),
     };
-    let list: Vec<String> = new.iter().map(|(path, id)| format!("{id} {path}\n")).collect();
+    let list: Vec<String> = blobs.iter().map(|(path, id)| format!("{id} {path}\n")).collect();
     let written = child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(list.concat().as_bytes()));
     let output = child.wait_with_output().map_err(|why| Error::Io { path: "git".into(), why })?;
     if written.is_err() || !output.status.success() {
