@@ -3,9 +3,10 @@
 use super::error::Error;
 use super::git_store::GitStore;
 use super::inventory::Inventory;
+use super::layout::{module_of, version_of};
 use git2::Oid;
 use quaid_profile::{
-    Metadata, Os, ProfileFile, release_of,
+    Arch, Metadata, ProfileFile,
     stored::{self, STORED},
 };
 
@@ -55,10 +56,8 @@ impl Catalog {
         let mut builds = Vec::new();
         for (name, item) in inventory.profiles() {
             let Ok(file) = inventory.open(item) else { continue };
-            let mut build = build(name.to_owned(), &file, item.id);
-            build.links = links.get(name).into_iter().flatten().map(|&link| link.to_owned()).collect();
-            build.version = build.version.take().or_else(|| build.links.iter().find_map(|link| version_link(link)));
-            builds.push(build);
+            let links = links.get(name).map_or(&[] as &[&str], Vec::as_slice);
+            builds.push(build(name, &file, links, item.id));
         }
         builds.sort_by_cached_key(|build| {
             let version = build.version.as_deref().map(version_key);
@@ -83,32 +82,18 @@ impl Catalog {
     }
 }
 
-fn build(name: String, file: &ProfileFile, id: Oid) -> Build {
+fn build(name: &str, file: &ProfileFile, links: &[&str], id: Oid) -> Build {
     let metadata = file.metadata().clone();
     let types = if metadata.kind() == STORED { stored::parts(file).ok().map(|[types, _]| types) } else { None };
-    let parts: Vec<&str> = name.split('/').collect();
-    let module = match parts.as_slice() {
-        ["Linux", distribution, _, ..] => format!("Linux/{distribution}"),
-        [module, ..] => (*module).to_owned(),
-        [] => String::new(),
-    };
-    let (arch, version) = (metadata.arch().map(quaid_profile::Arch::name), version(&metadata));
-    Build { name, module, arch, version, metadata, links: Vec::new(), types, id }
-}
-
-fn version(metadata: &Metadata) -> Option<String> {
-    if metadata.os() == Some(Os::Windows) {
-        let parts: Option<Vec<&str>> = ["major", "minor", "rev"].into_iter().map(|key| metadata.text(key)).collect();
-        return parts.map(|parts| parts.join("."));
-    }
-    metadata.release().or_else(|| release_of(metadata.banner()?)).map(str::to_owned)
-}
-
-/// The version in `ntoskrnl.exe/AMD64/6.1.7601.17514/<GUIDAGE>`.
-fn version_link(link: &str) -> Option<String> {
-    match link.split('/').collect::<Vec<&str>>().as_slice() {
-        ["ntoskrnl.exe", _, version, _] => Some((*version).to_owned()),
-        _ => None,
+    Build {
+        name: name.to_owned(),
+        module: module_of(name).to_owned(),
+        arch: metadata.arch().map(Arch::name),
+        version: version_of(&metadata, links),
+        links: links.iter().map(|&link| link.to_owned()).collect(),
+        types,
+        id,
+        metadata,
     }
 }
 
@@ -144,11 +129,5 @@ mod tests {
         let mut versions = ["6.10.0-1-amd64", "6.9.1-12-amd64", "6.9.1-2-amd64", "10.0.1", "6.9"];
         versions.sort_by_key(|version| version_key(version));
         assert_eq!(versions, ["6.9", "6.9.1-2-amd64", "6.9.1-12-amd64", "6.10.0-1-amd64", "10.0.1"]);
-    }
-
-    #[test]
-    fn a_version_is_in_the_link_of_a_kernel() {
-        assert_eq!(version_link("ntoskrnl.exe/AMD64/6.1.7601.17514/X").as_deref(), Some("6.1.7601.17514"));
-        assert_eq!(version_link("Linux/Debian/6.1/X"), None);
     }
 }

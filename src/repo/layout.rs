@@ -114,6 +114,21 @@ pub(super) fn full_version(metadata: &Metadata) -> Option<String> {
     Some(parts?.join("."))
 }
 
+/// The version that a profile tells, or else a link to it: of Windows that of the file, of others the kernel's release.
+pub(super) fn version_of(metadata: &Metadata, links: &[&str]) -> Option<String> {
+    let linked = || links.iter().find_map(|link| link.strip_prefix("ntoskrnl.exe/")?.split('/').nth(1));
+    let release = || metadata.release().or_else(|| release_of(metadata.banner()?));
+    full_version(metadata).or_else(|| linked().or_else(release).map(str::to_owned))
+}
+
+/// The folder of the builds that are compared with each other: `nt` of `nt/GUID/...`, `Linux/Debian` of a Linux kernel's
+/// name.
+pub(super) fn module_of(name: &str) -> &str {
+    let folders = if name.starts_with("Linux/") { 2 } else { 1 };
+    let end = name.match_indices('/').map(|(at, _)| at).take(folders).last();
+    end.and_then(|end| name.get(..end)).unwrap_or_default()
+}
+
 /// `Linux/<distro>/<release>/<arch>/<kernel>`. Distribution and its release are guessed from the kernel's release alone
 /// where that tells them, so that a profile has one name whether it knows its banner or not.
 fn linux_name(metadata: &Metadata) -> Option<String> {
@@ -273,6 +288,30 @@ mod tests {
 
     fn name(entries: &[(&str, &str)]) -> String {
         place(&metadata(entries), None).expect("a place").name
+    }
+
+    #[test]
+    fn a_version_is_in_the_metadata_or_in_the_link_of_a_kernel() {
+        let link = "ntoskrnl.exe/AMD64/6.1.7601.17514/X";
+        assert_eq!(version_of(&metadata(&[]), &["nt/a", link]).as_deref(), Some("6.1.7601.17514"));
+        assert_eq!(version_of(&metadata(&[]), &["Linux/Debian/6.1/X"]), None);
+        let full = [("major", "10"), ("minor", "0"), ("rev", "19041.1")];
+        assert_eq!(version_of(&metadata(&full), &[link]).as_deref(), Some("10.0.19041.1"));
+        let banner = [("Banner", "Linux version 6.1.0-9-amd64 (x@y) #1")];
+        assert_eq!(version_of(&metadata(&banner), &[]).as_deref(), Some("6.1.0-9-amd64"));
+    }
+
+    #[test]
+    fn builds_are_compared_within_a_module() {
+        for (name, module) in [
+            ("nt/GUID/X", "nt"),
+            ("Linux/Debian/12/amd64/6.1.0-9-amd64", "Linux/Debian"),
+            ("Linux/mine", "Linux"),
+            ("OSX/10.4", "OSX"),
+            ("mine", ""),
+        ] {
+            assert_eq!(module_of(name), module, "{name}");
+        }
     }
 
     #[test]

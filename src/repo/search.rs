@@ -4,10 +4,10 @@
 use super::error::Error;
 use super::git_store::GitStore;
 use super::inventory::{Inventory, Item};
-use super::layout::full_version;
+use super::layout::version_of;
 use super::verify::Problem;
 use quaid_profile::{
-    Error as ProfileError, Metadata, ProfileFile,
+    Error as ProfileError, ProfileFile,
     stored::{self, STORED},
 };
 use std::collections::BTreeMap;
@@ -43,13 +43,6 @@ pub struct Hit {
     pub structure: Option<(u64, Option<u64>)>,
     /// Address of the symbol that was asked for; an RVA of Windows.
     pub symbol: Option<u64>,
-}
-
-/// The version that a profile tells, or else a link to it: of Windows that of the file, of others the kernel's release.
-pub(super) fn version_of(metadata: &Metadata, links: &[&str]) -> Option<String> {
-    let linked = || links.iter().find_map(|link| link.strip_prefix("ntoskrnl.exe/")?.split('/').nth(1));
-    let known = full_version(metadata).or_else(|| linked().map(str::to_owned));
-    known.or_else(|| metadata.release().map(str::to_owned))
 }
 
 /// The profiles that the query is of, sorted by name, and what could not be read.

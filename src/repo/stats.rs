@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::git_store::GitStore;
 use super::inventory::{Inventory, Kind, given_text};
-use super::search::version_of;
+use super::layout::{module_of, version_of};
 use super::verify::Problem;
 use quaid_profile::stored::{self, STORED};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,19 +72,12 @@ pub fn stats(store: &GitStore) -> Result<Stats, Error> {
         stats.told += usize::from(bytes.is_some());
         let links = links.get(name).map_or(&[] as &[&str], Vec::as_slice);
         let version = version_of(file.metadata(), links).unwrap_or_default();
-        *stats.coverage.entry((module(name), series(&version))).or_default() += 1;
+        *stats.coverage.entry((module_of(name).to_owned(), series(&version))).or_default() += 1;
     }
     stats.types = types.len();
     let objects = store.repo.commondir().join("objects");
     stats.git_bytes = folder_bytes(&objects).map_err(|why| Error::Io { path: objects, why })?;
     Ok(stats)
-}
-
-/// `nt` of `nt/GUID/...`, `Linux/Debian` of a Linux kernel's name.
-fn module(name: &str) -> String {
-    let folders = if name.starts_with("Linux/") { 2 } else { 1 };
-    let all: Vec<&str> = name.split('/').collect();
-    all.get(..folders.min(all.len() - 1)).unwrap_or_default().join("/")
 }
 
 /// The first three numbers of a version of four, the first two of a Linux kernel's.
