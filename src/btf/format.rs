@@ -93,7 +93,12 @@ pub fn looks_like(bytes: &[u8]) -> bool {
 /// The length of the BTF that `bytes` begin with, when its header is sound and its parts lie in `bytes`: for BTF that
 /// stands in the middle of something.
 pub fn length(bytes: &[u8]) -> Option<usize> {
-    let header = Header::read(bytes).ok()?;
+    declared_length(bytes).filter(|&length| length <= bytes.len())
+}
+
+/// The length that the header at the start of `bytes` declares, whether as much follows or not.
+pub fn declared_length(bytes: &[u8]) -> Option<usize> {
+    let header = Header::declared(bytes).ok()?;
     // Types and names follow each other; the header comes first.
     Some(header.types.1.max(header.strings.1))
 }
@@ -113,7 +118,18 @@ struct Header {
 }
 
 impl Header {
+    /// The header of BTF that is here whole.
     fn read(bytes: &[u8]) -> Result<Self, String> {
+        let header = Self::declared(bytes)?;
+        for ((_, end), name) in [(header.types, "types"), (header.strings, "names")] {
+            if end > bytes.len() {
+                return Err(format!("its {name} reach beyond the end, {} bytes", bytes.len()));
+            }
+        }
+        Ok(header)
+    }
+
+    fn declared(bytes: &[u8]) -> Result<Self, String> {
         let magic: [u8; 2] = bytes.get(..2).and_then(|magic| magic.try_into().ok()).ok_or("it is too short")?;
         let big_endian = u16::from_be_bytes(magic) == MAGIC;
         if !big_endian && u16::from_le_bytes(magic) != MAGIC {
@@ -128,13 +144,13 @@ impl Header {
         if header_bytes < HEADER_BYTES {
             return Err(format!("the header has {header_bytes} bytes, less than {HEADER_BYTES}"));
         }
-        let part = |at: usize, name: &str| {
+        let part = |at: usize| {
             let (start, len) = (number(at)? as usize, number(at + 4)? as usize);
             let start = header_bytes.checked_add(start);
-            let end = start.and_then(|start| start.checked_add(len)).filter(|&end| end <= bytes.len());
-            start.zip(end).ok_or_else(|| format!("its {name} reach beyond the end, {} bytes", bytes.len()))
+            let end = start.and_then(|start| start.checked_add(len));
+            start.zip(end).ok_or_else(|| "its parts are larger than any file".to_owned())
         };
-        Ok(Self { big_endian, types: part(8, "types")?, strings: part(16, "names")? })
+        Ok(Self { big_endian, types: part(8)?, strings: part(16)? })
     }
 }
 

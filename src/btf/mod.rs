@@ -7,7 +7,7 @@
 mod format;
 mod types;
 
-pub use format::{Btf, is_split, length, looks_like};
+pub use format::{Btf, declared_length, is_split, length, looks_like};
 
 /// Why BTF could not be read.
 #[derive(Debug, thiserror::Error)]

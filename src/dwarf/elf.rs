@@ -1,6 +1,7 @@
 //! The ELF file: architecture, debugging sections, symbols, and what tells which kernel it is.
 
 use super::ConvertError;
+use super::image::MAX_BANNER_BYTES;
 use super::symbols::Symbols;
 use object::{
     Architecture, Object as _, ObjectKind, ObjectSection as _, ObjectSymbol as _, RelocationKind, RelocationTarget,
@@ -13,8 +14,6 @@ use std::borrow::Cow;
 const MAX_SECTION_BYTES: u64 = 1 << 30;
 /// The most that deflate can shrink, rounded up; zstd does not reach it on debugging information.
 const MAX_RATIO: u64 = 1100;
-/// Longer banners do not exist: the kernel prints it through a buffer of 1,024 bytes.
-const MAX_BANNER_BYTES: u64 = 4096;
 
 /// A kernel module or kernel.
 pub(super) struct Elf<'d> {
@@ -102,13 +101,7 @@ impl<'d> Elf<'d> {
         if !self.is_kernel() {
             return None;
         }
-        let address = self.file.symbol_by_name("linux_banner")?.address();
-        let section = self
-            .file
-            .sections()
-            .find(|section| address.checked_sub(section.address()).is_some_and(|offset| offset < section.size()))?;
-        let left = section.size().checked_sub(address.checked_sub(section.address())?)?;
-        let bytes = section.data_range(address, left.min(MAX_BANNER_BYTES)).ok()??;
+        let bytes = data_at(&self.file, self.file.symbol_by_name("linux_banner")?.address(), MAX_BANNER_BYTES)?;
         let text = bytes.split(|&byte| byte == 0).next()?;
         let text = String::from_utf8_lossy(text).trim_end().to_owned();
         text.starts_with("Linux version ").then_some(text)
@@ -297,4 +290,14 @@ pub(super) fn unpacked<'d>(
         ));
     }
     stored.decompress().map_err(corrupt)
+}
+
+/// Up to `most` bytes of the section that has `address`, from there on.
+pub(super) fn data_at<'d>(file: &object::File<'d>, address: u64, most: usize) -> Option<&'d [u8]> {
+    let within = |section: &object::Section<'d, '_>| {
+        let offset = address.checked_sub(section.address())?;
+        section.size().checked_sub(offset).filter(|&left| left > 0)
+    };
+    let (section, left) = file.sections().find_map(|section| within(&section).map(|left| (section, left)))?;
+    section.data_range(address, left.min(most as u64)).ok()?
 }

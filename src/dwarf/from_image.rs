@@ -2,6 +2,7 @@
 //! kernel carries it. All lie in the kernel's own image, which is in one piece of physical memory; no page table is needed.
 
 use super::ConvertError;
+use super::image::{BANNER_START, MAX_BANNER_BYTES, banner_at_start};
 use crate::btf;
 use crate::kallsyms::{self, DIGITS, Symbol};
 use quaid_analyzer::image::PhysicalMemory;
@@ -18,11 +19,10 @@ const TOKENS_BYTES: u64 = 16 << 10;
 const MAX_TRIED: usize = 4096;
 /// In bytes; memory is there or not by the page.
 const PAGE_BYTES: usize = 4096;
+/// What BTF's header tells of its length is in its first bytes.
 const BTF_HEADER_BYTES: usize = 24;
 /// A kernel's BTF has 4 to 10 MiB.
 const MAX_BTF_BYTES: usize = 64 << 20;
-/// Longer banners do not exist.
-const MAX_BANNER_BYTES: usize = 1024;
 /// A kernel's configuration has 300 KiB.
 const MAX_CONFIG_BYTES: u64 = 8 << 20;
 
@@ -85,13 +85,9 @@ pub(super) fn find(place: &str, memory: &dyn PhysicalMemory, has_symbols: bool) 
 /// The banners in memory, and where they are.
 fn banners(memory: &dyn PhysicalMemory) -> Vec<(Pa, String)> {
     let mut found = Vec::new();
-    for at in scan::find_all(memory, b"Linux version ").take(MAX_TRIED) {
-        let bytes = read(memory, at, MAX_BANNER_BYTES);
-        let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
-        let Some(line) = std::str::from_utf8(text).ok().and_then(|text| text.strip_suffix('\n')) else { continue };
-        let release = line.strip_prefix("Linux version ").unwrap_or_default();
-        if release.starts_with(|c: char| c.is_ascii_digit()) && line.contains('#') && !line.contains('\n') {
-            found.push((at, line.to_owned()));
+    for at in scan::find_all(memory, BANNER_START).take(MAX_TRIED) {
+        if let Some(banner) = banner_at_start(&read(memory, at, MAX_BANNER_BYTES)) {
+            found.push((at, banner.to_owned()));
         }
     }
     found
@@ -157,24 +153,16 @@ fn read(memory: &dyn PhysicalMemory, at: Pa, most: usize) -> Vec<u8> {
 
 /// The BTF of a kernel at `at`.
 fn btf_at(memory: &dyn PhysicalMemory, at: Pa) -> Option<Vec<u8>> {
-    let length = btf_length(&read(memory, at, BTF_HEADER_BYTES))?;
+    let length = btf::declared_length(&read(memory, at, BTF_HEADER_BYTES))?;
     let bytes = read(memory, at, length.min(MAX_BTF_BYTES));
     (btf::length(&bytes) == Some(length) && !btf::is_split(&bytes)).then_some(bytes)
-}
-
-/// How long BTF is that has this header: types and names follow it.
-fn btf_length(header: &[u8]) -> Option<usize> {
-    let number = |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?) as usize);
-    let end = |offset: usize, bytes: usize| number(4)?.checked_add(number(offset)?)?.checked_add(number(bytes)?);
-    let end = end(8, 12)?.max(end(16, 20)?);
-    btf::looks_like(header).then_some(end)
 }
 
 /// The longest BTF in memory: modules have small ones of their own.
 fn longest_btf(memory: &dyn PhysicalMemory) -> Option<Vec<u8>> {
     // Magic, version 1, no flags, a header of 24 bytes.
     let hits = scan::find_all(memory, &[0x9f, 0xeb, 1, 0, 24, 0, 0, 0]).take(MAX_TRIED);
-    let length = |at| btf_length(&read(memory, at, BTF_HEADER_BYTES));
+    let length = |at| btf::declared_length(&read(memory, at, BTF_HEADER_BYTES));
     let mut places: Vec<(usize, Pa)> = hits.filter_map(|at| Some((length(at)?, at))).collect();
     places.sort_unstable_by_key(|&(length, at)| (std::cmp::Reverse(length), at));
     places.into_iter().find_map(|(_, at)| btf_at(memory, at))

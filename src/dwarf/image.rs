@@ -8,8 +8,10 @@ use quaid_profile::{Arch, BuildId};
 
 /// How many places that look like the start of BTF are tried in a kernel without section headers.
 const MAX_TRIED: usize = 1024;
+/// How `linux_banner` begins.
+pub(super) const BANNER_START: &[u8] = b"Linux version ";
 /// Longer banners do not exist: the kernel prints it through a buffer of 1,024 bytes.
-const MAX_BANNER_BYTES: usize = 1024;
+pub(super) const MAX_BANNER_BYTES: usize = 1024;
 
 /// What an unpacked kernel tells of itself.
 pub(super) struct Image<'d> {
@@ -39,15 +41,18 @@ impl<'d> Image<'d> {
 
 /// The text of `linux_banner` in a kernel, without the newline at its end.
 pub(super) fn banner(bytes: &[u8]) -> Option<String> {
-    memchr::memmem::find_iter(bytes, b"Linux version ").take(MAX_TRIED).find_map(|start| {
-        let text = bytes.get(start..)?;
-        let text = text.get(..MAX_BANNER_BYTES).unwrap_or(text);
-        let text = std::str::from_utf8(text.get(..memchr::memchr(0, text)?)?).ok()?;
-        // Another text, of /proc/version, has `%s` in the place of the release.
-        let line = text.strip_suffix('\n')?;
-        let release = line.strip_prefix("Linux version ")?;
-        (release.starts_with(|c: char| c.is_ascii_digit()) && line.contains('#')).then(|| line.to_owned())
-    })
+    let mut found = memchr::memmem::find_iter(bytes, BANNER_START).take(MAX_TRIED);
+    found.find_map(|start| banner_at_start(bytes.get(start..)?)).map(str::to_owned)
+}
+
+/// The banner that `bytes` begin with, without the newline and the NUL that end it.
+pub(super) fn banner_at_start(bytes: &[u8]) -> Option<&str> {
+    let text = bytes.get(..MAX_BANNER_BYTES).unwrap_or(bytes);
+    let text = std::str::from_utf8(text.get(..memchr::memchr(0, text)?)?).ok()?;
+    // Another text, of /proc/version, has `%s` in the place of the release.
+    let line = text.strip_suffix('\n').filter(|line| !line.contains('\n'))?;
+    let release = line.as_bytes().strip_prefix(BANNER_START)?;
+    (release.first().is_some_and(u8::is_ascii_digit) && line.contains('#')).then_some(line)
 }
 
 /// The BTF in a kernel without section headers: the longest, because a kernel may carry that of its modules.

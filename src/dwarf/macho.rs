@@ -4,7 +4,7 @@
 //! Source of the format: Apple's `<mach-o/loader.h>`, `<mach-o/fat.h>` and `<mach-o/nlist.h>`.
 
 use super::ConvertError;
-use super::elf::{DebugSections, unpacked};
+use super::elf::{DebugSections, data_at, unpacked};
 use super::symbols::Symbols;
 use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
 use object::{
@@ -19,7 +19,7 @@ const MAX_SLICES: u32 = 44;
 /// Where a bundle has the files with DWARF.
 const DWARF_FOLDER: &str = "Contents/Resources/DWARF";
 /// Longer banners do not exist: `version` is an array of 256 bytes.
-const MAX_BANNER_BYTES: u64 = 256;
+const MAX_BANNER_BYTES: usize = 256;
 
 /// Whether a file that begins with these bytes is a Mach-O file, of one build or fat.
 pub(super) fn looks_like(head: &[u8]) -> bool {
@@ -161,13 +161,8 @@ impl<'d> MachO<'d> {
 
     /// The text of `version`, without the NUL at its end; a dSYM has no data and gives none.
     pub(super) fn banner(&self) -> Option<String> {
-        let address = self.file.symbols().find(|symbol| symbol.name_bytes() == Ok(b"_version"))?.address();
-        let section = self
-            .file
-            .sections()
-            .find(|section| address.checked_sub(section.address()).is_some_and(|offset| offset < section.size()))?;
-        let left = section.size().checked_sub(address.checked_sub(section.address())?)?;
-        let bytes = section.data_range(address, left.min(MAX_BANNER_BYTES)).ok()??;
+        let symbol = self.file.symbols().find(|symbol| symbol.name_bytes() == Ok(b"_version"))?;
+        let bytes = data_at(&self.file, symbol.address(), MAX_BANNER_BYTES)?;
         let text = std::str::from_utf8(bytes.get(..memchr::memchr(0, bytes)?)?).ok()?.trim_end();
         text.starts_with("Darwin Kernel Version ").then(|| text.to_owned())
     }
