@@ -4,11 +4,8 @@ mod elf;
 mod kdump;
 mod lime;
 mod raw;
-mod selection;
 
-pub use selection::Selection;
-
-use quaid_analyzer::image::{self, Hints, PhysicalMemory, Run};
+use quaid_analyzer::image::{self, Hints, PhysicalMemory, Run, Selection};
 use quaid_analyzer::{Pa, PageFault};
 use sha2::{Digest, Sha256};
 use std::io::{self, Seek, Write};

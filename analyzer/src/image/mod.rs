@@ -32,6 +32,7 @@ mod pmem_yaml;
 mod qemu_stream;
 mod raw;
 mod run_layer;
+mod selection;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unsupported;
@@ -42,6 +43,7 @@ mod xen_core;
 pub use ewf::contents_md5;
 pub use hints::Hints;
 pub use open::{Image, OpenError, Options, open};
+pub use selection::Selection;
 pub use vote::Ballot;
 
 use crate::addr::Pa;

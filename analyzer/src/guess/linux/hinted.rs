@@ -4,12 +4,12 @@
 
 use super::amd64::{IMAGE_BYTES, START_KERNEL_MAP};
 use super::{Hit, banners};
-use crate::addr::{Pa, Va};
-use crate::error::PageFault;
+use crate::addr::Va;
 use crate::guess::Search;
-use crate::image::{PhysicalMemory, Run};
+use crate::image::{PhysicalMemory, Selection};
 use crate::paging::{AMD64, AMD64_LA57, AddressSpace, Software};
 use crate::session::Session;
+use std::ops::Range;
 
 /// How many of the page tables that the headers name are tried.
 const MAX_ROOTS: usize = 8;
@@ -35,17 +35,17 @@ impl<'m> Search<'m, '_, '_> {
     /// The banners in that part of the memory in which the headers say that the kernel is.
     pub(super) fn hinted_banners(&mut self) -> Vec<Hit> {
         for (what, ranges) in [("VMCOREINFO", self.by_vmcoreinfo()), ("a processor's CR3", self.by_page_tables())] {
-            let window = Window::new(self.memory, &ranges);
-            let hits: Vec<Hit> = banners(&window).take(MAX_BANNERS).collect();
+            let (told, part) = (!ranges.is_empty(), Selection::new(self.memory, ranges));
+            let hits: Vec<Hit> = banners(&part).take(MAX_BANNERS).collect();
             if let Some(first) = hits.first() {
-                let bytes: u64 = window.runs.iter().map(|run| run.bytes).sum();
+                let bytes: u64 = part.runs().iter().map(|run| run.bytes).sum();
                 self.tell(&format!(
                     "A kernel is where {what} of the image says: {} ({bytes} bytes searched)",
                     first.at
                 ));
                 return hits;
             }
-            if !ranges.is_empty() {
+            if told {
                 self.tell(&format!("No kernel is where {what} of the image says"));
             }
         }
@@ -54,7 +54,7 @@ impl<'m> Search<'m, '_, '_> {
 
     /// From `_stext` to the top page table, which lies behind the read-only data. Source: the kernel's
     /// `kernel/vmcore_info.c`, `arch_crash_save_vmcoreinfo` of x86 and arm64.
-    fn by_vmcoreinfo(&self) -> Vec<(u64, u64)> {
+    fn by_vmcoreinfo(&self) -> Vec<Range<u64>> {
         let range = || {
             let (start, end) = (self.info("SYMBOL(_stext)")?, self.info("SYMBOL(swapper_pg_dir)")?);
             let bytes = end.checked_sub(start).filter(|&bytes| bytes <= IMAGE_BYTES)?;
@@ -62,19 +62,19 @@ impl<'m> Search<'m, '_, '_> {
                 Some(voffset) => start.wrapping_sub(voffset),
                 None => start.wrapping_sub(START_KERNEL_MAP).wrapping_add(self.decimal("NUMBER(phys_base)")?),
             };
-            Some((physical, bytes))
+            Some(physical..physical.saturating_add(bytes))
         };
         range().into_iter().collect()
     }
 
     /// What the first page table that a processor used maps where kernels for x86-64 run.
-    fn by_page_tables(&self) -> Vec<(u64, u64)> {
+    fn by_page_tables(&self) -> Vec<Range<u64>> {
         for root in self.options.hints.dtbs.iter().take(MAX_ROOTS) {
             for spec in [&AMD64, &AMD64_LA57] {
                 let space = AddressSpace::new(self.memory, spec, Software::None, root.0);
                 let mapped = |step| space.translate(Va(START_KERNEL_MAP + step * STEP)).ok();
-                let ranges: Vec<(u64, u64)> =
-                    (0..IMAGE_BYTES / STEP).filter_map(mapped).map(|at| (at.0, STEP)).collect();
+                let ranges: Vec<Range<u64>> =
+                    (0..IMAGE_BYTES / STEP).filter_map(mapped).map(|at| at.0..at.0.saturating_add(STEP)).collect();
                 if !ranges.is_empty() {
                     return ranges;
                 }
@@ -101,57 +101,5 @@ impl<'m> Search<'m, '_, '_> {
     /// A decimal number, which may be negative: its two's complement.
     fn decimal(&self, key: &str) -> Option<u64> {
         self.options.hints.vmcoreinfo.get(key)?.parse::<i64>().ok().map(i64::cast_unsigned)
-    }
-}
-
-/// A part of physical memory, to be searched.
-struct Window<'m> {
-    memory: &'m dyn PhysicalMemory,
-    runs: Vec<Run>,
-}
-
-impl<'m> Window<'m> {
-    /// What `memory` has of `ranges` (start, bytes), which may overlap.
-    fn new(memory: &'m dyn PhysicalMemory, ranges: &[(u64, u64)]) -> Self {
-        let mut wanted: Vec<(u64, u64)> =
-            ranges.iter().map(|&(start, bytes)| (start, start.saturating_add(bytes))).collect();
-        wanted.sort_unstable();
-        let mut runs = Vec::new();
-        let mut done = 0;
-        for (start, end) in wanted {
-            let start = start.max(done);
-            let first = memory.runs().partition_point(|run| run.start.0.saturating_add(run.bytes) <= start);
-            for run in memory.runs().iter().skip(first).take_while(|run| run.start.0 < end) {
-                let from = run.start.0.max(start);
-                let to = run.start.0.saturating_add(run.bytes).min(end);
-                if from < to {
-                    runs.push(Run { start: Pa(from), bytes: to - from, file_offset: None });
-                }
-            }
-            done = done.max(end);
-        }
-        Self { memory, runs }
-    }
-}
-
-impl PhysicalMemory for Window<'_> {
-    fn read(&self, at: Pa, buffer: &mut [u8]) -> Result<(), PageFault> {
-        self.memory.read(at, buffer)
-    }
-
-    fn runs(&self) -> &[Run] {
-        &self.runs
-    }
-
-    fn slice(&self, at: Pa, bytes: usize) -> Option<&[u8]> {
-        self.memory.slice(at, bytes)
-    }
-
-    fn release(&self, at: Pa, bytes: usize) {
-        self.memory.release(at, bytes);
-    }
-
-    fn describe(&self) -> String {
-        self.memory.describe()
     }
 }

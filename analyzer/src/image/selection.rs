@@ -1,7 +1,8 @@
 //! A part of an image's memory.
 
-use quaid_analyzer::image::{Gap, PhysicalMemory, Run};
-use quaid_analyzer::{Pa, PageFault};
+use super::{Gap, PhysicalMemory, Run};
+use crate::addr::Pa;
+use crate::error::PageFault;
 use std::ops::Range;
 
 /// Memory of which only some ranges are looked at.
@@ -24,7 +25,7 @@ impl<'m> Selection<'m> {
         }
         let cut = |start: Pa, bytes: u64, within: &Range<u64>| {
             let from = start.0.max(within.start);
-            let to = (start.0 + bytes).min(within.end);
+            let to = start.0.saturating_add(bytes).min(within.end);
             (from < to).then(|| (Pa(from), to - from))
         };
         let (mut runs, mut gaps) = (Vec::new(), Vec::new());
@@ -45,7 +46,7 @@ impl<'m> Selection<'m> {
     }
 
     /// `memory` looked at in these runs, which are sorted and disjoint.
-    pub(super) fn of(memory: &'m dyn PhysicalMemory, runs: Vec<Run>) -> Self {
+    pub fn of(memory: &'m dyn PhysicalMemory, runs: Vec<Run>) -> Self {
         Self { memory, runs, gaps: Vec::new() }
     }
 }
