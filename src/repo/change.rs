@@ -1,9 +1,10 @@
-//! A change of a repository: blobs, then trees, then the commit, then the branch, then the work tree. A process that is
-//! killed anywhere leaves a whole repository: the commit counts or it does not.
+//! A change of a repository: blobs, then trees, then the commit, which is then published. A process that is killed anywhere
+//! leaves a whole repository: the commit counts or it does not.
 
 use super::error::Error;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
 use super::lock::{Lock, Pending};
+use super::publish::Publication;
 use super::signers;
 use super::work_tree::{self, Put, Puts};
 use git2::build::TreeUpdateBuilder;
@@ -148,7 +149,11 @@ impl GitStore {
             };
             let (message, value) = make(&mut draft)?;
             if !draft.restore.is_empty() {
-                work_tree::update(&self.repo, &draft.restore)?;
+                if let Some(head) = draft.base.as_ref().map(Snapshot::commit) {
+                    lock.note(&Pending { old: Some(head), new: head, branch: branch.clone(), holds_locks: true })?;
+                }
+                self.bring(&draft.restore)?;
+                lock.clear()?;
             }
             let Some(message) = message.filter(|_| !(draft.puts.is_empty() && draft.removes.is_empty())) else {
                 return Ok((None, value));
@@ -158,28 +163,11 @@ impl GitStore {
             let old = draft.base.as_ref().map(Snapshot::commit);
             let new = self.write_commit(draft.base.as_ref(), &puts, &message)?;
             self.sync_objects(new, &puts)?;
-            let mut pending = Pending { old, new, branch: branch.clone(), holds_locks: true };
-            lock.note(&pending)?;
-            match self.move_branch(&branch, old, new, &message) {
-                Ok(()) => {
-                    if let Err(error) = work_tree::update(&self.repo, &puts) {
-                        // The note stays, for the next writer to finish.
-                        pending.holds_locks = false;
-                        lock.note(&pending)?;
-                        return Err(error);
-                    }
-                    lock.clear()?;
-                    return Ok((Some(new), value));
-                }
-                Err(why) if work_tree::is_contention(&why) => {
-                    lock.clear()?;
-                    std::thread::sleep(PAUSE);
-                }
-                Err(why) => {
-                    lock.clear()?;
-                    return Err(self.error(why));
-                }
+            let pending = Pending { old, new, branch: branch.clone(), holds_locks: true };
+            if Publication::begin(self, &mut lock, pending, &puts)?.finish(&message)? {
+                return Ok((Some(new), value));
             }
+            std::thread::sleep(PAUSE);
         }
         let why = format!("{branch} moved, or {branch}.lock was there, at each of {ATTEMPTS} attempts");
         Err(Error::Busy { place: self.place(), why })
@@ -202,33 +190,16 @@ impl GitStore {
             None => Puts::new(),
         };
         work_tree::check(&self.repo, &puts)?;
-        let mut pending = Pending { old, new, branch: branch.clone(), holds_locks: true };
-        lock.note(&pending)?;
         for _ in 0..ATTEMPTS {
-            match self.move_branch(&branch, old, new, message) {
-                Ok(()) => {
-                    if let Err(error) = work_tree::update(&self.repo, &puts) {
-                        pending.holds_locks = false;
-                        lock.note(&pending)?;
-                        return Err(error);
-                    }
-                    lock.clear()?;
-                    return Ok(true);
-                }
-                Err(why) if work_tree::is_contention(&why) => {
-                    if self.head()?.map(|head| head.commit()) != old {
-                        lock.clear()?;
-                        return Ok(false);
-                    }
-                    std::thread::sleep(PAUSE);
-                }
-                Err(why) => {
-                    lock.clear()?;
-                    return Err(self.error(why));
-                }
+            let pending = Pending { old, new, branch: branch.clone(), holds_locks: true };
+            if Publication::begin(self, &mut lock, pending, &puts)?.finish(message)? {
+                return Ok(true);
             }
+            if self.head()?.map(|head| head.commit()) != old {
+                return Ok(false);
+            }
+            std::thread::sleep(PAUSE);
         }
-        lock.clear()?;
         let why = format!("{branch}.lock was there at each of {ATTEMPTS} attempts");
         Err(Error::Busy { place: self.place(), why })
     }
@@ -269,10 +240,14 @@ impl GitStore {
                 _ => {}
             }
         }
-        if self.head()?.is_some_and(|head| head.commit() == pending.new) {
-            let puts = work_tree::puts_between(&self.repo, pending.old, pending.new).map_err(|why| self.error(why))?;
+        if self.repo.workdir().is_some() {
+            let puts = match work_tree::puts_between(&self.repo, pending.old, pending.new) {
+                // It did not get to the branch, and git has thrown it away.
+                Err(why) if why.code() == ErrorCode::NotFound => Puts::new(),
+                puts => puts.map_err(|why| self.error(why))?,
+            };
             work_tree::sweep(&self.repo, &puts)?;
-            work_tree::update(&self.repo, &puts)?;
+            self.bring(&puts)?;
         }
         lock.clear()
     }
@@ -337,16 +312,6 @@ impl GitStore {
             File::open(&path).and_then(|folder| folder.sync_all()).map_err(|why| Error::Io { path, why })?;
         }
         Ok(())
-    }
-
-    /// Moves the branch from `old` to `new`, if it still is at `old`.
-    fn move_branch(&self, branch: &str, old: Option<Oid>, new: Oid, message: &str) -> Result<(), git2::Error> {
-        let log = format!("commit: {}", message.lines().next().unwrap_or_default());
-        match old {
-            Some(old) => self.repo.reference_matching(branch, new, true, old, &log),
-            None => self.repo.reference(branch, new, false, &log),
-        }
-        .map(|_| ())
     }
 }
 

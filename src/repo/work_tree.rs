@@ -1,12 +1,12 @@
-//! The work tree's files and git's index, brought to what a commit says. What a person changed is never overwritten.
+//! The work tree's files, brought to what a commit says. What a person changed is never overwritten.
 
 use super::error::Error;
 use super::hygiene::unsafe_name;
 use crate::output::temporary;
-use git2::{ErrorCode, FileMode, ObjectType, Oid, Repository};
+use git2::{FileMode, ObjectType, Oid, Repository};
 use quaid_profile::MAX_PROFILE_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use tempfile::TempPath;
@@ -22,7 +22,7 @@ pub(super) struct Put {
 
 impl Put {
     /// Whether `id` is what one of the commits has.
-    fn knows(&self, id: Oid) -> bool {
+    pub(super) fn knows(&self, id: Oid) -> bool {
         self.old == Some(id) || self.new == Some(id)
     }
 }
@@ -30,10 +30,20 @@ impl Put {
 /// The files of a change, by path from the top of the tree.
 pub(super) type Puts = BTreeMap<String, Put>;
 
+/// Files that are as a commit has them, with what the system said of them when their bytes were looked at.
+pub(super) type Seen = Vec<(String, Metadata)>;
+
+/// A file that may be written.
+struct Standing {
+    /// Whether it is as the change wants it already.
+    done: bool,
+    /// What the system said of it before its bytes were read; `None` where there is no file.
+    seen: Option<Metadata>,
+}
+
 /// Whether the work tree can take the change: at each path is nothing, or the file of either commit.
 pub(super) fn check(repo: &Repository, puts: &Puts) -> Result<(), Error> {
     let Some(root) = repo.workdir() else { return Ok(()) };
-    let index = repo.index().map_err(|why| Error::Git { place: root.display().to_string(), why })?;
     for (path, put) in puts {
         // A file that becomes a folder, or a folder that becomes a file, is out of the way when the change gets there.
         let goes = |at: &str| puts.get(at).is_some_and(|put| put.new.is_none());
@@ -41,34 +51,35 @@ pub(super) fn check(repo: &Repository, puts: &Puts) -> Result<(), Error> {
         let folder_goes =
             puts.range(below.clone()..).next().is_some_and(|(p, put)| p.starts_with(&below) && put.new.is_none());
         if !folder_goes && !path.match_indices('/').any(|(at, _)| path.get(..at).is_some_and(goes)) {
-            file_is_ours(root, path, *put)?;
-        }
-        let staged = index.get_path(Path::new(path), 0).map(|entry| entry.id);
-        if staged.is_some_and(|id| !put.knows(id)) {
-            return Err(Error::InTheWay { path: root.join(path), why: "has staged changes" });
+            standing(root, path, *put)?;
         }
     }
     Ok(())
 }
 
-/// Whether the file at `path` may be written: its folders are folders, and it is absent or as a commit has it. Tells
-/// whether it is there as the change wants it.
-fn file_is_ours(root: &Path, path: &str, put: Put) -> Result<bool, Error> {
+/// Whether the file at `path` may be written: its folders are folders, and it is absent or as a commit has it.
+fn standing(root: &Path, path: &str, put: Put) -> Result<Standing, Error> {
     let mut here = PathBuf::from(root);
     let mut parts = path.split('/').peekable();
+    let mut seen = None;
     while let Some(part) = parts.next() {
         here.push(part);
-        let kind = match here.symlink_metadata() {
-            Ok(metadata) => metadata.file_type(),
-            Err(why) if why.kind() == ErrorKind::NotFound => return Ok(put.new.is_none()),
+        let metadata = match here.symlink_metadata() {
+            Ok(metadata) => metadata,
+            Err(why) if why.kind() == ErrorKind::NotFound => {
+                return Ok(Standing { done: put.new.is_none(), seen: None });
+            }
             Err(why) => return Err(Error::Io { path: here, why }),
         };
+        let kind = metadata.file_type();
         if parts.peek().is_some() {
             if !kind.is_dir() {
                 return Err(Error::InTheWay { path: here, why: "is not a folder" });
             }
         } else if !kind.is_file() {
             return Err(Error::InTheWay { path: here, why: "is not a plain file" });
+        } else {
+            seen = Some(metadata);
         }
     }
     let bytes = std::fs::read(&here).map_err(|why| Error::Io { path: here.clone(), why })?;
@@ -77,56 +88,52 @@ fn file_is_ours(root: &Path, path: &str, put: Put) -> Result<bool, Error> {
     if !put.knows(id) {
         return Err(Error::InTheWay { path: here, why: "has changes that are not committed" });
     }
-    Ok(put.new == Some(id))
+    Ok(Standing { done: put.new == Some(id), seen })
 }
 
 /// Whether there is a work tree, without the file `id` that HEAD has at `path`, and may be given it: nothing else is
 /// there or staged.
 pub(super) fn lacks(repo: &Repository, path: &str, id: Oid) -> Result<bool, Error> {
     let Some(root) = repo.workdir() else { return Ok(false) };
-    match file_is_ours(root, path, Put { old: Some(id), new: Some(id) }) {
-        Ok(there) if there => return Ok(false),
-        Err(Error::InTheWay { .. }) => return Ok(false),
+    match standing(root, path, Put { old: Some(id), new: Some(id) }) {
+        Ok(Standing { done: false, .. }) => {}
+        Ok(_) | Err(Error::InTheWay { .. }) => return Ok(false),
         Err(other) => return Err(other),
-        Ok(_) => {}
     }
-    let index = repo.index().map_err(|why| Error::Git { place: root.display().to_string(), why })?;
+    let read = || {
+        let mut index = repo.index()?;
+        index.read(false)?;
+        Ok(index)
+    };
+    let index = read().map_err(|why| Error::Git { place: root.display().to_string(), why })?;
     Ok(index.get_path(Path::new(path), 0).is_none_or(|staged| staged.id == id))
 }
 
-/// Brings the files of a commit that HEAD has taken to the disk, and enters them in the index. A file that a person has
-/// changed in the meantime stays as it is: git shows it as changed.
-pub(super) fn update(repo: &Repository, puts: &Puts) -> Result<(), Error> {
-    let Some(root) = repo.workdir() else { return Ok(()) };
+/// Brings the files of a commit that HEAD has taken to the disk. A file that a person has changed in the meantime stays as
+/// it is: git shows it as changed.
+pub(super) fn update(repo: &Repository, puts: &Puts) -> Result<Seen, Error> {
+    let Some(root) = repo.workdir() else { return Ok(Seen::new()) };
     let failed = |why: String| Error::WorkTree { why };
-    let mut index = repo.index().map_err(|why| failed(why.to_string()))?;
     // What goes, goes first: a file may become a folder.
     for (path, put) in puts.iter().filter(|(_, put)| put.new.is_none()) {
-        match file_is_ours(root, path, *put) {
-            Ok(true) => {}
-            Ok(false) => remove(root, path).map_err(|why| failed(format!("{path}: {why}")))?,
-            Err(Error::InTheWay { .. }) => continue,
+        match standing(root, path, *put) {
+            Ok(Standing { done: false, .. }) => remove(root, path).map_err(|why| failed(format!("{path}: {why}")))?,
+            Ok(_) | Err(Error::InTheWay { .. }) => {}
             Err(other) => return Err(failed(other.to_string())),
         }
-        index.remove_path(Path::new(path)).map_err(|why| failed(why.to_string()))?;
     }
-    let mut written = Written::default();
-    let mut entered = Vec::new();
+    let (mut seen, mut written) = (Seen::new(), Written::default());
     for (path, put) in puts {
         let Some(new) = put.new else { continue };
-        match file_is_ours(root, path, *put) {
-            Ok(true) => {}
-            Ok(false) => written.add(repo, root.join(path), new)?,
-            Err(Error::InTheWay { .. }) => continue,
+        match standing(root, path, *put) {
+            Ok(Standing { done: true, seen: file }) => seen.extend(file.map(|file| (path.clone(), file))),
+            Ok(_) => seen.push((path.clone(), written.add(repo, root.join(path), new)?)),
+            Err(Error::InTheWay { .. }) => {}
             Err(other) => return Err(failed(other.to_string())),
         }
-        entered.push(path);
     }
     written.publish()?;
-    for path in entered {
-        index.add_path(Path::new(path)).map_err(|why| failed(why.to_string()))?;
-    }
-    index.write().map_err(|why| failed(why.to_string()))
+    Ok(seen)
 }
 
 /// Removes a file, and the folders that it leaves empty.
@@ -148,18 +155,19 @@ struct Written {
 }
 
 impl Written {
-    fn add(&mut self, repo: &Repository, target: PathBuf, id: Oid) -> Result<(), Error> {
+    fn add(&mut self, repo: &Repository, target: PathBuf, id: Oid) -> Result<Metadata, Error> {
         let blob = repo.find_blob(id).map_err(|why| Error::WorkTree { why: why.to_string() })?;
         let write = || {
             let folder = target.parent().unwrap_or(Path::new("."));
             std::fs::create_dir_all(folder)?;
             let mut file = temporary().tempfile_in(folder)?;
             file.write_all(blob.content())?;
-            Ok(file.into_temp_path())
+            let metadata = file.as_file().metadata()?;
+            Ok((file.into_temp_path(), metadata))
         };
-        let file = write().map_err(|why: std::io::Error| told(&target, &why))?;
+        let (file, metadata) = write().map_err(|why: std::io::Error| told(&target, &why))?;
         self.files.push((file, target));
-        Ok(())
+        Ok(metadata)
     }
 
     fn publish(self) -> Result<(), Error> {
@@ -232,9 +240,4 @@ pub(super) fn sweep(repo: &Repository, puts: &Puts) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Whether an error of the git library says that one of its lock files is there, or that a reference has moved.
-pub(super) fn is_contention(why: &git2::Error) -> bool {
-    matches!(why.code(), ErrorCode::Locked | ErrorCode::Modified | ErrorCode::Exists)
 }

@@ -566,19 +566,59 @@ fn two_writers_at_once_both_land() {
         }
         command.stderr(Stdio::null()).spawn().expect("it starts")
     };
-    // A person commits by hand meanwhile.
+    // A person commits by hand meanwhile; git refuses that while another has its index or the branch, and a person tries
+    // again.
     let mut writers: Vec<_> = (0..4).map(start).collect();
-    git(
-        &root,
-        &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "--allow-empty", "-m", "by hand"],
-    );
+    let by_hand = || {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(&root).args(["-c", "user.name=T", "-c", "user.email=t@example.org"]);
+        git.args(["commit", "--quiet", "--allow-empty", "-m", "by hand"]).output().expect("git starts").status.success()
+    };
+    while !by_hand() {}
     for writer in &mut writers {
         assert!(writer.wait().expect("it ends").success());
     }
     let list = ok(&["repo", "-C", arg(&root), "list", "nt/"]);
     assert_eq!(list.lines().count(), 40);
-    assert_eq!(git(&root, &["log", "--format=%s"]).lines().count(), 6);
+    assert_eq!(git(&root, &["log", "--format=%s"]).lines().filter(|line| *line == "by hand").count(), 1);
     assert_eq!(git(&root, &["status", "--porcelain"]), "");
+    check_whole(&root);
+}
+
+/// The judge is git, whose own commit begins before ours and ends after it.
+#[test]
+fn a_commit_by_hand_around_a_change_is_refused_by_git_and_takes_nothing_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    let before = git(&root, &["rev-parse", "HEAD"]);
+    let file = kernel_file(folder.path(), "a.json", "6.1.0-9-amd64", "");
+    let commit =
+        ["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "--allow-empty", "-m", "x"];
+    let by_hand =
+        |more: &[&str]| Command::new("git").arg("-C").arg(&root).args(commit).args(more).output().expect("git starts");
+    // git holds its index while it commits all: no change is published meanwhile, and nothing is half done.
+    std::fs::write(root.join(".git/index.lock"), "").expect("written");
+    let told = fails(&root, &["add", arg(&file)], 1);
+    assert!(told.contains("index.lock was there"), "{told}");
+    assert_eq!(git(&root, &["rev-parse", "HEAD"]), before);
+    std::fs::remove_file(root.join(".git/index.lock")).expect("removed");
+    assert_eq!(git(&root, &["status", "--porcelain", "--ignored"]), "");
+
+    // git has read index and branch, and asks for a message: a change is published there and then.
+    let hook = root.join(".git/hooks/commit-msg");
+    std::fs::create_dir_all(hook.parent().expect("a folder")).expect("created");
+    let binary = env!("CARGO_BIN_EXE_quaid");
+    let add = format!("#!/bin/sh\nexec '{binary}' repo -C '{}' add '{}'\n", arg(&root), arg(&file));
+    std::fs::write(&hook, add).expect("written");
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("runs");
+    let refused = by_hand(&[]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("added Linux/") && told.contains("cannot lock ref"), "{told}");
+    std::fs::remove_file(&hook).expect("removed");
+    assert!(by_hand(&["-a"]).status.success());
+    assert_eq!(git(&root, &["status", "--porcelain", "--ignored"]), "");
+    assert!(ok(&["repo", "-C", arg(&root), "list"]).lines().any(|line| line == KERNEL));
     check_whole(&root);
 }
 
