@@ -186,6 +186,14 @@ fn globals() -> Command {
                 .value_parser(path.clone()),
         )
         .arg(value("report", "FILE", "Write a generator's JSON report to this file").value_parser(path.clone()))
+        .arg(
+            value(
+                "allowed_signers",
+                "FILE",
+                "Take profiles of URLs and plain folders only if an inventory is there that an ssh key of this file signed",
+            )
+            .value_parser(path.clone()),
+        )
         .arg(flag("offline", "Use no network"))
         .arg(value("config", "FILE", "Read this configuration file only").value_parser(path))
         .arg(value("plugin", "FILE", "Load a user's plugin (not supported yet)").hide(true))
@@ -287,6 +295,7 @@ fn context(args: &ArgMatches) -> Result<Context> {
             report: path("report"),
             symbol_servers: file.symbol_servers,
             debuginfod_urls: file.debuginfod_urls,
+            allowed_signers: path("allowed_signers").or(file.allowed_signers),
         },
     };
     if context.globals.offline {

@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) autobuild: bool,
     pub(crate) symbol_servers: Vec<String>,
     pub(crate) debuginfod_urls: Vec<String>,
+    pub(crate) allowed_signers: Option<PathBuf>,
     /// Keys that mean nothing, for a warning each.
     pub(crate) unknown: Vec<String>,
     /// The file.
@@ -108,6 +109,7 @@ fn parse(text: &str, folder: &Path) -> Result<Config> {
             "offline" => config.offline = flag()?,
             "autobuild" => config.autobuild = flag()?,
             "debuginfod_urls" => config.debuginfod_urls = list(&key, &value)?,
+            "allowed_signers" => config.allowed_signers = Some(place(folder, &text()?).into()),
             "symbol_server" | "server" => config.symbol_servers = list(&key, &value)?,
             known if REKALL_KEYS.contains(&known) => {}
             _ => config.unknown.push(key),

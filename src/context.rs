@@ -64,6 +64,9 @@ pub struct Globals {
     pub symbol_servers: Vec<String>,
     /// debuginfod servers from the configuration file (`debuginfod_urls`), after `DEBUGINFOD_URLS`.
     pub debuginfod_urls: Vec<String>,
+    /// `--allowed_signers`: who may sign the inventories of places that are no git repositories (ssh-keygen(1), ALLOWED
+    /// SIGNERS).
+    pub allowed_signers: Option<PathBuf>,
 }
 
 /// A line on stderr. Where nobody reads it any more, the work goes on.

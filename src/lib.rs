@@ -23,6 +23,7 @@ pub mod pe;
 pub mod physical_map;
 pub mod repo;
 mod serve;
+mod signed_source;
 pub mod sources;
 pub mod symserver;
 mod unpack;

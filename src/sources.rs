@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::http_source::HttpSource;
 use crate::repo::{Error, GitSource};
+use crate::signed_source::SignedSource;
 use crate::symserver::HttpSettings;
 use quaid_profile::{DirectorySource, ProfilePath, ProfileSource};
 use std::path::Path;
@@ -23,14 +24,19 @@ pub fn open(context: &Context) -> ProfilePath {
     ProfilePath::new(sources)
 }
 
-/// One place.
+/// One place. Where it is said who may sign inventories, one that is no git repository is believed as far as its inventory
+/// goes; of a repository what came in was checked when it came.
 ///
 /// # Errors
 /// Why it cannot be used.
 pub fn source(context: &Context, place: &str) -> Result<Box<dyn ProfileSource>, String> {
+    let signed = |source: Box<dyn ProfileSource>| match &context.globals.allowed_signers {
+        Some(allowed) => Box::new(SignedSource::new(source, allowed)),
+        None => source,
+    };
     if place.contains("://") {
         let source = HttpSource::new(place, (!context.globals.offline).then(HttpSettings::default));
-        return source.map(|source| Box::new(source) as _).map_err(|error| error.to_string());
+        return source.map(|source| signed(Box::new(source))).map_err(|error| error.to_string());
     }
     let root = Path::new(place);
     match root.metadata() {
@@ -44,16 +50,16 @@ pub fn source(context: &Context, place: &str) -> Result<Box<dyn ProfileSource>, 
             // A clone that is nobody's own has its files too.
             Err(why) => {
                 context.detail(1, &format!("of {place} only the files are searched, not what git has: {why}"));
-                Box::new(DirectorySource::new(root))
+                signed(Box::new(DirectorySource::new(root)))
             }
         });
     }
     if !root.join("objects").is_dir() || !root.join("HEAD").is_file() {
-        return Ok(Box::new(DirectorySource::new(root)));
+        return Ok(signed(Box::new(DirectorySource::new(root))));
     }
     match GitSource::open(root) {
         Ok(source) => Ok(Box::new(source)),
-        Err(Error::NotARepository { .. }) => Ok(Box::new(DirectorySource::new(root))),
+        Err(Error::NotARepository { .. }) => Ok(signed(Box::new(DirectorySource::new(root)))),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -130,7 +130,12 @@ pub struct Digest {
 impl Digest {
     /// That of a text.
     pub fn of(canonical: &str) -> Self {
-        Self { bytes: canonical.len() as u64, sha256: hex(&Sha256::digest(canonical)) }
+        Self::of_bytes(canonical.as_bytes())
+    }
+
+    /// That of a file that ought to be such a text.
+    pub fn of_bytes(file: &[u8]) -> Self {
+        Self { bytes: file.len() as u64, sha256: hex(&Sha256::digest(file)) }
     }
 }
 

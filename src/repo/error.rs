@@ -140,6 +140,14 @@ pub enum Error {
         /// What is wrong with its signature.
         why: String,
     },
+    /// The inventory could not be signed.
+    #[error("{place}: the inventory is not signed, and commit.gpgSign asks for it: {why}; no inventory was written")]
+    Unsigned {
+        /// The folder.
+        place: String,
+        /// Why, and what git's configuration says.
+        why: String,
+    },
     /// What was asked of a mirror or bundle cannot be done.
     #[error("{what}: {why}")]
     Mirror {

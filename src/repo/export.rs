@@ -5,7 +5,9 @@
 
 use super::error::Error;
 use super::git_store::GitStore;
-use super::inventory::{Inventory, Item, Rows, given_text};
+use super::inventory::{Inventory, Item, given_text};
+use super::inventory_signature;
+use super::rows::{INVENTORY, Rows, SIGNATURE};
 use super::verify::Problem;
 use crate::output::write_atomically;
 use quaid_profile::{
@@ -20,9 +22,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// The file that Rekall's readers ask for first.
-const INVENTORY: &str = "inventory";
-
 /// What was written.
 #[derive(Debug, Default)]
 pub struct Exported {
@@ -32,13 +31,16 @@ pub struct Exported {
     pub unchanged: usize,
     /// What could not be written, or cannot be used everywhere.
     pub problems: Vec<Problem>,
+    /// Whether the inventory is signed.
+    pub signed: bool,
 }
 
 /// Writes every name below `folder`, gzipped or `plain`, and then the inventory. A second export writes what has changed.
-/// `progress` is called with the number of names done and found.
+/// `progress` is called with the number of names done and found. The inventory is signed where git's configuration asks for
+/// commits to be.
 ///
 /// # Errors
-/// The repository cannot be read, or the inventory cannot be written.
+/// The repository cannot be read, or the inventory cannot be written or signed.
 pub fn export(
     store: &GitStore,
     folder: &Path,
@@ -49,7 +51,8 @@ pub fn export(
     let times = inventory.committed()?;
     let base = folder.join(LAYOUT);
     create_dir_all(&base).map_err(|why| Error::Io { path: base.clone(), why })?;
-    let before = std::fs::read(base.join(INVENTORY)).ok().and_then(|bytes| Rows::parse(&bytes)).unwrap_or_default();
+    let before =
+        std::fs::read(base.join(INVENTORY)).ok().and_then(|bytes| Rows::parse(&bytes).ok()).unwrap_or_default();
     let mut exported = Exported { problems: inventory.problems().to_vec(), ..Exported::default() };
     let mut rows = Rows::default();
     let (mut done, found) = (0, inventory.items().count());
@@ -98,6 +101,17 @@ pub fn export(
         finished.into_iter().for_each(&mut take);
     });
     let text = rows.to_json()?;
+    // It is made before anything of the old inventory is overwritten: whoever cannot sign keeps that.
+    let signature = inventory_signature::sign(store, &text)?;
+    exported.signed = signature.is_some();
+    let path = base.join(SIGNATURE);
+    match (signature, path.exists()) {
+        (Some(signature), _) => write(&path, &signature),
+        // That of another inventory.
+        (None, true) => std::fs::remove_file(&path).map_err(|why| why.to_string()),
+        (None, false) => Ok(()),
+    }
+    .map_err(|why| Error::Io { path, why: std::io::Error::other(why) })?;
     for file in [INVENTORY, "inventory.gz"] {
         let path = base.join(file);
         write(&path, &text).map_err(|why| Error::Io { path, why: std::io::Error::other(why) })?;

@@ -7,14 +7,14 @@
 use super::error::Error;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
 use super::layout::{check_name, is_index, name_of};
+use super::rows::Rows;
 use super::verify::Problem;
 use git2::{Delta, ErrorCode, Oid};
 use quaid_profile::{
-    Format, LAYOUT, LinuxIndex, MAX_SYMLINKS, Profile, ProfileFile, canonical_json, normalised_name, stored,
+    Format, LAYOUT, LinuxIndex, MAX_SYMLINKS, Profile, ProfileFile, normalised_name, stored,
     stored::{Digest, STORED},
     stored_names, whole,
 };
-use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -245,43 +245,6 @@ impl<'s> Inventory<'s> {
             }
         }
         Ok((rows, problems))
-    }
-}
-
-/// The lines of Rekall's inventory.
-#[derive(Debug, Default)]
-pub struct Rows(Map<String, Value>);
-
-impl Rows {
-    /// Reads the text of an inventory that [`Rows::to_json`] wrote; `None` when it is none.
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        let file: Value = serde_json::from_slice(text).ok()?;
-        Some(Self(file.get("$INVENTORY")?.as_object()?.clone()))
-    }
-
-    /// Whether a name is there, with a text of this digest.
-    pub fn has(&self, name: &str, digest: &Digest) -> bool {
-        let row = self.0.get(name);
-        row.is_some_and(|row| row["SHA256"] == *digest.sha256 && row["Size"] == digest.bytes)
-    }
-
-    /// A name, the time at which it was committed (Unix, seconds), and what its text is.
-    pub fn insert(&mut self, name: &str, committed: i64, digest: &Digest) {
-        // Rekall's are the times of files, with a fraction. That of a commit has none: an f64 holds it.
-        #[expect(clippy::cast_precision_loss, reason = "53 bits of seconds are enough")]
-        let modified = committed as f64;
-        let row = json!({ "LastModified": modified, "SHA256": digest.sha256, "Size": digest.bytes });
-        self.0.insert(name.to_owned(), row);
-    }
-
-    /// The file's text, in Rekall's layout. `LastModified` is Rekall's own; `Size` and `SHA256`, of the plain text, are not,
-    /// and its readers leave them alone.
-    pub fn to_json(&self) -> Result<String, Error> {
-        let file = json!({
-            "$METADATA": { "ProfileClass": "Inventory", "Type": "Inventory" },
-            "$INVENTORY": self.0,
-        });
-        Ok(canonical_json(&file.to_string())?)
     }
 }
 

@@ -4,6 +4,7 @@
 //! `ntoskrnl.exe/AMD64/<version>/<GUIDAGE>`); quaid adds `GUID/`, `Linux/BUILDID/` and `OSX/UUID/`, all Symlinks.
 
 use super::error::Error;
+use super::rows::{INVENTORY, SIGNATURE};
 use quaid_profile::{
     GuidAge, LAYOUT, LinuxIndex, MachUuid, Metadata, Os, guid_of_name, normalised_name, release_of, sharded, unsharded,
     without_ending,
@@ -207,7 +208,7 @@ const SYMBOLS: &str = "symbols";
 const SYSTEM_FOLDERS: [&str; 3] = ["GUID", "Linux", "OSX"];
 
 /// Files that are no profiles.
-pub(super) const RESERVED_FILES: [&str; 3] = ["config.yaml", "inventory", LinuxIndex::NAME];
+pub(super) const RESERVED_FILES: [&str; 4] = ["config.yaml", INVENTORY, SIGNATURE, LinuxIndex::NAME];
 
 /// The longest name of a file on the systems that we know, in bytes.
 const MAX_PART_BYTES: usize = 240;

@@ -5,7 +5,7 @@ use super::error::Error;
 use super::git_program::{git_program, output, text_of};
 use super::git_store::GitStore;
 use git2::{ErrorCode, Oid, Signature};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// git's setting of the file that lists who may sign.
 const ALLOWED: &str = "gpg.ssh.allowedSignersFile";
@@ -54,6 +54,11 @@ pub(super) fn remember(store: &GitStore, file: &Path) -> Result<(), Error> {
         why: "the path of the allowed signers is no text".to_owned(),
     })?;
     config.set_str(ALLOWED, text).map_err(|why| store.error(why))
+}
+
+/// The file of allowed signers, where git's configuration names one.
+pub(super) fn allowed(store: &GitStore) -> Result<Option<PathBuf>, Error> {
+    Ok(store.setting(ALLOWED, true)?.map(PathBuf::from))
 }
 
 /// Who signed a commit; `None` when nobody said who may.

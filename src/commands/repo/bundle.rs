@@ -1,6 +1,6 @@
 //! `repo bundle`: a repository, or what is new in it, as one file that is carried over an air gap.
 
-use super::sync::{allowed_signers, incoming, show, tell};
+use super::sync::{REMEMBERED_SIGNERS, allowed_signers, incoming, show, tell};
 use crate::context::{Context, Outcome};
 use crate::output::Output;
 use crate::repo::{self, GitStore, Known};
@@ -46,7 +46,7 @@ pub(super) fn cli() -> Command {
                 .about("Take in what a bundle carries; an empty folder becomes a copy")
                 .arg(file().help("The bundle"))
                 .arg(bare.help("Make a new copy without a work tree"))
-                .arg(allowed_signers()),
+                .arg(allowed_signers(REMEMBERED_SIGNERS)),
         )
 }
 

@@ -26,7 +26,10 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     })?;
     bar.finish_and_clear();
     warn_of(context, &exported.problems);
-    let Exported { written, unchanged, problems } = exported;
+    let Exported { written, unchanged, problems, signed } = exported;
     context.note(&format!("exported {written} files to {}; {unchanged} were there already", folder.display()));
+    if signed {
+        context.note("signed the inventory");
+    }
     Ok(if problems.is_empty() { Outcome::Done } else { Outcome::SomeErrors })
 }

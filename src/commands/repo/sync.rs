@@ -16,16 +16,20 @@ pub(super) fn cli() -> Command {
         .arg(flag("bare", "Make the new copy without a work tree"))
         .arg(flag("partial", "Leave contents out, and let git fetch each when it is asked for (a new, bare copy)"))
         .arg(depth.help("Only so many commits of the history"))
-        .arg(allowed_signers())
+        .arg(allowed_signers(REMEMBERED_SIGNERS))
 }
 
+/// What the option says where the copy keeps it.
+pub(super) const REMEMBERED_SIGNERS: &str =
+    "Take only what an ssh key of this file signed (ssh-keygen's ALLOWED SIGNERS); the copy remembers it";
+
 /// The option that names who may sign.
-pub(super) fn allowed_signers() -> Arg {
+pub(super) fn allowed_signers(help: &'static str) -> Arg {
     Arg::new("allowed_signers")
         .long("allowed_signers")
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
-        .help("Take only what an ssh key of this file signed (ssh-keygen's ALLOWED SIGNERS); the copy remembers it")
+        .help(help)
 }
 
 /// What `sync` and `bundle apply` are told in common.

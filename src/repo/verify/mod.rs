@@ -5,13 +5,22 @@ use super::git_program::git_program;
 use super::git_source::GitSource;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
 use super::hygiene;
-use super::layout::{guid_of, is_index, name_of};
+use super::layout::{guid_of, name_of};
+use super::signers;
+use file::{Checked, check_file};
 use quaid_profile::{
-    LAYOUT, LinuxIndex, MAX_SYMLINKS, Metadata, NotFound, Os, ProfileFile, ProfilePath, decompress, normalised_name,
+    LAYOUT, LinuxIndex, MAX_SYMLINKS, Metadata, NotFound, Os, ProfileFile, ProfilePath,
     stored::{self, STORED},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::path::Path;
+
+mod file;
+mod folder;
+mod inventory;
+
+pub use folder::verify_folder;
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +42,12 @@ pub struct Verified {
     pub absent: usize,
     /// What is wrong, in the order of the tree.
     pub problems: Vec<Problem>,
-    /// Whether `git fsck` was run; it is not when there is no git program.
+    /// Whether `git fsck` was run; it is not when there is no git program, or no git repository.
     pub git_ran: bool,
+    /// How many names the inventory has, where there is one.
+    pub inventory: Option<usize>,
+    /// Who signed it, where it was asked who may.
+    pub signer: Option<String>,
 }
 
 impl Verified {
@@ -43,11 +56,12 @@ impl Verified {
     }
 }
 
-/// Reads everything below the layout's folder of HEAD, and lets the user's git check its objects.
+/// Reads everything below the layout's folder of HEAD, and lets the user's git check its objects. An inventory in it is
+/// compared, and must be signed by a key of `allowed`, or of git's own list of allowed signers.
 ///
 /// # Errors
 /// The repository has no profiles, or a tree of it cannot be read.
-pub fn verify(store: &GitStore) -> Result<Verified, Error> {
+pub fn verify(store: &GitStore, allowed: Option<&Path>) -> Result<Verified, Error> {
     git2::opts::strict_hash_verification(true);
     let head = store.profiles()?;
     let mut found = Verified::default();
@@ -71,8 +85,8 @@ pub fn verify(store: &GitStore) -> Result<Verified, Error> {
             }
         };
         let Some(name) = name_of(path) else { return Ok(()) };
-        let checked = check_file(&head, &full, &name, &bytes);
-        match checked {
+        let read = |part: &str| head.read(&format!("{LAYOUT}/{part}"));
+        match check_file(&read, &full, &name, &bytes) {
             Ok(Checked::Other) => {}
             Ok(Checked::Symlink(target)) => {
                 found.links += 1;
@@ -104,6 +118,8 @@ pub fn verify(store: &GitStore) -> Result<Verified, Error> {
     if !absent.contains(LinuxIndex::NAME) && (!partial || index_is_here(&head)) {
         check_index(&mut found, &head, &kernels, &absent);
     }
+    let allowed = allowed.map_or_else(|| signers::allowed(store), |file| Ok(Some(file.to_owned())))?;
+    inventory::check_tree(&mut found, store, &head, allowed.as_deref())?;
     // What the names and the kinds of files mean on a disk, where nothing else was said of them.
     let told: BTreeSet<String> = found.problems.iter().map(|problem| problem.path.clone()).collect();
     let strange = hygiene::check(&head)?.problems;
@@ -164,57 +180,6 @@ fn content(head: &Snapshot<'_>, path: &str, entry: Entry) -> Result<Vec<u8>, Str
         Some(_) => Err("is a submodule, whose files are not here".to_owned()),
         None => Err("a git link that leads nowhere, or a submodule".to_owned()),
     }
-}
-
-enum Checked {
-    Profile(Metadata),
-    Symlink(String),
-    /// An index or another file of a repository: well formed.
-    Other,
-}
-
-/// Whether a file is well formed, canonical, and of the GUID that its name says.
-fn check_file(head: &Snapshot<'_>, path: &str, name: &str, bytes: &[u8]) -> Result<Checked, String> {
-    let text = |error: quaid_profile::Error| error.to_string();
-    let plain = decompress(path, bytes).map_err(text)?;
-    let mut file = ProfileFile::parse("", &plain).map_err(text)?;
-    check_canonical(&file)?;
-    if file.metadata().kind() == STORED {
-        let whole =
-            stored::join(&file, |part| head.read(&format!("{LAYOUT}/{part}"))).map_err(|e: Error| e.to_string())?;
-        if !stored::is_whole(&file, &whole).map_err(text)? {
-            return Err("its types or its symbols are not those that it was stored with".to_owned());
-        }
-        file = ProfileFile::parse("", whole.as_bytes()).map_err(text)?;
-        check_canonical(&file)?;
-    }
-    if normalised_name(name).ok().as_deref() != Some(name) {
-        return Err("the name cannot be asked for: GUIDs are in upper case".to_owned());
-    }
-    match (file.metadata().kind(), file.metadata().symlink_target()) {
-        // Rekall calls its indexes profiles.
-        ("Profile", _) if is_index(name) => return Ok(Checked::Other),
-        ("Profile", _) => {}
-        (_, Some(target)) => return Ok(Checked::Symlink(target.to_owned())),
-        ("Symlink", None) => return Err("is a Symlink without a Target".to_owned()),
-        _ => return Ok(Checked::Other),
-    }
-    file.decode().map_err(text)?;
-    let metadata = file.metadata().clone();
-    match (guid_of(name), metadata.guid_age()) {
-        (Some(named), inside) if Some(named) != inside.map(|inside| inside.guid) => {
-            let inside = inside.map_or_else(|| "no GUID".to_owned(), |guid| guid.to_string());
-            Err(format!("has {inside} inside"))
-        }
-        _ => Ok(Checked::Profile(metadata)),
-    }
-}
-
-fn check_canonical(file: &ProfileFile) -> Result<(), String> {
-    if file.canonical().map_err(|error| error.to_string())? == file.text() {
-        return Ok(());
-    }
-    Err("is not in canonical form; `quaid repo add --replace` of the file stores it so".to_owned())
 }
 
 fn check_link(
