@@ -3,7 +3,7 @@
 
 use crate::commands::{self, Run};
 use crate::config;
-use crate::context::{Context, Globals, Outcome, say};
+use crate::context::{Context, Globals, Outcome, UsageError, say};
 use anyhow::{Result, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -55,7 +55,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             if debug {
                 say(&error.backtrace().to_string());
             }
-            ExitCode::from(1)
+            ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
         }
     }
 }
@@ -169,7 +169,7 @@ fn globals() -> Command {
         .arg(value("output", "FILE", "Write to this file instead of stdout").value_parser(path.clone()))
         .arg(flag("overwrite", "Allow an output file to be replaced"))
         .arg(value("pager", "PROGRAM", "Show output on a terminal through this program").env("QUAID_PAGER"))
-        .arg(value("layer", "FORMAT", "Take the image for this format: raw, LiME, ELF core"))
+        .arg(value("layer", "FORMAT", "Take the image for this format alone; a wrong name lists them"))
         .arg(
             value("ept", "ADDRESS", "Analyse the guest whose extended page tables (EPTP) the image has there")
                 .value_parser(number),

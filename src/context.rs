@@ -17,6 +17,18 @@ pub enum Outcome {
     Usage,
 }
 
+/// The command line says too little, or what does not go together: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+impl UsageError {
+    /// The error for commands, with what is to be told.
+    pub(crate) fn of(what: impl Into<String>) -> anyhow::Error {
+        Self(what.into()).into()
+    }
+}
+
 /// The global options, after command line, environment and configuration file were put together.
 #[derive(Debug, Clone, Default)]
 pub struct Globals {

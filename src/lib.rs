@@ -28,4 +28,4 @@ pub mod sources;
 pub mod symserver;
 mod unpack;
 
-pub use context::{Context, Globals, Outcome};
+pub use context::{Context, Globals, Outcome, UsageError};

@@ -2,7 +2,7 @@
 //! another.
 
 use super::plugin::open_image;
-use crate::context::{Context, Outcome};
+use crate::context::{Context, Outcome, UsageError};
 use crate::dwarf::{self, ConvertReport};
 use crate::form::Form;
 use crate::output::{tell_losses, write_profile, write_report};
@@ -75,18 +75,25 @@ struct Report<'r> {
 
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let positional = |name| args.get_one::<PathBuf>(name).map(PathBuf::as_path);
+    let from_image = args.get_flag("from_image");
     // A file of the environment or the configuration is the source only when the command line names none.
     let named = context.globals.filename.as_deref();
     let named = named.filter(|_| context.globals.filename_typed || positional("source").is_none());
     let (source, target) = match (named, positional("source"), positional("target")) {
         (Some(source), target, None) | (None, Some(source), target) => (source, target),
-        (Some(source), _, Some(_)) => bail!("the source is given twice: -f {} and an argument", source.display()),
-        (None, None, _) => bail!(
-            "no source; give the zip of module_dwarf.ko, System.map and config, a vmlinux, or BTF and a System.map: convert_profile SOURCE [OUTPUT] [--system_map FILE]"
-        ),
+        (Some(source), _, Some(_)) => {
+            return Err(UsageError::of(format!("the source is given twice: -f {} and an argument", source.display())));
+        }
+        (None, None, _) if from_image => {
+            return Err(UsageError::of("which image? quaid -f IMAGE convert_profile --from_image [--output OUTPUT]"));
+        }
+        (None, None, _) => {
+            return Err(UsageError::of(
+                "no source; give the zip of module_dwarf.ko, System.map and config, a vmlinux, or BTF and a System.map: convert_profile SOURCE [OUTPUT] [--system_map FILE]",
+            ));
+        }
     };
     let source = without_comma(source);
-    let from_image = args.get_flag("from_image");
     let class = args.get_one::<String>("profile_class").map(String::as_str);
     let beside: Vec<PathBuf> = args.get_many("beside").unwrap_or_default().cloned().collect();
     let text = |name| args.get_one::<String>(name).cloned();

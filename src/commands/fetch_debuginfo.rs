@@ -3,7 +3,7 @@
 
 use super::plugin::open_image;
 use super::transfer::Screen;
-use crate::context::{Context, Outcome};
+use crate::context::{Context, Outcome, UsageError};
 use crate::debuginfod::{Advice, Artifact, Event, Job, MAX_FILE_BYTES, Servers, Wanted, advice, fetch};
 use crate::dwarf;
 use crate::input;
@@ -119,10 +119,10 @@ fn subject(context: &Context, args: &ArgMatches) -> Result<Subject> {
         if named {
             return Ok(Subject { build_id, banners });
         }
-        bail!(
+        return Err(UsageError::of(
             "which build? Give --build_id ID, -f of an ELF file, vmlinuz or image, or --banner TEXT to learn which package \
-             has the debug symbols"
-        );
+             has the debug symbols",
+        ));
     };
     let cannot = || format!("cannot tell which build {} is", path.display());
     let (found, mut found_banners) = match dwarf::identify(path).with_context(cannot)? {

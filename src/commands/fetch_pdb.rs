@@ -1,7 +1,7 @@
 //! `fetch_pdb`: gets a PDB from a symbol server.
 
 use super::transfer::Screen;
-use crate::context::{Context, Outcome};
+use crate::context::{Context, Outcome, UsageError};
 use crate::input;
 use crate::output::{Output, write_atomically};
 use crate::pdb;
@@ -100,9 +100,11 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
 fn wanted(context: &Context, args: &ArgMatches) -> Result<Wanted> {
     let text = |one: &str, other: &str| args.get_one::<String>(one).or_else(|| args.get_one(other)).cloned();
     let global = || context.globals.filename.as_ref().map(|path| path.display().to_string());
-    let name = text("filename", "name").or_else(global).context(
-        "which PDB? Give --filename NAME.pdb --guid GUIDAGE, or --filename of a PE file (ntoskrnl.exe) on this machine",
-    )?;
+    let name = text("filename", "name").or_else(global).ok_or_else(|| {
+        UsageError::of(
+            "which PDB? Give --filename NAME.pdb --guid GUIDAGE, or --filename of a PE file (ntoskrnl.exe) on this machine",
+        )
+    })?;
     if let Some(guid) = text("guid", "id") {
         let id = match GuidAge::parse_guid(&guid) {
             Some((_, None)) => {

@@ -1,7 +1,7 @@
 //! `image_info`: what an image holds, what it lacks, and what its headers tell of the machine.
 
 use super::plugin::open_image;
-use crate::context::{Context, Outcome};
+use crate::context::{Context, Outcome, UsageError};
 use crate::output::{Output, printable, write_file};
 use crate::physical_map::PhysicalMap;
 use anyhow::{Context as _, Result};
@@ -48,7 +48,7 @@ pub(crate) fn cli() -> clap::Command {
 /// Does it.
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let path = args.get_one::<PathBuf>("file").or(context.globals.filename.as_ref());
-    let path = path.context("which image? quaid -f IMAGE image_info")?;
+    let path = path.ok_or_else(|| UsageError::of("which image? quaid -f IMAGE image_info"))?;
     let image = open_image(context, path)?;
     if let Some(to) = args.get_one::<PathBuf>("png") {
         draw(context, &image, to)?;

@@ -2,7 +2,7 @@
 
 use super::plugin::open_image;
 use crate::cli::number;
-use crate::context::{Context, Outcome};
+use crate::context::{Context, Outcome, UsageError};
 use crate::hex::hex;
 use crate::imagecopy::{self, Format};
 use crate::output::write_file;
@@ -45,7 +45,8 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 
 /// Does it.
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
-    let path = context.globals.filename.as_ref().context("which image? quaid -f IMAGE imagecopy OUT")?;
+    let path = context.globals.filename.as_ref();
+    let path = path.ok_or_else(|| UsageError::of("which image? quaid -f IMAGE imagecopy OUT"))?;
     let out = args.get_one::<PathBuf>("out").context("which file? quaid -f IMAGE imagecopy OUT")?;
     let format = args.get_one::<String>("to").and_then(|name| Format::of_name(name)).context("no such format")?;
     if let (Ok(from), Ok(to)) = (path.canonicalize(), out.canonicalize())

@@ -3,7 +3,7 @@
 mod batch;
 mod make;
 
-use crate::context::{Context, Outcome};
+use crate::context::{Context, Outcome, UsageError};
 use crate::form::Form;
 use crate::input;
 use crate::output::{tell_losses, write_profile, write_report};
@@ -106,11 +106,14 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let named = args.get_many::<PathBuf>("pdb").or_else(|| args.get_many("filename"));
     let inputs: Vec<&PathBuf> = match (named, &context.globals.filename) {
         (Some(_), Some(other)) if context.globals.filename_typed => {
-            bail!("the PDB is given twice: -f {} and after the command", other.display())
+            return Err(UsageError::of(format!(
+                "the PDB is given twice: -f {} and after the command",
+                other.display()
+            )));
         }
         (Some(inputs), _) => inputs.collect(),
         (None, Some(input)) => vec![input],
-        (None, None) => bail!("which PDB? quaid parse_pdb NTKRNLMP.PDB --output PROFILE"),
+        (None, None) => return Err(UsageError::of("which PDB? quaid parse_pdb NTKRNLMP.PDB --output PROFILE")),
     };
     let form = Form::of(args);
     if args.get_flag("rekall_compat") && form != Form::Rekall {

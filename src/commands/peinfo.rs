@@ -1,11 +1,11 @@
 //! `peinfo`: what a PE file tells about itself.
 
-use crate::context::{Context, Outcome};
+use crate::context::{Context, Outcome, UsageError};
 use crate::demangle::demangle;
 use crate::input;
 use crate::output::{Output, printable};
 use crate::pe::{self, DebugRecord, Export, PeInfo, Target};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Arg, ArgMatches, value_parser};
 use quaid_analyzer::Time;
 use serde_json::{Map, Value, json};
@@ -23,7 +23,7 @@ pub(crate) fn cli() -> clap::Command {
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let path = |name| args.get_one::<PathBuf>(name);
     let Some(input) = path("pe").or_else(|| path("filename")).or(context.globals.filename.as_ref()) else {
-        bail!("which PE file? quaid peinfo NTOSKRNL.EXE");
+        return Err(UsageError::of("which PE file? quaid peinfo NTOSKRNL.EXE"));
     };
     let bytes = input::read(input, pe::MAX_FILE_BYTES);
     let bytes = bytes.with_context(|| format!("cannot read {}", input.display()))?;

@@ -3,7 +3,7 @@
 use super::Command;
 use super::autobuild::autobuild;
 use crate::cli::with_alias;
-use crate::context::{Context, Outcome};
+use crate::context::{Context, Outcome, UsageError};
 use crate::dwarf;
 use crate::output::Output;
 use crate::sources::OneProfile;
@@ -76,7 +76,9 @@ fn arg(option: &'static Opt) -> Arg {
 /// Runs the plugin `name` on the image.
 pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result<Outcome> {
     let globals = &context.globals;
-    let Some(path) = &globals.filename else { bail!("{name} needs an image: quaid -f IMAGE {name}") };
+    let Some(path) = &globals.filename else {
+        return Err(UsageError::of(format!("{name} needs an image: quaid -f IMAGE {name}")));
+    };
     if globals.report.is_some() {
         bail!("--report is of parse_pdb and convert_profile: {name} makes none");
     }

@@ -33,6 +33,30 @@ const COMMANDS: &[&[&str]] = &[
     &["-f", "{}", "dt", "_EPROCESS"],
     &["-f", "{}", "vtop", "0x1000"],
     &["-f", "{}", "--profile", "{}", "pslist"],
+    &["-f", "{}", "find_dtb"],
+    &["-f", "{}", "load_as"],
+    &["-f", "{}", "convert_profile", "--from_image", "--output", "out/profile"],
+    &["fetch_debuginfo", "-f", "{}", "--server", "http://127.0.0.1:9/"],
+    &["repo", "-C", "repo", "import", "{}"],
+    &["repo", "-C", "repo", "wanted", "-f", "{}"],
+    &["repo", "-C", "repo", "fetch", "--wanted", "{}"],
+    &["repo", "-C", "repo", "sync", "{}"],
+    &["repo", "-C", "repo", "bundle", "apply", "{}"],
+];
+
+/// Every command that works on a file, without it.
+const WITHOUT_FILE: &[&[&str]] = &[
+    &["image_info"],
+    &["imagecopy", "out/copy"],
+    &["fetch_pdb"],
+    &["fetch_debuginfo"],
+    &["parse_pdb"],
+    &["peinfo"],
+    &["convert_profile"],
+    &["convert_profile", "--from_image"],
+    &["pslist"],
+    &["vtop", "0x1000"],
+    &["repo", "-C", "repo", "wanted"],
 ];
 
 fn run(folder: &Path, command: &[&str], file: &Path) -> Output {
@@ -68,6 +92,18 @@ fn every_command_refuses_what_it_cannot_read_in_a_few_clear_lines() {
         for command in COMMANDS {
             check(folder.path(), command, &at(file));
         }
+    }
+}
+
+#[test]
+fn a_command_without_its_file_asks_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for command in WITHOUT_FILE {
+        let output = quaid().args(*command).current_dir(folder.path()).output().expect("it starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {stderr}");
+        assert!(stderr.lines().count() == 1 && stderr.starts_with("error: "), "{command:?}: {stderr}");
+        assert!(output.stdout.is_empty(), "{command:?}");
     }
 }
 

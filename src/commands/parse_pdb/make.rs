@@ -1,6 +1,7 @@
 //! One PDB to its profile: parsed with what the options say, its image looked for, missing types taken from elsewhere where
 //! that was asked for, and checked for completeness. What there is to say waits for its turn.
 
+use crate::cli::chain_text;
 use crate::completeness::Completeness;
 use crate::context::{Context, Outcome};
 use crate::input::{self, shown};
@@ -100,7 +101,7 @@ fn image(pdb: &Path, named: Option<&PathBuf>, bytes: &[u8], says: &mut Says) -> 
                 says.0.push(Line::Detail(1, format!("{} is the image of the PDB", path.display())));
                 return Ok(Some(image));
             }
-            Err(why) => says.0.push(Line::Note(format!("{} is not used: {why:#}", path.display()))),
+            Err(why) => says.0.push(Line::Note(format!("{} is not used: {}", path.display(), chain_text(&why)))),
         }
     }
     Ok(None)

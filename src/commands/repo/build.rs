@@ -1,6 +1,7 @@
 //! `repo build`: profiles that the repository makes itself.
 
 use super::note_author;
+use crate::cli::chain_text;
 use crate::commands::fetch_pdb::symbol_path;
 use crate::context::{Context, Outcome};
 use crate::repo::GitStore;
@@ -218,7 +219,7 @@ impl Total {
             // The repository itself fails the next one as well.
             Err(why) if why.downcast_ref::<crate::repo::Error>().is_none_or(is_fatal) => return Err(why),
             Err(why) => {
-                context.warn(&format!("{target}: {why:#}"));
+                context.warn(&format!("{target}: {}", chain_text(&why)));
                 self.skipped += 1;
             }
         }

@@ -1,7 +1,8 @@
 //! `repo wanted`: what images need, and the repository lacks.
 
+use crate::cli::chain_text;
 use crate::commands::plugin::open_image;
-use crate::context::{Context, Outcome};
+use crate::context::{Context, Outcome, UsageError};
 use crate::output::Output;
 use crate::repo::layout::module_of_pdb;
 use crate::repo::wanted::Item;
@@ -47,7 +48,7 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     let named: Vec<&PathBuf> = args.get_many("image").into_iter().flatten().collect();
     let images = if named.is_empty() { context.globals.filename.iter().collect() } else { named };
     if images.is_empty() {
-        bail!("which images? quaid repo -C DIR wanted -f IMAGE...");
+        return Err(UsageError::of("which images? quaid repo -C DIR wanted -f IMAGE..."));
     }
     let regex = args.get_one::<String>("name_regex");
     let regex = regex.map(|regex| RegexBuilder::new(regex).case_insensitive(true).build());
@@ -72,7 +73,7 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
                 }
             }
             Err(why) => {
-                context.warn(&format!("{}: {why:#}", image.display()));
+                context.warn(&chain_text(&why));
                 failed += 1;
             }
         }
