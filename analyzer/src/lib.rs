@@ -41,7 +41,7 @@ mod time;
 
 pub use addr::{Pa, Va};
 pub use error::{FaultReason, PageFault};
-pub use guess::{Evidence, Identity, OpenError, Options, Refusal, is_windows_kernel, linux_banners};
+pub use guess::{Evidence, Identity, LinuxKernel, OpenError, Options, Refusal, is_windows_kernel, linux_kernels};
 pub use object::{LayoutError, ListFault};
 pub use options::{Args, Opt, Value};
 pub use session::{Error, Session};

@@ -11,7 +11,7 @@ use crate::output::{Output, write_atomically};
 use crate::symserver::{HttpSettings, HttpTransport, Policy, Transport, part_path};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
-use quaid_analyzer::linux_banners;
+use quaid_analyzer::linux_kernels;
 use quaid_profile::BuildId;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -26,9 +26,9 @@ pub(crate) fn cli() -> clap::Command {
         .about("Fetch the debugging information of a Linux kernel by build-id from debuginfod, or tell which package has it")
         .long_about(
             "Fetch the debugging information of a Linux kernel, or of any ELF file, by its build-id from debuginfod servers, \
-             verify the build-id inside, and write it to a folder as BUILD-ID.debug; its path goes to stdout.\n\nWithout a \
-             build-id nothing is fetched: a banner (--banner, or that of an image) tells which package of Debian, Ubuntu, \
-             Fedora, RHEL, CentOS, Rocky, Alma, SUSE or Arch has the debug symbols, which goes to stdout.\n\nServers: \
+             verify the build-id inside, and write it to a folder as BUILD-ID.debug; its path goes to stdout. The build-id is \
+             that of the kernel in a memory image, too.\n\nWithout a build-id, or with an image and no server, nothing is \
+             fetched: a banner (--banner, or that of an image) tells which package of Debian, Ubuntu, Fedora, RHEL, CentOS, Rocky, Alma, SUSE or Arch has the debug symbols, which goes to stdout.\n\nServers: \
              --server, else the environment variable DEBUGINFOD_URLS, else debuginfod_urls of the configuration. None is \
              asked unless it is named. DEBUGINFOD_TIMEOUT (seconds, 90 by default) and DEBUGINFOD_RETRY_LIMIT (3 by \
              default) are obeyed.",
@@ -46,7 +46,7 @@ pub(crate) fn cli() -> clap::Command {
                 .long("filename")
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
-                .help("An ELF file or vmlinuz, whose build-id is meant; or an image, whose banner tells the package"),
+                .help("An ELF file, a vmlinuz or arm64's Image, or a memory image, whose kernel's build-id is meant"),
         )
         .arg(
             Arg::new("banner")
@@ -80,9 +80,15 @@ pub(crate) fn cli() -> clap::Command {
 
 /// Does it.
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
-    let Subject { build_id, banners } = subject(context, args)?;
+    let Subject { build_id, of_image, banners } = subject(context, args)?;
     let advices: Vec<Advice> = banners.iter().filter_map(|banner| advice(banner)).collect();
     let Some(build_id) = build_id else { return tell(context, &banners, &advices) };
+    if of_image && servers(context, args).urls.is_empty() {
+        context.note(
+            "No server is named (--server, DEBUGINFOD_URLS), and nothing is fetched: the banner tells the package",
+        );
+        return tell(context, &banners, &advices);
+    }
     let artifact = if args.get_flag("executable") { Artifact::Executable } else { Artifact::Debuginfo };
     let wanted = Wanted { build_id, artifact };
     let folder = args.get_one::<PathBuf>("dump_dir").context("--dump_dir has a default")?;
@@ -105,6 +111,8 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
 /// What the command line is about.
 struct Subject {
     build_id: Option<BuildId>,
+    /// The build-id is that of the kernel in a memory image.
+    of_image: bool,
     banners: Vec<String>,
 }
 
@@ -117,7 +125,7 @@ fn subject(context: &Context, args: &ArgMatches) -> Result<Subject> {
     let global = globals.filename.as_ref().filter(|_| globals.filename_typed || !named);
     let Some(path) = args.get_one::<PathBuf>("file").or(global) else {
         if named {
-            return Ok(Subject { build_id, banners });
+            return Ok(Subject { build_id, banners, of_image: false });
         }
         return Err(UsageError::of(
             "which build? Give --build_id ID, -f of an ELF file, vmlinuz or image, or --banner TEXT to learn which package \
@@ -125,9 +133,11 @@ fn subject(context: &Context, args: &ArgMatches) -> Result<Subject> {
         ));
     };
     let cannot = || format!("cannot tell which build {} is", path.display());
-    let (found, mut found_banners) = match dwarf::identify(path).with_context(cannot)? {
+    let identity = dwarf::identify(path).with_context(cannot)?;
+    let of_image = identity.is_none();
+    let (found, mut found_banners) = match identity {
         Some(found) => (found.build_id, found.banner.into_iter().collect()),
-        None => (None, linux_banners(open_image(context, path)?.memory())),
+        None => of_memory(context, path, build_id.as_ref())?,
     };
     if let (Some(given), Some(found)) = (&build_id, &found)
         && given != found
@@ -148,7 +158,30 @@ fn subject(context: &Context, args: &ArgMatches) -> Result<Subject> {
     if !banners.is_empty() {
         found_banners = banners;
     }
-    Ok(Subject { build_id: build_id.or(found), banners: found_banners })
+    Ok(Subject { of_image: of_image && build_id.is_none(), build_id: build_id.or(found), banners: found_banners })
+}
+
+/// The build-id and the banners of the kernels in a memory image; `given` is the one that is meant of several.
+fn of_memory(context: &Context, path: &Path, given: Option<&BuildId>) -> Result<(Option<BuildId>, Vec<String>)> {
+    let image = open_image(context, path)?;
+    let kernels = linux_kernels(image.memory(), &image.hints);
+    let mut ids: Vec<BuildId> = kernels.iter().filter_map(|kernel| kernel.build_id.clone()).collect();
+    ids.sort();
+    ids.dedup();
+    let banners = kernels.into_iter().map(|kernel| kernel.banner).collect();
+    match (ids.as_slice(), given) {
+        ([], _) => Ok((None, banners)),
+        (ids, Some(given)) if ids.contains(given) => Ok((Some(given.clone()), banners)),
+        ([one], _) => Ok((Some(one.clone()), banners)),
+        (several, _) => {
+            let several: Vec<String> = several.iter().map(BuildId::to_string).collect();
+            bail!(
+                "{} has several kernels, with the build-ids {}: --build_id tells which is meant",
+                path.display(),
+                several.join(", ")
+            )
+        }
+    }
 }
 
 /// The advice for each banner is the data.
@@ -162,7 +195,9 @@ fn tell(context: &Context, banners: &[String], advices: &[Advice]) -> Result<Out
         ));
         return Ok(Outcome::NothingFound);
     }
-    let texts: Vec<String> = advices.iter().map(ToString::to_string).collect();
+    let mut texts: Vec<String> = advices.iter().map(ToString::to_string).collect();
+    // Texts that differ in what was printed over them name one package.
+    texts.dedup();
     print(context, &texts.join("\n"))?;
     Ok(Outcome::Done)
 }

@@ -1,12 +1,14 @@
-//! What a memory image alone tells of its Linux kernel: banner, the table of symbols, BTF, and the configuration where the
+//! What a memory image alone tells of its Linux kernel: banner, build-id, the table of symbols, BTF, and the configuration where the
 //! kernel carries it. All lie in the kernel's own image, which is in one piece of physical memory; no page table is needed.
 
 use super::ConvertError;
 use super::image::{BANNER_START, MAX_BANNER_BYTES, banner_at_start};
 use crate::btf;
 use crate::kallsyms::{self, DIGITS, Symbol};
+use quaid_analyzer::Pa;
 use quaid_analyzer::image::PhysicalMemory;
-use quaid_analyzer::{Pa, scan};
+use quaid_analyzer::scan::{self, build_id};
+use quaid_profile::{BuildId, release_of};
 use std::collections::BTreeSet;
 use std::io::Read;
 
@@ -30,6 +32,8 @@ const MAX_CONFIG_BYTES: u64 = 8 << 20;
 pub(super) struct Found {
     /// The kernel's banner, without the newline at its end.
     pub(super) banner: Option<String>,
+    /// Its build-id.
+    pub(super) build_id: Option<BuildId>,
     /// BTF of the kernel; none where it was built without.
     pub(super) btf: Option<Vec<u8>>,
     /// Its symbols, as `/proc/kallsyms` prints them; none when they are known from elsewhere.
@@ -44,7 +48,9 @@ pub(super) fn find(place: &str, memory: &dyn PhysicalMemory, has_symbols: bool) 
     if has_symbols {
         let distinct: BTreeSet<&String> = banners.iter().map(|(_, text)| text).collect();
         let banner = distinct.iter().next().filter(|_| distinct.len() == 1).map(|&text| text.clone());
-        return Ok(Found { banner, btf: longest_btf(memory), kallsyms: None, config: config(memory) });
+        let release = banner.as_deref().and_then(release_of);
+        let build_id = release.and_then(|release| build_id::in_vmcoreinfo(memory, release));
+        return Ok(Found { banner, build_id, btf: longest_btf(memory), kallsyms: None, config: config(memory) });
     }
     if banners.is_empty() {
         return Err(ConvertError::missing(place, "no banner of a Linux kernel is in the image"));
@@ -78,8 +84,11 @@ pub(super) fn find(place: &str, memory: &dyn PhysicalMemory, has_symbols: bool) 
     };
     let own = address("__start_BTF").and_then(|at| btf_at(memory, Pa(at.wrapping_sub(distance))));
     let btf = own.or_else(|| longest_btf(memory));
+    let notes = address("__start_notes").zip(address("__stop_notes"));
+    let build_id = notes
+        .and_then(|(start, end)| build_id::in_notes(memory, Pa(start.wrapping_sub(distance)), end.checked_sub(start)?));
     let kallsyms = Some(kallsyms::print(&symbols).into_bytes());
-    Ok(Found { banner: Some(banner), btf, kallsyms, config: config(memory) })
+    Ok(Found { banner: Some(banner), build_id, btf, kallsyms, config: config(memory) })
 }
 
 /// The banners in memory, and where they are.

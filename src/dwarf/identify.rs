@@ -62,8 +62,8 @@ pub fn identify(path: &Path) -> Result<Option<BuildIdentity>, ConvertError> {
         }
     }
     if !bytes.starts_with(b"\x7fELF") {
-        // The Image of arm64 has notes, and no headers that tell where.
-        return Ok(Some(BuildIdentity { build_id: None, banner: image::banner(&bytes) }));
+        let (build_id, banner) = image::flat_identity(&bytes);
+        return Ok(Some(BuildIdentity { build_id, banner }));
     }
     let elf = object::File::parse(&*bytes).map_err(|why| damaged(&why))?;
     if elf.kind() == ObjectKind::Core {

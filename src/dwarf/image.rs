@@ -4,6 +4,7 @@
 use super::ConvertError;
 use super::elf::Elf;
 use crate::btf;
+use quaid_analyzer::scan::build_id;
 use quaid_profile::{Arch, BuildId};
 
 /// How many places that look like the start of BTF are tried in a kernel without section headers.
@@ -24,35 +25,49 @@ pub(super) struct Image<'d> {
 impl<'d> Image<'d> {
     /// Looks into an unpacked kernel; `place` names it in messages.
     pub(super) fn parse(place: &'d str, bytes: &'d [u8]) -> Result<Self, ConvertError> {
-        let banner = banner(bytes);
         if bytes.starts_with(b"\x7fELF") {
             let elf = Elf::parse(place, bytes)?;
             let btf = elf.btf().or_else(|| find_btf(bytes));
-            return Ok(Self { arch: Some(elf.arch), btf, banner, build_id: elf.build_id() });
+            return Ok(Self { arch: Some(elf.arch), btf, banner: banner(bytes), build_id: elf.build_id() });
         }
         let arch = match bytes.get(0x38..0x3c) {
             Some(b"ARM\x64") => Some(Arch::Arm64),
             Some(b"RSC\x05") => Some(Arch::Riscv64),
             _ => None,
         };
-        Ok(Self { arch, btf: find_btf(bytes), banner, build_id: None })
+        let (build_id, banner) = flat_identity(bytes);
+        Ok(Self { arch, btf: find_btf(bytes), banner, build_id })
+    }
+}
+
+/// The build-id and the banner of a kernel as it lies in memory, which has notes but no headers that tell where.
+pub(super) fn flat_identity(bytes: &[u8]) -> (Option<BuildId>, Option<String>) {
+    match find_banner(bytes) {
+        Some((at, banner)) => (build_id::of_image(bytes, at), Some(banner)),
+        None => (None, None),
     }
 }
 
 /// The text of `linux_banner` in a kernel, without the newline at its end.
 pub(super) fn banner(bytes: &[u8]) -> Option<String> {
+    find_banner(bytes).map(|(_, banner)| banner)
+}
+
+/// The banner, and where it is.
+fn find_banner(bytes: &[u8]) -> Option<(usize, String)> {
     let mut found = memchr::memmem::find_iter(bytes, BANNER_START).take(MAX_TRIED);
-    found.find_map(|start| banner_at_start(bytes.get(start..)?)).map(str::to_owned)
+    found.find_map(|start| Some((start, banner_at_start(bytes.get(start..)?)?.to_owned())))
 }
 
 /// The banner that `bytes` begin with, without the newline and the NUL that end it.
 pub(super) fn banner_at_start(bytes: &[u8]) -> Option<&str> {
     let text = bytes.get(..MAX_BANNER_BYTES).unwrap_or(bytes);
     let text = std::str::from_utf8(text.get(..memchr::memchr(0, text)?)?).ok()?;
-    // Another text, of /proc/version, has `%s` in the place of the release.
+    // Another text, of /proc/version, has `%s` in the place of the release, and since 6.1 one has no number of the build.
     let line = text.strip_suffix('\n').filter(|line| !line.contains('\n'))?;
     let release = line.as_bytes().strip_prefix(BANNER_START)?;
-    (release.first().is_some_and(u8::is_ascii_digit) && line.contains('#')).then_some(line)
+    let whole = release.first().is_some_and(u8::is_ascii_digit) && line.contains('#') && !line.contains(" # ");
+    whole.then_some(line)
 }
 
 /// The BTF in a kernel without section headers: the longest, because a kernel may carry that of its modules.

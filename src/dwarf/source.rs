@@ -13,6 +13,7 @@ use crate::unpack::compression::Compression;
 use crate::unpack::kernel_image::KernelImage;
 use crate::unpack::{Bounded, Budget, Bytes};
 use quaid_analyzer::image::PhysicalMemory;
+use quaid_profile::BuildId;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
@@ -49,6 +50,8 @@ pub(super) struct Source {
     hash: Option<JoinHandle<io::Result<String>>>,
     /// Of a memory image, the kernel's banner in it.
     pub(super) banner: Option<String>,
+    /// And its build-id.
+    pub(super) build_id: Option<BuildId>,
     /// The symbols are those of a memory image: of the running kernel.
     pub(super) of_running_kernel: bool,
     pub(super) files: Files,
@@ -503,7 +506,8 @@ impl Source {
         files.system_map = files.system_map.or_else(|| Some(input("kallsyms", found.kallsyms?)));
         files.config = files.config.or_else(|| Some(input("config", found.config?)));
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { place, name, hash: None, banner: found.banner, of_running_kernel, files, problems: Vec::new() })
+        let from_image::Found { banner, build_id, .. } = found;
+        Ok(Self { place, name, hash: None, banner, build_id, of_running_kernel, files, problems: Vec::new() })
     }
 
     /// Finds the input files in `path`, a file or folder, and in the files `beside` it.
@@ -553,7 +557,16 @@ impl Source {
             None => hash(main).map_err(|why| ConvertError::io(main, why))?,
         };
         let problems = problems.iter().map(ToString::to_string).collect();
-        Ok(Self { place, name, hash: Some(hash), banner: None, of_running_kernel: false, files, problems })
+        Ok(Self {
+            place,
+            name,
+            hash: Some(hash),
+            banner: None,
+            build_id: None,
+            of_running_kernel: false,
+            files,
+            problems,
+        })
     }
 }
 

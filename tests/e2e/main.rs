@@ -1,6 +1,7 @@
 //! End-to-end tests on the binary, on real inputs of the corpus and on fixtures made here.
 
 mod bad_input;
+mod build_id;
 mod c_header;
 mod cab;
 mod compare;

@@ -6,13 +6,13 @@
 mod linux;
 mod windows;
 
-pub use linux::linux_banners;
+pub use linux::{LinuxKernel, linux_kernels};
 pub use windows::is_kernel as is_windows_kernel;
 
 use crate::image::{Hints, PhysicalMemory};
 use crate::paging::Pagefile;
 use crate::session::Session;
-use quaid_profile::{Found, GuidAge, NotFound, Os, ProfilePath, Step, guid_of_name, release_of};
+use quaid_profile::{BuildId, Found, GuidAge, NotFound, Os, ProfilePath, Step, guid_of_name, release_of};
 use std::fmt;
 
 /// What is known already, from a person or from the image's headers.
@@ -46,6 +46,8 @@ pub enum Identity {
     Linux {
         /// The text.
         banner: String,
+        /// The build-id, where the image tells it and it was looked for.
+        build_id: Option<BuildId>,
     },
 }
 
@@ -53,7 +55,8 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Windows { id, pdb } => write!(f, "{id} ({pdb})"),
-            Self::Linux { banner } => write!(f, "\"{banner}\""),
+            Self::Linux { banner, build_id: None } => write!(f, "\"{banner}\""),
+            Self::Linux { banner, build_id: Some(id) } => write!(f, "\"{banner}\" (build-id {id})"),
         }
     }
 }
@@ -61,8 +64,15 @@ impl fmt::Display for Identity {
 /// What decided that a profile is the one of the image's kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Evidence {
-    /// A person named the profile, or the kernel tells its build: by its RSDS record or its banner.
+    /// A person named the profile, or the Windows kernel tells its build by its RSDS record.
     Identity,
+    /// The Linux kernel's banner.
+    Banner {
+        /// Its build-id, where both image and profile tell it: it is the same.
+        build_id: Option<BuildId>,
+    },
+    /// The Linux kernel's build-id: no place has a profile by its banner.
+    BuildId(BuildId),
     /// The Windows kernel's exports: they are where the profile has them.
     Exports {
         /// How many are.
@@ -85,6 +95,9 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Identity => f.write_str("the kernel's own record, or --profile"),
+            Self::Banner { build_id: None } => f.write_str("the kernel's banner"),
+            Self::Banner { build_id: Some(id) } => write!(f, "the kernel's banner; its build-id is the same, {id}"),
+            Self::BuildId(id) => write!(f, "the kernel's build-id, {id}; no profile is known by its banner"),
             Self::Data { matched, compared } => {
                 write!(f, "{matched} of {compared} points of the data index fit; its RSDS record cannot be read")
             }
@@ -196,6 +209,8 @@ impl OpenError {
     }
 }
 
+/// Where debugging information comes from, as a shell takes it.
+const SERVER_HINT: &str = "# from the servers of DEBUGINFOD_URLS; or instead of these two:";
 /// Where the input of convert_profile comes from, as a shell takes it.
 const ZIP_HINT: &str =
     "# of module_dwarf.ko, System.map and config of this kernel; or the vmlinux of its debug package";
@@ -203,7 +218,7 @@ const ZIP_HINT: &str =
 impl Identity {
     fn banner(&self) -> Option<&str> {
         match self {
-            Self::Linux { banner } => Some(banner),
+            Self::Linux { banner, .. } => Some(banner),
             Self::Windows { .. } => None,
         }
     }
@@ -212,13 +227,17 @@ impl Identity {
     fn next_steps(&self, image: &str, repository: &str) -> Vec<String> {
         match self {
             Self::Windows { id, pdb } => windows_steps(*id, Some(file_name(pdb)), image, repository),
-            Self::Linux { banner } => {
+            Self::Linux { banner, build_id } => {
                 let release = release_of(banner).unwrap_or("kernel");
                 let (zip, json) = (shell_word(&format!("{release}.zip")), shell_word(&format!("{release}.json")));
-                vec![
-                    format!("quaid convert_profile {zip} {json}    {ZIP_HINT}"),
-                    format!("quaid repo -C {repository} add --banner {} {json}", shell_word(banner)),
-                ]
+                let fetch = |id| {
+                    let fetch = format!("quaid fetch_debuginfo --build_id {id}    {SERVER_HINT}");
+                    [fetch, format!("quaid convert_profile {id}.debug {json}")]
+                };
+                let mut steps: Vec<String> = build_id.iter().flat_map(fetch).collect();
+                steps.push(format!("quaid convert_profile {zip} {json}    {ZIP_HINT}"));
+                steps.push(format!("quaid repo -C {repository} add --banner {} {json}", shell_word(banner)));
+                steps
             }
         }
     }
@@ -430,7 +449,8 @@ mod tests {
     fn what_to_do_next_names_the_kernel_and_runs_nothing_of_the_image() {
         let id = "F8E2A8B5C9B74BF4A6E4A48F180099942".parse().expect("a GUID of the seeds");
         let windows = Identity::Windows { id, pdb: r"C:\$(reboot)\ntkrnlmp.pdb".to_owned() };
-        let linux = Identity::Linux { banner: "Linux version 6.1;reboot (o'hara) #1".to_owned() };
+        let linux = "Linux version 6.1;reboot (o'hara) #1".to_owned();
+        let linux = Identity::Linux { banner: linux, build_id: "00ffaa10".parse().ok() };
         let found = vec![windows, linux];
         let error = OpenError::NoProfile { found, more: 0, searched: vec!["/profiles".to_owned()], failed: Vec::new() };
         assert_eq!(
@@ -441,6 +461,8 @@ mod tests {
                 "quaid fetch_pdb --guid F8E2A8B5C9B74BF4A6E4A48F180099942 --filename ntkrnlmp.pdb -D .",
                 "quaid parse_pdb -f ntkrnlmp.pdb --output F8E2A8B5C9B74BF4A6E4A48F180099942.json",
                 "quaid repo -C /profiles add F8E2A8B5C9B74BF4A6E4A48F180099942.json",
+                &format!("quaid fetch_debuginfo --build_id 00ffaa10    {SERVER_HINT}"),
+                "quaid convert_profile 00ffaa10.debug '6.1;reboot.json'",
                 &format!("quaid convert_profile '6.1;reboot.zip' '6.1;reboot.json'    {ZIP_HINT}"),
                 r"quaid repo -C /profiles add --banner 'Linux version 6.1;reboot (o'\''hara) #1' '6.1;reboot.json'",
             ]

@@ -3,6 +3,7 @@
 //! Mapped images are searched in place; others block by block. What is adjacent in physical memory is searched as one
 //! piece, wherever the file has it, and nothing is found across a gap.
 
+pub mod build_id;
 pub mod rsds;
 
 use crate::addr::Pa;

@@ -119,7 +119,7 @@ fn damaged_linux_images() {
     else {
         panic!("there is no profile");
     };
-    let quaid_analyzer::Identity::Linux { banner } = &found[0] else { panic!("{found:?}") };
+    let quaid_analyzer::Identity::Linux { banner, .. } = &found[0] else { panic!("{found:?}") };
     let repository = linux_repository(banner, &profile);
     damage(&image, &folder(repository.path()), 12, 1_000_000);
 }

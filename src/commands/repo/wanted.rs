@@ -11,8 +11,8 @@ use crate::sources;
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use quaid_analyzer::scan::rsds;
-use quaid_analyzer::{is_windows_kernel, linux_banners};
-use quaid_profile::{BuildId, ProfilePath, ProfileSource};
+use quaid_analyzer::{LinuxKernel, is_windows_kernel, linux_kernels};
+use quaid_profile::{ProfilePath, ProfileSource};
 use regex::{Regex, RegexBuilder};
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -129,13 +129,8 @@ fn needs(context: &Context, path: &Path, regex: Option<&Regex>) -> Result<Vec<It
             items.push(item);
         }
     }
-    // VMCOREINFO names the build-id of the kernel that crashed, and its release.
-    let told = |key: &str| image.hints.vmcoreinfo.get(key);
-    let build_id = told("BUILD-ID").and_then(|id| id.parse::<BuildId>().ok());
-    for banner in linux_banners(image.memory()) {
-        let of_it = told("OSRELEASE").is_some_and(|release| quaid_profile::release_of(&banner) == Some(release));
-        items.push(Item::Linux { banner, build_id: build_id.clone().filter(|_| of_it) });
-    }
+    let kernels = linux_kernels(image.memory(), &image.hints).into_iter();
+    items.extend(kernels.map(|LinuxKernel { banner, build_id }| Item::Linux { banner, build_id }));
     Ok(items)
 }
 

@@ -7,16 +7,16 @@ mod amd64;
 mod arm64;
 mod hinted;
 
-use super::{Identity, MAX_LOOKUPS, Search};
+use super::{Evidence, Identity, MAX_LOOKUPS, Search};
 use crate::addr::{Pa, Va};
-use crate::image::PhysicalMemory;
+use crate::image::{Hints, PhysicalMemory};
 use crate::object::Types;
 use crate::object::text_of_bytes;
 use crate::paging::AddressSpace;
-use crate::scan::find_all;
+use crate::scan::{build_id, find_all};
 use crate::session::Session;
 use memchr::memmem;
-use quaid_profile::{Arch, Error, Found, Os, ProfileFile, release_of};
+use quaid_profile::{Arch, BuildId, Error, Found, Os, ProfileFile, release_of};
 use std::collections::HashMap;
 
 const PREFIX: &[u8] = b"Linux version ";
@@ -27,6 +27,8 @@ const MAX_BANNER: usize = 1024;
 const MAX_TRIES: usize = 64;
 /// How often it is told that one profile does not fit.
 const MAX_TOLD: usize = 16;
+/// For how many banners the build-id is looked for: each time some 30 MiB are searched, and the image once.
+const MAX_BUILD_IDS: usize = 16;
 
 /// A banner in memory.
 struct Hit {
@@ -50,14 +52,26 @@ fn banners(memory: &dyn PhysicalMemory) -> impl Iterator<Item = Hit> {
     })
 }
 
-/// The banners of Linux kernels in an image, each once, in the order of their first places; no more than a few, which is
-/// all that a search for the kernel looks up.
-pub fn linux_banners(memory: &dyn PhysicalMemory) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for Hit { banner, .. } in banners(memory) {
-        if !found.contains(&banner) {
-            found.push(banner);
+/// A Linux kernel of which an image tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinuxKernel {
+    /// The text of `linux_banner`, without the newline at its end.
+    pub banner: String,
+    /// Its build-id, where the image tells it.
+    pub build_id: Option<BuildId>,
+}
+
+/// The Linux kernels in an image by their banners, each once, in the order of their first places; no more than a search for
+/// the kernel looks up. The build-ids of the first few are told: what the headers say (VMCOREINFO), else what the kernel has
+/// written down in memory, else its notes.
+pub fn linux_kernels(memory: &dyn PhysicalMemory, hints: &Hints) -> Vec<LinuxKernel> {
+    let mut found: Vec<LinuxKernel> = Vec::new();
+    for hit in banners(memory) {
+        if found.iter().any(|known| known.banner == hit.banner) {
+            continue;
         }
+        let build_id = (found.len() < MAX_BUILD_IDS).then(|| build_id_at(memory, hints, &hit)).flatten();
+        found.push(LinuxKernel { banner: hit.banner, build_id });
         if found.len() == MAX_LOOKUPS {
             break;
         }
@@ -65,9 +79,26 @@ pub fn linux_banners(memory: &dyn PhysicalMemory) -> Vec<String> {
     found
 }
 
+/// The build-id of the kernel whose banner was seen, where its symbols are not known.
+fn build_id_at(memory: &dyn PhysicalMemory, hints: &Hints, hit: &Hit) -> Option<BuildId> {
+    let release = release_of(&hit.banner)?;
+    build_id_of_headers(hints, release)
+        .or_else(|| build_id::in_vmcoreinfo(memory, release))
+        .or_else(|| build_id::of_kernel(memory, hit.at))
+}
+
+/// The build-id of VMCOREINFO, when it is of a kernel of this release.
+fn build_id_of_headers(hints: &Hints, release: &str) -> Option<BuildId> {
+    let told = |key: &str| hints.vmcoreinfo.get(key);
+    told("OSRELEASE").filter(|told| *told == release)?;
+    told("BUILD-ID")?.parse().ok()
+}
+
 /// A profile that is tried at each place of its banner.
 struct Candidate {
     profile: Found,
+    /// The build-id by which it was found, when it was not by the banner.
+    by_build_id: Option<BuildId>,
     /// Where it has what is looked at, or what it lacks.
     layout: Result<Layout, String>,
     /// At how many places the page tables were looked into.
@@ -78,7 +109,7 @@ struct Candidate {
 
 impl Candidate {
     fn new(profile: Found) -> Self {
-        Self { layout: Layout::of(&profile.profile), profile, tries: 0, told: 0 }
+        Self { layout: Layout::of(&profile.profile), profile, by_build_id: None, tries: 0, told: 0 }
     }
 }
 
@@ -89,6 +120,8 @@ struct Candidates {
     by_name: HashMap<String, Option<usize>>,
     /// Those that may fit a banner.
     by_banner: HashMap<String, Vec<usize>>,
+    /// For how many banners the build-id was looked for.
+    build_ids: usize,
 }
 
 impl<'m> Search<'m, '_, '_> {
@@ -116,10 +149,12 @@ impl<'m> Search<'m, '_, '_> {
             for &index in by_banner.get(&hit.banner).into_iter().flatten() {
                 let Some(candidate) = all.get_mut(index) else { continue };
                 match self.try_at(candidate, &hit) {
-                    Ok((space, slide)) => {
+                    Ok(Confirmed { space, slide, build_id }) => {
                         self.compare_offset(slide);
-                        let Found { profile, name } = all.swap_remove(index).profile;
-                        return Some(Session::new(profile, name, Os::Linux, space, slide));
+                        let Candidate { profile: Found { profile, name }, by_build_id, .. } = all.swap_remove(index);
+                        let evidence = by_build_id.map_or(Evidence::Banner { build_id }, Evidence::BuildId);
+                        let session = Session::new(profile, name, Os::Linux, space, slide);
+                        return Some(session.with_evidence(evidence));
                     }
                     Err(why) => {
                         if self.is_told(candidate) {
@@ -134,28 +169,43 @@ impl<'m> Search<'m, '_, '_> {
 
     /// Loads the profiles that may fit a new banner.
     fn look_up(&mut self, hit: &Hit, candidates: &mut Candidates) {
-        self.note(Identity::Linux { banner: hit.banner.clone() });
         self.tell(&format!("Found banner @ {}: {}", hit.at, hit.banner));
         let names = self.profiles.linux_candidates(&hit.banner).unwrap_or_else(|why| {
             self.tell(&format!("Could not look for the banner: {why}"));
             self.fail("the index of Linux kernels", why.to_string());
             Vec::new()
         });
-        let Candidates { all, by_name, by_banner } = candidates;
-        let mut fitting = Vec::new();
-        for name in names {
-            let index = *by_name.entry(name).or_insert_with_key(|name| {
-                let found = self.load_if_any(name)?;
-                if !self.may_try() {
-                    return None;
-                }
-                self.tell(&format!("Verifying profile {}", found.name));
-                all.push(Candidate::new(found));
-                Some(all.len() - 1)
-            });
-            fitting.extend(index);
+        let mut fitting: Vec<usize> = names.into_iter().filter_map(|name| self.candidate(name, candidates)).collect();
+        let mut build_id = None;
+        if fitting.is_empty() && candidates.build_ids < MAX_BUILD_IDS {
+            candidates.build_ids += 1;
+            build_id = build_id_at(self.memory, &self.options.hints, hit);
         }
-        by_banner.insert(hit.banner.clone(), fitting);
+        if let Some(id) = &build_id {
+            self.tell(&format!("No profile by the banner; the kernel's build-id is {id}"));
+            if let Some(index) = self.candidate(format!("Linux/BUILDID/{id}"), candidates) {
+                if let Some(candidate) = candidates.all.get_mut(index) {
+                    candidate.by_build_id = Some(id.clone());
+                }
+                fitting.push(index);
+            }
+        }
+        self.note(Identity::Linux { banner: hit.banner.clone(), build_id });
+        candidates.by_banner.insert(hit.banner.clone(), fitting);
+    }
+
+    /// The profile of this name, loaded once.
+    fn candidate(&mut self, name: String, candidates: &mut Candidates) -> Option<usize> {
+        let Candidates { all, by_name, .. } = candidates;
+        *by_name.entry(name).or_insert_with_key(|name| {
+            let found = self.load_if_any(name)?;
+            if !self.may_try() {
+                return None;
+            }
+            self.tell(&format!("Verifying profile {}", found.name));
+            all.push(Candidate::new(found));
+            Some(all.len() - 1)
+        })
     }
 
     /// With the profile that was asked for.
@@ -167,7 +217,7 @@ impl<'m> Search<'m, '_, '_> {
         let hinted = self.hinted_banners();
         for hit in hinted.into_iter().chain(banners(self.memory)) {
             match self.try_at(&mut candidate, &hit) {
-                Ok((space, slide)) => {
+                Ok(Confirmed { space, slide, .. }) => {
                     self.compare_offset(slide);
                     return Some(Session::new(candidate.profile.profile, name, Os::Linux, space, slide));
                 }
@@ -198,7 +248,7 @@ impl<'m> Search<'m, '_, '_> {
 
     /// The kernel's address space and how far it was moved, when the banner `hit` is the one of the profile's kernel. Where
     /// no idle task is, that is all that is looked at: an image can have any number of copies of a banner.
-    fn try_at(&mut self, candidate: &mut Candidate, hit: &Hit) -> Result<(AddressSpace<'m>, u64), String> {
+    fn try_at(&mut self, candidate: &mut Candidate, hit: &Hit) -> Result<Confirmed<'m>, String> {
         check_identity(&candidate.profile.profile, &hit.banner)?;
         let layout = candidate.layout.as_ref().map_err(Clone::clone)?;
         let kernel = Kernel { layout, memory: self.memory, banner_at: hit.at };
@@ -215,6 +265,7 @@ impl<'m> Search<'m, '_, '_> {
             Arch::Arm64 => arm64::place(&kernel, &hit.banner, self.options)?,
             _ => amd64::place(&kernel, self.options)?,
         };
+        let build_id = self.check_build_id(&candidate.profile.profile, &kernel, hit)?;
         // Where the banner is by the kernel's own reckoning: a raw image may begin elsewhere than the memory.
         let banner_at = space.translate(Va(layout.banner.wrapping_add(slide))).unwrap_or(hit.at);
         self.tell(&format!(
@@ -222,8 +273,33 @@ impl<'m> Search<'m, '_, '_> {
             space.root(),
             hit.banner
         ));
-        Ok((space, slide))
+        Ok(Confirmed { space, slide, build_id })
     }
+
+    /// The build-id that both the profile and the kernel at its place tell; an error where they are two.
+    fn check_build_id(
+        &self,
+        profile: &ProfileFile,
+        kernel: &Kernel<'_, '_>,
+        hit: &Hit,
+    ) -> Result<Option<BuildId>, String> {
+        let Some(own) = profile.metadata().build_id() else { return Ok(None) };
+        let of_headers = || build_id_of_headers(&self.options.hints, release_of(&hit.banner)?);
+        match kernel.build_id().or_else(of_headers) {
+            Some(seen) if seen != own => Err(format!(
+                "it is of the build with the build-id {own}, and the kernel of this image has {seen}: another build of the same version"
+            )),
+            seen => Ok(seen),
+        }
+    }
+}
+
+/// A kernel whose profile fits.
+struct Confirmed<'m> {
+    space: AddressSpace<'m>,
+    slide: u64,
+    /// The build-id that profile and image have in common.
+    build_id: Option<BuildId>,
 }
 
 /// Where a kernel is.
@@ -271,6 +347,8 @@ struct Layout {
     phys_base: Option<u64>,
     /// `kimage_voffset`.
     voffset: Option<u64>,
+    /// `__start_notes` and `__stop_notes`.
+    notes: Option<(u64, u64)>,
 }
 
 impl Layout {
@@ -294,6 +372,7 @@ impl Layout {
             five_levels: find("__pgtable_l5_enabled")?,
             phys_base: find("phys_base")?,
             voffset: find("kimage_voffset")?,
+            notes: find("__start_notes")?.zip(find("__stop_notes")?),
         })
     }
 }
@@ -315,6 +394,12 @@ impl Kernel<'_, '_> {
     /// Where the kernel's top page table was linked.
     fn page_tables(&self) -> Result<u64, String> {
         self.layout.page_tables.ok_or_else(|| format!("it has no symbol {}", PAGE_TABLES.join(" or ")))
+    }
+
+    /// The build-id in its notes.
+    fn build_id(&self) -> Option<BuildId> {
+        let (start, end) = self.layout.notes?;
+        build_id::in_notes(self.memory, self.physical(start), end.checked_sub(start)?)
     }
 
     fn bytes<const N: usize>(&self, linked: u64) -> Option<[u8; N]> {
