@@ -125,7 +125,10 @@ impl<'m> Session<'m> {
 
     /// The address of a symbol that some builds lack.
     pub(crate) fn symbol_if_any(&self, name: &str) -> Result<Option<Va>, Error> {
-        Ok(self.profile.symbol(name)?.map(|symbol| Va(symbol.address).wrapping_add(self.shift)))
+        let Some(symbol) = self.profile.symbol(name)? else { return Ok(None) };
+        // Of Linux, what is not in the kernel's half is an offset into each processor's area, or a number: it is not moved.
+        let moved = self.os != Os::Linux || symbol.address >> 63 == 1;
+        Ok(Some(Va(symbol.address).wrapping_add(if moved { self.shift } else { 0 })))
     }
 
     /// Takes an address as a person types it: one of the kernel may lack the 16 ones above its 48 bits, as text output

@@ -4,6 +4,7 @@
 use super::macho::MachO;
 use super::source::{Input, Source};
 use super::symbols::Symbols;
+use super::system_map::Form;
 use super::{ConvertError, ConvertReport, Options, add_dwarf, dsymutil_text, vtypes};
 use quaid_profile::{Arch, Profile};
 
@@ -91,7 +92,7 @@ pub(super) fn add(
     } else {
         report.unlinked = true;
     }
-    symbols.put(profile, report);
+    symbols.put(Form::SystemMap, profile, report);
     add_dwarf(debug.file.place(), debug.file.arch, &[debug.file.debug_sections()?], profile, report)?;
 
     // The linker's `__mh_execute_header`: where the kernel's Mach-O header is, and with it its first segment.
@@ -145,7 +146,7 @@ fn add_vtypes(
     if symbols.is_empty() {
         return Err(ConvertError::missing(&text.name, "has no symbol with an address"));
     }
-    symbols.put(profile, report);
+    symbols.put(Form::SystemMap, profile, report);
     profile.structs = vtypes::read(&types.name, types.bytes())?.structs;
     profile.metadata.set("arch", arch.name());
     Ok(())

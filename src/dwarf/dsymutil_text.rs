@@ -8,7 +8,7 @@
 //!
 //! As in Rekall, the lines of functions, static variables and external symbols count.
 
-use super::symbols::Symbols;
+use super::symbols::{Kind, Symbols};
 use quaid_profile::Arch;
 
 /// A table of a text, which has one for each architecture.
@@ -37,7 +37,7 @@ pub(super) fn read(text: &[u8]) -> Vec<Table> {
             };
             tables.push(Table { arch, symbols: Symbols::default() });
         } else if let (Some(table), Some((name, address, code))) = (tables.last_mut(), symbol(&line)) {
-            table.symbols.add(name.to_owned(), address, code);
+            table.symbols.add(name.to_owned(), address, Kind::of(code));
         }
     }
     tables

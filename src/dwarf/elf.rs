@@ -2,10 +2,10 @@
 
 use super::ConvertError;
 use super::image::MAX_BANNER_BYTES;
-use super::symbols::Symbols;
+use super::symbols::{Kind, Symbols};
 use object::{
     Architecture, Object as _, ObjectKind, ObjectSection as _, ObjectSymbol as _, RelocationKind, RelocationTarget,
-    SectionKind, SymbolKind,
+    SectionKind, SymbolKind, SymbolSection,
 };
 use quaid_profile::{Arch, BuildId};
 use std::borrow::Cow;
@@ -126,7 +126,11 @@ impl<'d> Elf<'d> {
                 .section_index()
                 .and_then(|index| self.file.section_by_index(index).ok())
                 .is_some_and(|section| section.kind() == SectionKind::Text);
-            symbols.add(String::from_utf8_lossy(name).into_owned(), symbol.address(), code);
+            let kind = match symbol.section() {
+                SymbolSection::Absolute => Kind::Absolute,
+                _ => Kind::of(code),
+            };
+            symbols.add(String::from_utf8_lossy(name).into_owned(), symbol.address(), kind);
         }
         if symbols.is_empty() {
             return Err(ConvertError::missing(

@@ -5,7 +5,7 @@
 
 use super::ConvertError;
 use super::elf::{DebugSections, data_at, unpacked};
-use super::symbols::Symbols;
+use super::symbols::{Kind, Symbols};
 use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
 use object::{
     Architecture, FileKind, Object as _, ObjectKind, ObjectSection as _, ObjectSymbol as _, SectionFlags, macho,
@@ -154,7 +154,7 @@ impl<'d> MachO<'d> {
             let name = name.strip_prefix(b"_").unwrap_or(name);
             if !name.is_empty() {
                 let function = symbol.section_index().is_some_and(|section| code.contains(&section));
-                symbols.add(String::from_utf8_lossy(name).into_owned(), symbol.address(), function);
+                symbols.add(String::from_utf8_lossy(name).into_owned(), symbol.address(), Kind::of(function));
             }
         }
     }

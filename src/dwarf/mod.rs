@@ -177,11 +177,14 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
     }
     let mut symbols = Symbols::default();
     let mut form = Form::SystemMap;
+    // Which letters the symbols have: `/proc/kallsyms` and a kernel's own table call per-CPU ones absolute.
+    let mut letters = Form::SystemMap;
     if let Some(map) = &files.system_map {
         form = system_map::read(map.bytes(), &mut symbols, report);
         if source.of_running_kernel {
             form = Form::Kallsyms;
         }
+        letters = form;
         if symbols.is_empty() {
             return Err(ConvertError::corrupt(&map.name, system_map::why_no_symbols(map.bytes())));
         }
@@ -189,13 +192,14 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
         kernel.add_symbols(&mut symbols)?;
     } else if let Some(own) = files.image.as_ref().and_then(|image| kallsyms::find(image.bytes())) {
         system_map::read(kallsyms::print(&own).as_bytes(), &mut symbols, report);
+        letters = Form::Kallsyms;
     } else {
         return Err(ConvertError::missing(
             &source.place,
             "there is no System.map, and without it no address is known; give that of the same kernel (/boot/System.map-RELEASE, for Debian in the -dbg package, or /proc/kallsyms read as root): convert_profile SOURCE OUTPUT --system_map FILE, or put it beside the others",
         ));
     }
-    symbols.put(profile, report);
+    symbols.put(letters, profile, report);
     add_types(source, elf.as_ref(), image.as_ref(), profile, report)?;
     if form == Form::Kallsyms {
         report.slide = symbols::slide(profile);
@@ -356,7 +360,8 @@ fn add_identity(profile: &mut Profile, source: &Source, elf: Option<&Elf<'_>>, i
         metadata.set("Banner", banner);
     }
     identity::add_paging(&profile.config, metadata);
-    if let Some(id) = elf.and_then(Elf::build_id).or_else(|| image?.build_id.clone()) {
+    let build_id = elf.and_then(Elf::build_id).or_else(|| image?.build_id.clone());
+    if let Some(id) = build_id.or_else(|| source.build_id.clone()) {
         metadata.set("BuildID", id.to_string());
     }
 }

@@ -1,8 +1,10 @@
 //! Symbols with their addresses, of a System.map, of `/proc/kallsyms` or of a symbol table.
 
 use super::ConvertReport;
+use super::system_map::Form;
 use quaid_profile::{Arch, Profile};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 
 /// Where x86-64 kernels are linked: `__START_KERNEL_map` (arch/x86/include/asm/page_64_types.h).
 const X86_64_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -11,59 +13,114 @@ const X86_64_PHYSICAL_START: u64 = 0x100_0000;
 /// Randomised kernels of x86-64 are moved by steps of this, `CONFIG_PHYSICAL_ALIGN`, and by less than 1 GiB.
 const X86_64_STEP: u64 = 0x20_0000;
 
-/// Symbols by name, each name with all addresses that have it.
+/// What lies at a symbol's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Code.
+    Function,
+    /// Data.
+    Data,
+    /// Nothing: the address is a number, which no section of the kernel holds.
+    Absolute,
+}
+
+impl Kind {
+    /// Of a symbol in a section that has code, or has none.
+    pub(super) fn of(code: bool) -> Self {
+        if code { Self::Function } else { Self::Data }
+    }
+}
+
+/// Symbols with their addresses; several may have one name.
 #[derive(Default)]
 pub(super) struct Symbols {
-    constants: BTreeMap<String, Vec<u64>>,
-    functions: BTreeMap<String, Vec<u64>>,
+    constants: Vec<(String, u64)>,
+    functions: Vec<(String, u64)>,
+    absolute: BTreeSet<String>,
 }
 
 impl Symbols {
     /// Adds one.
-    pub(super) fn add(&mut self, name: String, address: u64, function: bool) {
-        let symbols = if function { &mut self.functions } else { &mut self.constants };
-        symbols.entry(name).or_default().push(address);
+    pub(super) fn add(&mut self, name: String, address: u64, kind: Kind) {
+        if kind == Kind::Absolute {
+            self.absolute.insert(name.clone());
+        }
+        let symbols = if kind == Kind::Function { &mut self.functions } else { &mut self.constants };
+        symbols.push((name, address));
     }
 
     /// Whether there is none with an address.
     pub(super) fn is_empty(&self) -> bool {
         // /proc/kallsyms, read without the right to, has the form of a System.map with all addresses 0.
-        self.constants.values().chain(self.functions.values()).flatten().all(|&address| address == 0)
+        self.constants.iter().chain(&self.functions).all(|&(_, address)| address == 0)
     }
 
     /// Puts all into the profile. Static symbols of several files may share a name: the one with the lowest address has
-    /// it, the next ones get `_1`, `_2`, ... after it, and `$ISF` keeps the name.
-    pub(super) fn put(self, profile: &mut Profile, report: &mut ConvertReport) {
+    /// it, the next ones get `_1`, `_2`, ... after it, and `$ISF` keeps the name. `$METADATA` tells which addresses are none
+    /// of the kernel's image: `PerCPU`, and `Absolute`.
+    pub(super) fn put(self, form: Form, profile: &mut Profile, report: &mut ConvertReport) {
         for (symbols, target) in [(self.constants, &mut profile.constants), (self.functions, &mut profile.functions)] {
-            let mut numbered = Vec::new();
-            let mut taken: HashSet<String> = HashSet::new();
-            for (name, addresses) in &symbols {
-                let mut addresses = addresses.clone();
-                addresses.sort_unstable();
-                addresses.dedup();
-                let mut number = 0;
-                for &address in addresses.get(1..).unwrap_or_default() {
-                    let free = loop {
-                        number += 1;
-                        let free = format!("{name}_{number}");
-                        if !symbols.contains_key(&free) && taken.insert(free.clone()) {
-                            break free;
-                        }
-                    };
-                    numbered.push((free, name.clone(), address));
-                }
-            }
-            report.repeated_symbols += numbered.len();
-            for (name, linkage_name, address) in numbered {
-                profile.isf.linkage_names.insert(name.clone(), linkage_name);
-                target.insert(name, address);
-            }
-            for (name, addresses) in symbols {
-                if let Some(&address) = addresses.iter().min() {
-                    target.insert(name, address);
-                }
-            }
+            let named = named(symbols, &mut profile.isf.linkage_names);
+            report.repeated_symbols += named.repeated;
+            // Of an ordered list the map is built at once.
+            *target = named.symbols.into_iter().collect();
         }
+        mark(self.absolute, form, profile);
+    }
+}
+
+/// Symbols with a name of its own each.
+struct Named {
+    symbols: Vec<(String, u64)>,
+    /// How many have another name than in the file.
+    repeated: usize,
+}
+
+fn named(mut symbols: Vec<(String, u64)>, linkage_names: &mut BTreeMap<String, String>) -> Named {
+    symbols.sort_unstable();
+    symbols.dedup();
+    let mut numbered: Vec<(String, u64)> = Vec::new();
+    let mut taken: HashSet<String> = HashSet::new();
+    let is_known = |name: &str| symbols.binary_search_by(|(known, _)| known.as_str().cmp(name)).is_ok();
+    let mut number = 0;
+    for pair in symbols.windows(2) {
+        let [(before, _), (name, address)] = pair else { continue };
+        if before != name {
+            number = 0;
+            continue;
+        }
+        let free = loop {
+            number += 1;
+            let free = format!("{name}_{number}");
+            if !is_known(&free) && taken.insert(free.clone()) {
+                break free;
+            }
+        };
+        linkage_names.insert(free.clone(), name.clone());
+        numbered.push((free, *address));
+    }
+    symbols.dedup_by(|next, before| next.0 == before.0);
+    let repeated = numbered.len();
+    symbols.append(&mut numbered);
+    Named { symbols, repeated }
+}
+
+/// Tells in `$METADATA` where per-CPU symbols lie, and which ones are absolute.
+fn mark(mut absolute: BTreeSet<String>, form: Form, profile: &mut Profile) {
+    let between = |start: &str, end: &str| Some(profile.symbol(start)?.address..profile.symbol(end)?.address);
+    let per_cpu = between("__per_cpu_start", "__per_cpu_end").filter(|range| !range.is_empty());
+    let image = between("_text", "_end");
+    absolute.retain(|name| {
+        let inside = |range: &Range<u64>| profile.constants.get(name).is_some_and(|address| range.contains(address));
+        // What the linker computed from places in the image moves with them; /proc/kallsyms calls all that is per-CPU so.
+        let moves = image.as_ref().is_some_and(inside);
+        !(moves || form == Form::Kallsyms && per_cpu.as_ref().is_some_and(inside))
+    });
+    if let Some(Range { start, end }) = per_cpu {
+        profile.metadata.set("PerCPU", vec![format!("{start:#x}"), format!("{end:#x}")]);
+    }
+    if !absolute.is_empty() {
+        profile.metadata.set("Absolute", absolute.into_iter().collect::<Vec<String>>());
     }
 }
 
@@ -95,17 +152,42 @@ mod tests {
     #[test]
     fn every_symbol_of_one_name_is_kept_and_takes_no_name_that_exists() {
         let mut symbols = Symbols::default();
-        for (address, name, function) in
-            [(30, "a", false), (10, "a", false), (20, "a", false), (5, "a_1", false), (40, "a", true), (20, "a", false)]
-        {
-            symbols.add(name.to_owned(), address, function);
+        for (address, name) in [(30, "a"), (10, "a"), (20, "a"), (5, "a_1"), (20, "a")] {
+            symbols.add(name.to_owned(), address, Kind::Data);
         }
+        symbols.add("a".to_owned(), 40, Kind::Function);
         let (mut profile, mut report) = (Profile::default(), ConvertReport::default());
-        symbols.put(&mut profile, &mut report);
+        symbols.put(Form::SystemMap, &mut profile, &mut report);
         let constants: Vec<_> = profile.constants.iter().map(|(name, address)| (name.as_str(), *address)).collect();
         assert_eq!(constants, [("a", 10), ("a_1", 5), ("a_2", 20), ("a_3", 30)]);
         assert_eq!(profile.functions["a"], 40);
         assert_eq!(profile.isf.linkage_names["a_3"], "a");
         assert_eq!(report.repeated_symbols, 2);
+    }
+
+    #[test]
+    fn per_cpu_and_absolute_symbols_are_marked() {
+        let put = |form| {
+            let mut symbols = Symbols::default();
+            for (address, name, kind) in [
+                (0, "__per_cpu_start", Kind::Absolute),
+                (0x1ea, "code_size", Kind::Absolute),
+                (0x1000, "runqueues", Kind::Absolute),
+                (0x3000, "__per_cpu_end", Kind::Absolute),
+                (0x100_0000, "phys_startup_64", Kind::Absolute),
+                (0xffff_ffff_8100_0000, "_text", Kind::Function),
+                (0xffff_ffff_8200_1000, "init_per_cpu__runqueues", Kind::Absolute),
+                (0xffff_ffff_8300_0000, "_end", Kind::Data),
+            ] {
+                symbols.add(name.to_owned(), address, kind);
+            }
+            let mut profile = Profile::default();
+            symbols.put(form, &mut profile, &mut ConvertReport::default());
+            profile.metadata.0
+        };
+        let names = |form| put(form)["Absolute"].as_array().expect("a list").len();
+        assert_eq!(put(Form::Kallsyms)["PerCPU"], serde_json::json!(["0x0", "0x3000"]));
+        assert_eq!(put(Form::Kallsyms)["Absolute"], serde_json::json!(["__per_cpu_end", "phys_startup_64"]));
+        assert_eq!(names(Form::SystemMap), 5);
     }
 }

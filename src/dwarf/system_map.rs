@@ -2,7 +2,7 @@
 //! `/proc/kallsyms`, which has the same form.
 
 use super::ConvertReport;
-use super::symbols::Symbols;
+use super::symbols::{Kind, Symbols};
 
 /// What else the lines tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(super) fn read(text: &[u8], symbols: &mut Symbols, report: &mut ConvertRepor
             continue;
         }
         match fields(line) {
-            Some((address, kind, name)) => symbols.add(name.to_owned(), address, is_function(kind)),
+            Some((address, kind, name)) => symbols.add(name.to_owned(), address, kind_of(kind)),
             None => report.bad_system_map_lines += 1,
         }
     }
@@ -55,23 +55,27 @@ pub(super) fn is_stub(text: &[u8]) -> bool {
     text.starts_with(b"ffffffffffffffff B The real System.map is in ")
 }
 
-/// `nm`'s letters: T is code (t, local), W and w are weak symbols, i is an indirect function. What is weak and an
-/// object has a letter of its own (V).
-fn is_function(kind: u8) -> bool {
-    matches!(kind, b'T' | b't' | b'W' | b'w' | b'i')
+/// `nm`'s letters: T is code (t, local), W and w are weak symbols, i is an indirect function, A and a are absolute. What is
+/// weak and an object has a letter of its own (V).
+fn kind_of(letter: u8) -> Kind {
+    match letter {
+        b'T' | b't' | b'W' | b'w' | b'i' => Kind::Function,
+        b'A' | b'a' => Kind::Absolute,
+        _ => Kind::Data,
+    }
 }
 
 fn fields(line: &[u8]) -> Option<(u64, u8, &str)> {
-    let line = std::str::from_utf8(line).ok()?;
-    let mut fields = line.split_ascii_whitespace();
+    let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
     let (address, kind, name) = (fields.next()?, fields.next()?, fields.next()?);
-    let hex = (8..=16).contains(&address.len()) && address.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !hex || fields.next().is_some() {
+    if fields.next().is_some() || !(8..=16).contains(&address.len()) {
         return None;
     }
-    match kind.as_bytes() {
+    let digit = |number: u64, &digit: &u8| Some(number << 4 | u64::from(char::from(digit).to_digit(16)?));
+    let address = address.iter().try_fold(0, digit)?;
+    match kind {
         &[kind] if kind.is_ascii_alphabetic() || matches!(kind, b'?' | b'-') => {
-            Some((u64::from_str_radix(address, 16).ok()?, kind, name))
+            Some((address, kind, std::str::from_utf8(name).ok()?))
         }
         _ => None,
     }
@@ -88,7 +92,7 @@ mod tests {
         let text = b"0000000000000000 A fixed_percpu_data\nffffffff81000000 T _text\nffffffff81000040 t two\nffffffff81000050 t two\r\n\
             ffffffff82000000 D init_task\nffffffff82000010 V weak\nffffffffc0000000 t helper\t[module]\nnonsense\n\n";
         assert_eq!(read(text, &mut symbols, &mut report), Form::Kallsyms);
-        symbols.put(&mut profile, &mut report);
+        symbols.put(Form::Kallsyms, &mut profile, &mut report);
         let list = |map: &std::collections::BTreeMap<String, u64>| {
             map.iter().map(|(n, a)| format!("{n}={a:x}")).collect::<Vec<_>>().join(" ")
         };
