@@ -5,7 +5,7 @@
 //! layout (sizes, names and offsets of members, labels and values), and the place of the first of each is kept.
 
 use super::report::{ConvertReport, MAX_LISTED, OtherLayouts};
-use super::units::{Place, Slice, Unit, Units, byte_offset, is_aggregate};
+use super::units::{Place, Slice, Unit, Units, byte_offset, is_aggregate, static_address};
 use gimli::{Abbreviation, DwAte, EntriesRaw, UnitOffset};
 use quaid_profile::{BaseKind, BaseType};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -32,8 +32,10 @@ pub(super) struct Survey<'d> {
     pub(super) nameless_enums: BTreeMap<&'d [u8], Vec<Place>>,
     /// Native types.
     pub(super) base_types: BTreeMap<&'d [u8], BaseType>,
-    /// Variables outside functions, and the place of the type of each.
+    /// Variables outside functions, and the place of the type of each. Of several of one name that of the first definition.
     pub(super) variables: BTreeMap<&'d [u8], Place>,
+    /// The place of the type of those whose address is told, by name and address.
+    pub(super) located: Vec<(&'d [u8], u64, Place)>,
 }
 
 /// The definitions of one kind: by name and layout, how many there are and where the first one is.
@@ -104,6 +106,8 @@ struct Found<'d> {
     base_types: BTreeMap<&'d [u8], BaseType>,
     /// Whether the variable is defined there or only declared, and the place of its type.
     variables: HashMap<&'d [u8], (bool, Place)>,
+    /// Variables with their addresses, and the place of the type of each.
+    located: Vec<(&'d [u8], u64, Place)>,
     /// Typedefs of what another unit defines, as with type units and in files that dwz went over.
     typedefs_elsewhere: BTreeSet<(Place, &'d [u8])>,
     /// Declarations of variables in other units, and the type that a definition completes each with.
@@ -198,6 +202,7 @@ impl<'d> Survey<'d> {
                 .collect(),
             base_types: found.base_types,
             variables: found.variables.into_iter().map(|(name, (_, place))| (name, place)).collect(),
+            located: found.located,
             ..Self::default()
         };
         survey.aggregates = survey.name(found.aggregates, false, report);
@@ -282,10 +287,10 @@ struct UnitWalk<'w, 'd> {
     elsewhere: Vec<(usize, Place)>,
     /// Typedefs and the DIE that each names.
     typedefs: Vec<(&'d [u8], Place)>,
-    /// Declarations of variables, in file order.
-    declared: Vec<(usize, &'d [u8])>,
-    /// Definitions that refer to their declaration, and the type that they complete it with.
-    completed: Vec<(Place, Place)>,
+    /// Declarations of variables, in file order, and the type of each.
+    declared: Vec<(usize, &'d [u8], Place)>,
+    /// Definitions that refer to their declaration: the type that they complete it with, and their address.
+    completed: Vec<(Place, Option<Place>, Option<u64>)>,
     /// How many DIEs may still be read.
     entries_left: usize,
 }
@@ -306,6 +311,8 @@ struct Attributes<'d> {
     signature: Option<Place>,
     declaration: bool,
     defined: bool,
+    /// Of a variable.
+    address: Option<u64>,
     big_endian: Option<bool>,
 }
 
@@ -455,7 +462,10 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 gimli::DW_AT_specification => found.specification = self.units.target(self.unit.number, &value),
                 gimli::DW_AT_signature => found.signature = self.units.target(self.unit.number, &value),
                 gimli::DW_AT_declaration => found.declaration = matches!(value, gimli::AttributeValue::Flag(true)),
-                gimli::DW_AT_location => found.defined = true,
+                gimli::DW_AT_location => {
+                    found.defined = true;
+                    found.address = static_address(&value, self.unit.big_endian);
+                }
                 gimli::DW_AT_endianity => {
                     found.big_endian = value.u8_value().map(|end| gimli::DwEnd(end) == gimli::DW_END_big);
                 }
@@ -515,24 +525,27 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
     fn add_variable(&mut self, offset: usize, attributes: &Attributes<'d>) {
         if let (Some(name), Some(ty)) = (attributes.name, attributes.ty) {
             note_variable(self.found, name, attributes.defined, ty);
+            self.found.located.extend(attributes.address.map(|address| (name, address, ty)));
             if attributes.declaration {
-                self.declared.push((offset, name));
+                self.declared.push((offset, name, ty));
             }
-        } else if let (Some(declaration), Some(ty)) = (attributes.specification, attributes.ty) {
-            self.completed.push((declaration, ty));
+        } else if let Some(declaration) = attributes.specification {
+            self.completed.push((declaration, attributes.ty, attributes.address));
         }
     }
 
     /// `extern int x[]; int x[4];`: the second DIE has the type, the first one the name.
     fn complete_variables(&mut self) {
-        for &(declaration, ty) in &self.completed {
+        for &(declaration, ty, address) in &self.completed {
             if declaration.unit != self.unit.number {
-                self.found.completed_elsewhere.insert((declaration, ty));
+                self.found.completed_elsewhere.extend(ty.map(|ty| (declaration, ty)));
                 continue;
             }
-            let at = self.declared.binary_search_by_key(&declaration.offset, |&(offset, _)| offset);
-            if let Some(&(_, name)) = at.ok().and_then(|at| self.declared.get(at)) {
+            let at = self.declared.binary_search_by_key(&declaration.offset, |&(offset, ..)| offset);
+            if let Some(&(_, name, declared)) = at.ok().and_then(|at| self.declared.get(at)) {
+                let ty = ty.unwrap_or(declared);
                 note_variable(self.found, name, true, ty);
+                self.found.located.extend(address.map(|address| (name, address, ty)));
             }
         }
     }

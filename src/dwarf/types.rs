@@ -11,7 +11,7 @@ use super::{ConvertError, ConvertReport};
 use crate::c_abi::{integer_name, storage_unit};
 use gimli::AttributeValue;
 use quaid_profile::{Arch, BaseType, Enum, Member, Profile, Struct, StructKind, Type};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 /// How many references are followed from a member to the type at the end. Real ones need less than ten; a circle has
@@ -59,19 +59,51 @@ pub(super) fn build<'d>(
     for (place, name) in &survey.enums {
         builder.enumeration(*place, name)?;
     }
-    for (name, &place) in &survey.variables {
-        let name = text(name);
-        if builder.profile.constants.contains_key(&name) {
-            builder.member_parts_left = MAX_MEMBER_PARTS;
-            let ty = builder.type_at(place, &format!(".{name}"), 0)?;
-            builder.profile.constant_types.insert(name, ty);
-            builder.finish_waiting()?;
-        }
+    for (symbol, place) in variables(survey, builder.profile) {
+        builder.member_parts_left = MAX_MEMBER_PARTS;
+        let ty = builder.type_at(place, &format!(".{symbol}"), 0)?;
+        builder.profile.constant_types.insert(symbol, ty);
+        builder.finish_waiting()?;
     }
     for (label, places) in &survey.nameless_enums {
         builder.nameless_enums(&text(label), places)?;
     }
     Ok(())
+}
+
+/// The data symbols of which there is a variable, and the place of the type of each. Where several symbols have one name, the
+/// address tells which variable each is, if the addresses of these variables are known.
+fn variables(survey: &Survey<'_>, profile: &Profile) -> Vec<(String, Place)> {
+    let mut repeated: BTreeMap<&[u8], Vec<(&String, u64)>> = BTreeMap::new();
+    for (symbol, name) in &profile.isf.linkage_names {
+        if let Some(&address) = profile.constants.get(symbol) {
+            repeated.entry(name.as_bytes()).or_default().push((symbol, address));
+        }
+    }
+    for (name, symbols) in &mut repeated {
+        let first = std::str::from_utf8(name).ok().and_then(|name| profile.constants.get_key_value(name));
+        symbols.extend(first.map(|(symbol, &address)| (symbol, address)));
+    }
+    let mut located: HashMap<(&[u8], u64), Place> = HashMap::new();
+    let mut known: HashSet<&[u8]> = HashSet::new();
+    for &(name, address, place) in survey.located.iter().filter(|(name, ..)| repeated.contains_key(name)) {
+        located.entry((name, address)).or_insert(place);
+        known.insert(name);
+    }
+    let mut found = Vec::new();
+    for (&name, &place) in &survey.variables {
+        if let Some(symbols) = repeated.get(name).filter(|_| known.contains(name)) {
+            found.extend(symbols.iter().filter_map(|(symbol, address)| {
+                located.get(&(name, *address)).map(|&place| ((*symbol).clone(), place))
+            }));
+            continue;
+        }
+        let name = text(name);
+        if profile.constants.contains_key(&name) {
+            found.push((name, place));
+        }
+    }
+    found
 }
 
 fn text(name: &[u8]) -> String {

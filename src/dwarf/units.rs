@@ -320,6 +320,21 @@ pub(super) fn is_aggregate(tag: DwTag) -> bool {
     matches!(tag, gimli::DW_TAG_structure_type | gimli::DW_TAG_union_type | gimli::DW_TAG_class_type)
 }
 
+/// Where a variable is that stays in one place: `DW_OP_addr` alone.
+pub(super) fn static_address(value: &AttributeValue<Slice<'_>>, big_endian: bool) -> Option<u64> {
+    let expression = match value {
+        AttributeValue::Exprloc(expression) => expression.0,
+        AttributeValue::Block(block) => *block,
+        _ => return None,
+    };
+    let (&op, address) = expression.slice().split_first()?;
+    if gimli::DwOp(op) != gimli::DW_OP_addr || !matches!(address.len(), 4 | 8) {
+        return None;
+    }
+    let number = |number, byte: &u8| number << 8 | u64::from(*byte);
+    Some(if big_endian { address.iter().fold(0, number) } else { address.iter().rev().fold(0, number) })
+}
+
 /// An offset within a struct, in bytes: a constant, or (DWARF 2 and 3) the expression that adds one.
 pub(super) fn byte_offset(value: &AttributeValue<Slice<'_>>) -> Option<u64> {
     if let Some(offset) = value.udata_value() {
