@@ -8,9 +8,12 @@ mod layouts;
 mod macho;
 mod oracles;
 mod separate;
+mod vmlinux;
 
 use crate::support::{arg, corpus, ok, run, unpacked};
-use oracles::{Layout, isf_layouts, isf_symbols, masked, pahole_layouts, rekall_layouts, system_map, without_aliases};
+use oracles::{
+    Aliases, Layout, isf_layouts, isf_symbols, masked, pahole_layouts, rekall_layouts, system_map, without_aliases,
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -94,8 +97,9 @@ fn module_zip_equals_dwarf2json_s_isf_of_the_kernel() {
     let isf: Value = serde_json::from_slice(&std::fs::read(isf).expect("readable")).expect("JSON");
     let ours = converted(&zip);
     let (mut layouts, mut truth) = (rekall_layouts(&ours, usize::MAX), isf_layouts(&isf));
-    without_aliases(&mut layouts, &isf);
-    without_aliases(&mut truth, &isf);
+    let aliases = Aliases::of(&isf);
+    without_aliases(&mut layouts, &aliases);
+    without_aliases(&mut truth, &aliases);
     let truth = truth.into_iter().map(|(name, layout)| (name, vec![layout])).collect();
     let common = assert_same_layouts(&layouts, &truth);
     assert!(common > 860, "only {common} types in common");

@@ -1,12 +1,11 @@
 //! BTF: layouts against pahole, DWARF of the same module, and files made by hand for what pahole does not write.
 
-use super::oracles::{Layout, pahole_layouts, rekall_layouts};
+use super::oracles::{Layout, assert_every_layout, pahole_layouts, rekall_layouts};
 use super::{ARM64, ARM64_BTF, DEBIAN_BTF, DEBIAN_DWARF5, SMALL, SMALL_BTF};
 use crate::support::{arg, corpus, ok, run, skipped, unpacked};
 use quaid::btf::{Btf, BtfError};
 use quaid_profile::{Profile, Type};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -15,27 +14,6 @@ const LINUX_5_10_MAP: &str = "linux/linux-5.10/System.map-5.10.0-43-cloud-amd64"
 
 fn converted(source: &Path, beside: &Path) -> Value {
     serde_json::from_str(&ok(&["-q", "convert_profile", arg(source), "--beside", arg(beside)])).expect("JSON")
-}
-
-/// All layouts of a name, the suffixed ones too, are those that pahole prints, and none is missing.
-fn assert_every_layout(ours: &BTreeMap<String, Layout>, truth: &BTreeMap<String, Vec<Layout>>) {
-    for (name, layouts) in truth {
-        let mut distinct: Vec<&Layout> = Vec::new();
-        for layout in layouts {
-            if !distinct.contains(&layout) {
-                distinct.push(layout);
-            }
-        }
-        let candidates = std::iter::once(name.clone()).chain((1..20).map(|number| format!("{name}_{number}")));
-        let own: Vec<&Layout> = candidates.filter_map(|name| ours.get(&name)).collect();
-        for layout in distinct {
-            assert!(
-                own.iter().any(|own| own.agrees(layout)),
-                "{name}:\n{}",
-                own.first().map_or_else(|| "absent".to_owned(), |own| own.difference(layout))
-            );
-        }
-    }
 }
 
 #[test]

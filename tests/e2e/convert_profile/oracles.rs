@@ -39,6 +39,27 @@ impl Layout {
     }
 }
 
+/// All layouts of a name, the suffixed ones too, are those that pahole prints, and none is missing.
+pub(crate) fn assert_every_layout(ours: &BTreeMap<String, Layout>, truth: &BTreeMap<String, Vec<Layout>>) {
+    for (name, layouts) in truth {
+        let mut distinct: Vec<&Layout> = Vec::new();
+        for layout in layouts {
+            if !distinct.contains(&layout) {
+                distinct.push(layout);
+            }
+        }
+        let candidates = std::iter::once(name.clone()).chain((1..20).map(|number| format!("{name}_{number}")));
+        let own: Vec<&Layout> = candidates.filter_map(|name| ours.get(&name)).collect();
+        for layout in distinct {
+            assert!(
+                own.iter().any(|own| own.agrees(layout)),
+                "{name}:\n{}",
+                own.first().map_or_else(|| "absent".to_owned(), |own| own.difference(layout))
+            );
+        }
+    }
+}
+
 /// A Linux address as Rekall's files have it: 48 bits.
 pub(crate) fn masked(address: u64) -> u64 {
     address & 0xffff_ffff_ffff
@@ -83,7 +104,8 @@ pub(crate) fn rekall_layouts(profile: &Value, depth: usize) -> BTreeMap<String, 
     layouts
 }
 
-fn rekall_type(class: &str, args: &Value) -> String {
+/// A type of a profile's JSON in a line.
+pub(crate) fn rekall_type(class: &str, args: &Value) -> String {
     let target = || rekall_type(args["target"].as_str().unwrap_or("Void"), &args["target_args"]);
     match class {
         "Pointer" => format!("*{}", target()),
@@ -132,7 +154,8 @@ pub(crate) fn isf_layouts(isf: &Value) -> BTreeMap<String, Layout> {
     layouts
 }
 
-fn isf_type(ty: &Value) -> String {
+/// A type of an ISF file in a line.
+pub(crate) fn isf_type(ty: &Value) -> String {
     match ty["kind"].as_str().expect("a kind") {
         "pointer" => format!("*{}", isf_type(&ty["subtype"])),
         "array" => format!("[{}]{}", ty["count"].as_u64().unwrap_or(0), isf_type(&ty["subtype"])),
@@ -263,24 +286,44 @@ fn pahole_place(comment: &str) -> Option<(u64, u64)> {
     Some((offset.parse::<u64>().ok()? * 8 + bit, words.next()?.parse().ok()?))
 }
 
-/// dwarf2json names a struct that has a tag and a typedef by the typedef, and lists it under both names. Replaces the
-/// names in members' types by one of those with the same definition.
-pub(crate) fn without_aliases(layouts: &mut BTreeMap<String, Layout>, isf: &Value) {
-    let mut first: BTreeMap<String, &str> = BTreeMap::new();
-    let mut alias: BTreeMap<&str, &str> = BTreeMap::new();
-    for section in ["user_types", "enums"] {
-        for (name, definition) in isf[section].as_object().expect("types") {
-            alias.insert(name, first.entry(definition.to_string()).or_insert(name));
+/// Names of an ISF file's types, and for each the first one with the same definition: dwarf2json names a struct that has a
+/// tag and a typedef by the typedef, and lists it under both names.
+pub(crate) struct Aliases<'i>(BTreeMap<&'i str, &'i str>);
+
+impl<'i> Aliases<'i> {
+    pub(crate) fn of(isf: &'i Value) -> Self {
+        let mut first: BTreeMap<String, &str> = BTreeMap::new();
+        let mut alias = BTreeMap::new();
+        for section in ["user_types", "enums"] {
+            for (name, definition) in isf[section].as_object().expect("types") {
+                alias.insert(name.as_str(), *first.entry(definition.to_string()).or_insert(name));
+            }
         }
+        Self(alias)
     }
-    for (_, _, ty) in layouts.values_mut().flat_map(|layout| layout.members.values_mut()) {
+
+    /// The names with the same definition as this one.
+    pub(crate) fn others(&self, name: &str) -> impl Iterator<Item = &'i str> {
+        let first = self.0.get(name);
+        self.0.iter().filter(move |(_, known)| first == Some(*known)).map(|(name, _)| *name)
+    }
+
+    /// Replaces the name in a type by the first one with the same definition.
+    pub(crate) fn apply(&self, ty: &mut String) {
         // It names no enumeration by its typedef.
-        if let Some(at) = ty.rfind("enum ").filter(|at| !alias.contains_key(&ty[at + 5..])) {
+        if let Some(at) = ty.rfind("enum ").filter(|at| !self.0.contains_key(&ty[at + 5..])) {
             ty.replace_range(at.., "unnamed");
         }
         let start = ty.rfind(['*', ']', ' ']).map_or(0, |at| at + 1);
-        if let Some(known) = alias.get(&ty[start..]) {
+        if let Some(known) = self.0.get(&ty[start..]) {
             ty.replace_range(start.., known);
         }
+    }
+}
+
+/// Replaces the names in members' types by the first ones with the same definition.
+pub(crate) fn without_aliases(layouts: &mut BTreeMap<String, Layout>, aliases: &Aliases<'_>) {
+    for (_, _, ty) in layouts.values_mut().flat_map(|layout| layout.members.values_mut()) {
+        aliases.apply(ty);
     }
 }
