@@ -6,6 +6,7 @@ mod inputs;
 mod kernel;
 mod layouts;
 mod macho;
+mod mutated;
 mod oracles;
 mod separate;
 mod vmlinux;

@@ -17,6 +17,7 @@ mod images;
 mod isf;
 mod limits;
 mod linux;
+mod mutation;
 mod pdb;
 mod peinfo;
 mod repo;
