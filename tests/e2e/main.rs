@@ -20,6 +20,7 @@ mod linux;
 mod mutation;
 mod pdb;
 mod peinfo;
+mod readme;
 mod repo;
 mod repo_build;
 mod repo_bundle;
