@@ -22,13 +22,27 @@ fn words(ty: &Type, depth: usize) -> String {
         Type::Named(name) => name.clone(),
         Type::Pointer { target, .. } => format!("pointer to {}", inner(target)),
         Type::Array { target, count } => format!("array of {count} {}", inner(target)),
-        Type::BitField { start, end, target } => {
-            format!("bits {start} to {} of {}", end.saturating_sub(1), inner(target))
-        }
+        Type::BitField { start, end, target } => match end.saturating_sub(1) {
+            last if last <= *start => format!("bit {start} of {}", inner(target)),
+            last => format!("bits {start} to {last} of {}", inner(target)),
+        },
         Type::Enum { name, .. } => format!("enum {name}"),
         Type::Function { .. } => "function".to_owned(),
         Type::UnicodeString { length: Some(length) } => format!("text of {length} UTF-16 code units"),
         Type::UnicodeString { length: None } => "text of UTF-16 code units".to_owned(),
         Type::Other { class, .. } => class.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bit_fields_name_their_bits() {
+        let long = || Box::new(Type::Named("unsigned long".into()));
+        let bits = |start, end| Type::BitField { start, end, target: long() }.in_words();
+        assert_eq!(bits(0, 4), "bits 0 to 3 of unsigned long");
+        assert_eq!(bits(5, 6), "bit 5 of unsigned long");
     }
 }

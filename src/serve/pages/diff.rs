@@ -93,7 +93,7 @@ fn summary(old: &Build, new: &Build, before: &ProfileFile, after: &ProfileFile) 
                     tbody { @for (name, change) in &changed {
                         tr {
                             th scope="row" { a href=(diff_link(old, new, name)) { (name) } }
-                            td { (sizes(change)) }
+                            td.offset { (sizes(change)) }
                             @for kind in [ChangeKind::Added, ChangeKind::Removed, ChangeKind::Moved, ChangeKind::Retyped] {
                                 td.number { @match change.count(kind) { 0 => { span.quiet-text { "·" } } number => { (number) } } }
                             }

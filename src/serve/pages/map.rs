@@ -176,6 +176,7 @@ impl Map {
             let text = match &slot.name {
                 Some(name) if first => name.clone(),
                 Some(name) => format!("… {name}"),
+                None if slot.bits.len() == 1 => "1 bit field".to_owned(),
                 None if !slot.bits.is_empty() => format!("{} bit fields", slot.bits.len()),
                 None => format!("{}", slot.end - slot.start),
             };
