@@ -1,9 +1,10 @@
 //! Searching physical memory.
 //!
-//! Mapped images are searched in place; others block by block. What is adjacent in physical memory is searched as one
-//! piece, wherever the file has it, and nothing is found across a gap.
+//! Mapped images are searched in place, by several processors; others block by block. What is adjacent in physical memory
+//! is searched as one piece, wherever the file has it, and nothing is found across a gap.
 
 pub mod build_id;
+mod places;
 pub mod rsds;
 
 use crate::addr::Pa;
@@ -11,59 +12,57 @@ use crate::error::PageFault;
 use crate::image::{PhysicalMemory, Run};
 use crate::paging::PAGE_BYTES;
 use memchr::memmem::Finder;
+use places::{Shares, places};
 use std::collections::VecDeque;
+use std::thread;
 
-/// What is read at once where no mapping is at hand, in bytes.
-const BLOCK_BYTES: usize = 1 << 20;
-/// What is searched at once of a mapping, in bytes, before its pages are released.
-const MAPPED_BYTES: usize = 1 << 25;
 /// Faults that are kept; the bytes of all are counted.
 const KEPT_FAULTS: usize = 16;
 
 /// Every place where `needle` is in `memory`, in ascending order, overlapping ones too. An empty needle is nowhere.
 pub fn find_all<'m>(memory: &'m dyn PhysicalMemory, needle: &[u8]) -> Hits<'m> {
-    Hits::new(memory, needle, BLOCK_BYTES)
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    Hits::new(memory, needle, Pieces { mapped: 32 << 20, read: 1 << 20, shares: Shares { threads, block: 1 << 20 } })
+}
+
+/// How memory is cut for the search.
+#[derive(Debug, Clone, Copy)]
+struct Pieces {
+    /// What is searched at once of a mapping, in bytes, before its pages are released: less than 4 GiB. It bounds the hits
+    /// that wait.
+    mapped: usize,
+    /// What is read at once where no mapping is at hand, in bytes.
+    read: usize,
+    shares: Shares,
 }
 
 /// A running search; see [`find_all`].
 pub struct Hits<'m> {
     memory: &'m dyn PhysicalMemory,
     finder: Finder<'static>,
-    block_bytes: usize,
+    pieces: Pieces,
     /// The runs that were not begun.
     runs: std::slice::Iter<'m, Run>,
     /// The run at work, and how much of it was taken.
     run: Option<(Run, u64)>,
-    piece: Option<Piece<'m>>,
-    /// Bytes of the piece, when they are no slice.
+    /// Bytes of a piece, when they are no slice.
     block: Vec<u8>,
-    /// Hits over the border behind the last piece, not given yet.
-    crossing: VecDeque<Pa>,
+    /// Hits of the pieces so far that were not given yet.
+    found: VecDeque<Pa>,
     faults: Vec<PageFault>,
     unreadable_bytes: u64,
 }
 
-/// Contiguous bytes.
-struct Piece<'m> {
-    start: Pa,
-    /// `None`: the first `bytes` of the block.
-    mapped: Option<&'m [u8]>,
-    bytes: usize,
-    /// Where the search goes on.
-    from: usize,
-}
-
 impl<'m> Hits<'m> {
-    fn new(memory: &'m dyn PhysicalMemory, needle: &[u8], block_bytes: usize) -> Self {
+    fn new(memory: &'m dyn PhysicalMemory, needle: &[u8], pieces: Pieces) -> Self {
         Self {
             memory,
             finder: Finder::new(needle).into_owned(),
-            block_bytes,
+            pieces,
             runs: if needle.is_empty() { [].iter() } else { memory.runs().iter() },
             run: None,
-            piece: None,
             block: Vec::new(),
-            crossing: VecDeque::new(),
+            found: VecDeque::new(),
             faults: Vec::new(),
             unreadable_bytes: 0,
         }
@@ -79,24 +78,40 @@ impl<'m> Hits<'m> {
         self.unreadable_bytes
     }
 
-    /// The next hit inside the piece.
-    fn next_inside(&mut self) -> Option<Pa> {
-        let piece = self.piece.as_mut()?;
-        let bytes = piece.mapped.or_else(|| self.block.get(..piece.bytes))?;
-        let hit = piece.from.checked_add(self.finder.find(bytes.get(piece.from..)?)?)?;
-        piece.from = hit + 1;
-        Some(piece.start.wrapping_add(hit as u64))
+    /// Searches the next piece, and over the border behind it; `false` when there is none.
+    fn search_piece(&mut self) -> bool {
+        let Some((run, taken)) = self.run.take().or_else(|| self.runs.next().map(|&run| (run, 0))) else {
+            return false;
+        };
+        let left = run.bytes.saturating_sub(taken);
+        if left == 0 {
+            return true;
+        }
+        let start = run.start.wrapping_add(taken);
+        let at_most = |bytes: usize| usize::try_from(left).map_or(bytes, |left| left.min(bytes));
+        let (bytes, skipped, places) = if let Some(mapped) = self.memory.slice(start, at_most(self.pieces.mapped)) {
+            let places = places(&self.finder, mapped, self.pieces.shares);
+            self.memory.release(start, mapped.len());
+            (mapped.len(), 0, places)
+        } else {
+            let (bytes, skipped) = self.read_block(start, at_most(self.pieces.read));
+            let read = self.block.get(..bytes).unwrap_or_default();
+            (bytes, skipped, places(&self.finder, read, self.pieces.shares))
+        };
+        self.found.extend(places.into_iter().map(|place| start.wrapping_add(u64::from(place))));
+        self.search_border(start, bytes);
+        self.run = Some((run, taken + bytes as u64 + skipped));
+        true
     }
 
-    /// Leaves the piece: hits that begin in it and end behind it are put into `crossing`.
-    fn leave_piece(&mut self) {
-        let Some(piece) = self.piece.take() else { return };
-        if piece.mapped.is_some() {
-            self.memory.release(piece.start, piece.bytes);
-        }
+    /// Finds the hits that begin in the `bytes` bytes from `start` on and end behind them.
+    fn search_border(&mut self, start: Pa, bytes: usize) {
         let overlap = self.finder.needle().len() - 1;
-        let before = overlap.min(piece.bytes);
-        let start = piece.start.wrapping_add((piece.bytes - before) as u64);
+        let before = overlap.min(bytes);
+        if before == 0 {
+            return;
+        }
+        let start = start.wrapping_add((bytes - before) as u64);
         let mut window = vec![0; before + overlap];
         let good = good_bytes(self.memory, start, &mut window);
         let window = window.get(..good).unwrap_or_default();
@@ -106,35 +121,8 @@ impl<'m> Hits<'m> {
             if hit >= before {
                 break;
             }
-            self.crossing.push_back(start.wrapping_add(hit as u64));
+            self.found.push_back(start.wrapping_add(hit as u64));
             from = hit + 1;
-        }
-    }
-
-    /// Takes the next piece; `false` when there is none.
-    fn enter_piece(&mut self) -> bool {
-        loop {
-            let Some((run, taken)) = self.run.take().or_else(|| self.runs.next().map(|&run| (run, 0))) else {
-                return false;
-            };
-            let left = run.bytes.saturating_sub(taken);
-            if left == 0 {
-                continue;
-            }
-            let start = run.start.wrapping_add(taken);
-            let at_most = |bytes: usize| usize::try_from(left).map_or(bytes, |left| left.min(bytes));
-            if let Some(mapped) = self.memory.slice(start, at_most(MAPPED_BYTES)) {
-                self.run = Some((run, taken + mapped.len() as u64));
-                self.piece = Some(Piece { start, mapped: Some(mapped), bytes: mapped.len(), from: 0 });
-                return true;
-            }
-            let wanted = at_most(self.block_bytes);
-            let (bytes, skipped) = self.read_block(start, wanted);
-            self.run = Some((run, taken + bytes as u64 + skipped));
-            if bytes > 0 {
-                self.piece = Some(Piece { start, mapped: None, bytes, from: 0 });
-                return true;
-            }
         }
     }
 
@@ -164,11 +152,10 @@ impl Iterator for Hits<'_> {
 
     fn next(&mut self) -> Option<Pa> {
         loop {
-            if let Some(hit) = self.crossing.pop_front().or_else(|| self.next_inside()) {
+            if let Some(hit) = self.found.pop_front() {
                 return Some(hit);
             }
-            self.leave_piece();
-            if self.crossing.is_empty() && !self.enter_piece() {
+            if !self.search_piece() {
                 return None;
             }
         }

@@ -34,12 +34,30 @@ fn finds_what_a_naive_search_finds_whatever_the_runs_and_blocks() {
         for needle in [&b"a"[..], b"ab", b"aa", b"aba", b"abab", b"aaaaaa", b"abbabab"] {
             let expected = naive(&pieces, needle);
             let mapped = TestMemory::new(pieces.clone()).mapped();
-            assert_eq!(find_all(&mapped, needle).collect::<Vec<_>>(), expected, "round {round}, mapped");
             let read = TestMemory::new(pieces.clone());
-            for block_bytes in 1..9 {
-                let hits: Vec<Pa> = Hits::new(&read, needle, block_bytes).collect();
-                assert_eq!(hits, expected, "round {round}, blocks of {block_bytes}, {needle:?} in {pieces:?}");
+            for bytes in 1..9 {
+                let cut = Pieces { mapped: bytes, read: bytes, shares: Shares { threads: 1, block: bytes } };
+                for memory in [&mapped, &read] {
+                    let hits: Vec<Pa> = Hits::new(memory, needle, cut).collect();
+                    assert_eq!(hits, expected, "round {round}, pieces of {bytes}, {needle:?} in {pieces:?}");
+                }
             }
+        }
+    }
+}
+
+/// Long enough for several steps in each block, with hits over the borders of both.
+#[test]
+fn several_threads_find_what_one_finds() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let bytes: Vec<u8> = (0..20_000).map(|_| b"ab"[random.below(2) as usize]).collect();
+    let memory = TestMemory::new(vec![(0x1000, bytes.clone())]).mapped();
+    for needle in [&b"a"[..], b"abba", b"aaaaaaaa", bytes.get(7000..9000).expect("inside")] {
+        let expected = naive(&[(0x1000, bytes.clone())], needle);
+        assert!(!expected.is_empty());
+        for threads in 1..6 {
+            let cut = Pieces { mapped: 9001, read: 9001, shares: Shares { threads, block: 2500 } };
+            assert_eq!(Hits::new(&memory, needle, cut).collect::<Vec<_>>(), expected, "{threads} threads");
         }
     }
 }
