@@ -1,4 +1,4 @@
-//! Images compressed as a whole: gzip, xz, zstd.
+//! Images compressed as a whole: gzip, xz, zstd, and the zlib stream that LiME writes with `compress=1`.
 //!
 //! These formats have no random access that memory analysis could use: a page table leads all over the image, and even
 //! the blocks that `xz -T` and seekable zstd write have megabytes, to be decoded for each page. So the image is unpacked
@@ -10,7 +10,7 @@ use super::mapped_file::MappedFile;
 use super::raw::Raw;
 use super::run_layer::{Declared, RunLayer, end_of};
 use super::vote::{Layer, Probe, Vote};
-use super::{Hints, PhysicalMemory, array};
+use super::{Hints, PhysicalMemory, array, lime};
 use crate::addr::Pa;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -35,15 +35,23 @@ enum Packing {
     Gzip,
     Xz,
     Zstd,
+    Zlib,
 }
 
 impl Packing {
-    fn of(magic: [u8; 6]) -> Option<Self> {
-        match magic {
+    fn of(base: &dyn PhysicalMemory) -> Option<Self> {
+        match array::<6>(base, 0)? {
             // Method 8 (deflate), the reserved flags clear.
             [0x1f, 0x8b, 8, flags, ..] if flags & 0xe0 == 0 => Some(Self::Gzip),
             [0xfd, b'7', b'z', b'X', b'Z', 0] => Some(Self::Xz),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            // Method 8, a window of 32 KiB. That is too little to be believed: what it begins is looked at.
+            [0x78, ..] => {
+                let mut magic = [0; 4];
+                let start = LayerReader { base, at: 0, end: end_of(base) };
+                let read = flate2::read::ZlibDecoder::new(start).read_exact(&mut magic);
+                (read.is_ok() && magic == lime::MAGIC).then_some(Self::Zlib)
+            }
             _ => None,
         }
     }
@@ -54,6 +62,7 @@ impl Packing {
             Self::Gzip => ("gzip", "gunzip -k"),
             Self::Xz => ("xz", "xz -dk"),
             Self::Zstd => ("zstd", "zstd -d --long=31"),
+            Self::Zlib => ("zlib", "pigz -dzk"),
         }
     }
 
@@ -66,14 +75,15 @@ impl Packing {
                 Box::new(lzma_rust2::XzReader::new_mem_limit(packed, true, memory_kib))
             }
             Self::Zstd => Box::new(ZstdFrames::new(packed)),
+            Self::Zlib => Box::new(flate2::bufread::ZlibDecoder::new(packed)),
         }
     }
 }
 
 /// Answers whether the layer is a compressed file, and unpacks it.
 pub(super) fn probe(&Probe { base, map, .. }: &Probe<'_>) -> Vote {
-    let Some(packing) = array::<6>(base.as_ref(), 0).and_then(Packing::of) else {
-        return Vote::no("no magic of gzip, xz or zstd at the start");
+    let Some(packing) = Packing::of(base.as_ref()) else {
+        return Vote::no("no magic of gzip, xz or zstd at the start, and no zlib stream of LiME");
     };
     let (name, program) = packing.names();
     let packed_bytes = end_of(base.as_ref());
@@ -222,9 +232,10 @@ mod tests {
     use super::*;
     use crate::image::testing::TestMemory;
 
-    /// Pages of zeros, text and noise, and a part of a page.
+    /// What begins like a LiME file, pages of zeros, text and noise, and a part of a page.
     fn contents() -> Vec<u8> {
-        let mut contents = vec![0; 300_000];
+        let mut contents = lime::MAGIC.to_vec();
+        contents.resize(300_000, 0);
         contents.extend((0..50_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()));
         contents.extend(b"Linux version 6.1.0 ".repeat(1000));
         contents.resize(contents.len() + 200_001, 0);
@@ -234,6 +245,12 @@ mod tests {
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut packed = Vec::new();
         flate2::read::GzEncoder::new(bytes, flate2::Compression::fast()).read_to_end(&mut packed).expect("packed");
+        packed
+    }
+
+    fn zlib(bytes: &[u8]) -> Vec<u8> {
+        let mut packed = Vec::new();
+        flate2::read::ZlibEncoder::new(bytes, flate2::Compression::best()).read_to_end(&mut packed).expect("packed");
         packed
     }
 
@@ -271,6 +288,7 @@ mod tests {
             ("gzip", [gzip(first), gzip(second)].concat()),
             ("xz", [xz(first), xz(second)].concat()),
             ("zstd", [zstd(first), skippable.concat(), zstd(second), skippable.concat()].concat()),
+            ("zlib", zlib(&contents)),
         ] {
             let layer = vote(&packed).expect("an image");
             assert_eq!(layer.memory.describe(), format);
@@ -285,7 +303,9 @@ mod tests {
     #[test]
     fn what_is_good_before_the_damage_is_kept_and_the_damage_told() {
         let contents = contents();
-        for (format, packed) in [("gzip", gzip(&contents)), ("xz", xz(&contents)), ("zstd", zstd(&contents))] {
+        for (format, packed) in
+            [("gzip", gzip(&contents)), ("xz", xz(&contents)), ("zstd", zstd(&contents)), ("zlib", zlib(&contents))]
+        {
             let cut = vote(&packed[..packed.len() / 2]).expect("an image");
             let good = all(&cut);
             assert!(good.len() > 100_000 && good.len() < contents.len(), "{format}: {} bytes", good.len());

@@ -1,11 +1,8 @@
 //! Formats that are known and not read yet. They are refused by name: taken for raw, an image of theirs would give wrong
 //! addresses without a word.
 
-use super::PhysicalMemory;
-use super::run_layer::end_of;
 use super::vote::{Probe, Vote};
 use crate::addr::Pa;
-use std::io::Read;
 
 /// The name in the voting log.
 pub(super) const NAME: &str = "formats not supported yet";
@@ -30,10 +27,7 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
         .iter()
         .find(|(magic, ..)| start.starts_with(magic))
         .map(|&(_, what, hint)| (what, hint))
-        .or_else(|| checked_magic(&start))
-        .or_else(|| {
-            is_zlib_of_lime(base.as_ref()).then_some(("a LiME image compressed with zlib", "`pigz -dz` unpacks it"))
-        });
+        .or_else(|| checked_magic(&start));
     match found {
         Some((what, hint)) => Vote::Broken(format!("it is {what}, which is not supported yet; {hint}")),
         None => Vote::no("none of their magic numbers"),
@@ -47,16 +41,4 @@ fn checked_magic(start: &[u8; 32]) -> Option<(&'static str, &'static str)> {
         return Some(("compressed with bzip2", "`bunzip2 -k` unpacks it"));
     }
     None
-}
-
-/// What LiME writes with `compress=1`: one zlib stream. Its two bytes of header are too little to be believed, so that what
-/// they begin is looked at.
-fn is_zlib_of_lime(base: &dyn PhysicalMemory) -> bool {
-    const ENOUGH: u64 = 0x1000;
-    let mut start = vec![0; end_of(base).min(ENOUGH) as usize];
-    if base.read(Pa(0), &mut start).is_err() || start.first() != Some(&0x78) {
-        return false;
-    }
-    let mut magic = [0; 4];
-    flate2::read::ZlibDecoder::new(&start[..]).read_exact(&mut magic).is_ok() && magic == super::lime::MAGIC
 }

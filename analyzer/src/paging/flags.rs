@@ -37,7 +37,7 @@ impl AddressSpace<'_> {
         let is_page = matches!(step.meaning, Meaning::Page(..));
         let lowest = self.spec.levels.last().is_none_or(|level| level.name == step.level);
         let mut flags: Vec<String> = Vec::new();
-        let mut add = |names: Names| {
+        let mut add = |names: &[(u32, &'static str)]| {
             flags.extend(names.iter().filter(|(bit, _)| entry >> bit & 1 == 1).map(|(_, name)| (*name).to_owned()));
         };
         match self.spec.entries {
@@ -47,6 +47,9 @@ impl AddressSpace<'_> {
                     add(X86_PAGE);
                     // In large pages bit 7 is PS, and PAT moves to bit 12.
                     add(if lowest { &[(7, "PAT")] } else { &[(7, "PS"), (12, "PAT")] });
+                }
+                if let Some(bit) = self.spec.c_bit {
+                    add(&[(bit, "C")]);
                 }
                 if self.spec.entry_bytes == 8 {
                     add(&[(63, "NX")]);

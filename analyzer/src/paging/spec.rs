@@ -77,6 +77,8 @@ pub struct PagingSpec {
     pub root_mask: u64,
     /// More such bits, which stand elsewhere.
     pub root_high: Option<Moved>,
+    /// Which bit of entries and of the root register says that the memory is encrypted; it is in none of the masks.
+    pub c_bit: Option<u32>,
     /// How many bits of a virtual address are translated.
     pub address_bits: u32,
     /// What is above these bits.
@@ -84,6 +86,14 @@ pub struct PagingSpec {
 }
 
 impl PagingSpec {
+    /// The same layout on a machine that encrypts memory (AMD SME, SEV): one bit of an address says so (C-bit; APM volume 2,
+    /// sections 7.10 and 15.34). Which one differs by processor; 47 and 51 are known.
+    #[must_use]
+    pub fn with_c_bit(&self, bit: u32) -> Self {
+        let others = !1_u64.checked_shl(bit).unwrap_or(0);
+        Self { frame_mask: self.frame_mask & others, root_mask: self.root_mask & others, c_bit: Some(bit), ..*self }
+    }
+
     /// The physical address of the root table that a root register (CR3, TTBR, EPTP) holds.
     pub fn root(&self, register: u64) -> u64 {
         register & self.root_mask | self.root_high.map_or(0, |high| high.of(register))
@@ -103,7 +113,8 @@ impl PagingSpec {
 
 impl fmt::Display for PagingSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}-bit addresses", self.name, self.address_bits)
+        write!(f, "{}, {}-bit addresses", self.name, self.address_bits)?;
+        self.c_bit.map_or(Ok(()), |bit| write!(f, ", C-bit {bit}"))
     }
 }
 
@@ -135,6 +146,7 @@ pub static AMD64: PagingSpec = PagingSpec {
     large_high: None,
     root_mask: X86_FRAME,
     root_high: None,
+    c_bit: None,
     address_bits: 48,
     halves: Halves::SignExtended,
 };
@@ -231,6 +243,7 @@ impl PagingSpec {
             // Bit 0 is CnP; tables of fewer than eight entries are aligned to 64 bytes all the same.
             root_mask: up_to_47(6),
             root_high: root_high.filter(|_| frame_high.is_some()),
+            c_bit: None,
             address_bits: bits,
             halves: Halves::TwoRoots,
         })

@@ -48,6 +48,37 @@ fn x86_without_pae_has_two_levels_of_4_byte_entries() {
 }
 
 #[test]
+fn the_c_bit_of_encrypted_memory_is_no_address() {
+    const C: u64 = 1 << 51;
+    // Indexes 0x1ff, 0x1fe, 8, 3; a 2 MiB page at PDE 9; a 1 GiB page at PDPTE 0x1ff, which is not encrypted; the fifth
+    // level.
+    let memory = memory(&[
+        (0x1ff8, C | 0x2063),
+        (0x2ff0, C | 0x3063),
+        (0x3040, C | 0x4063),
+        (0x4018, C | 0x7_6543_2163),
+        (0x3048, C | 0x5_5560_10e3),
+        (0x2ff8, 0x4000_00e3),
+        (0x5ff8, C | 0x1063),
+    ]);
+    let va = |pdpte: u64, inside: u64| Va(0xffff_ff80_0000_0000 | pdpte << 30 | inside);
+    for (spec, cr3) in [(AMD64, C | 0x1000), (AMD64_LA57, C | 0x5000)] {
+        let space = AddressSpace::new(&memory, &spec.with_c_bit(51), Software::None, cr3);
+        assert_eq!(space.translate(va(0x1fe, 8 << 21 | 3 << 12 | 0xabc)), Ok(Pa(0x7_6543_2abc)));
+        assert_eq!(space.translate(va(0x1fe, 9 << 21 | 0x12_3456)), Ok(Pa(0x5_5572_3456)));
+        assert_eq!(space.translate(va(0x1ff, 0x1234_5678)), Ok(Pa(0x5234_5678)));
+        let last = |va| space.walk(va).last().map(|step| space.flags(step));
+        assert_eq!(last(va(0x1fe, 8 << 21 | 3 << 12)), Some("P W A D G C".to_owned()));
+        assert_eq!(last(va(0x1ff, 0)), Some("P W A D PS".to_owned()));
+        // The bit of another processor leaves this one an address.
+        let other = AddressSpace::new(&memory, &spec.with_c_bit(47), Software::None, cr3 & !C);
+        let reason = other.translate(va(0x1fe, 8 << 21 | 3 << 12)).map_err(|fault| fault.reason);
+        assert!(matches!(reason, Err(FaultReason::TableMissing { entry_at: Pa(at), .. }) if at & C != 0), "{reason:?}");
+    }
+    assert_eq!(AMD64.with_c_bit(51).to_string(), "AMD64, 48-bit addresses, C-bit 51");
+}
+
+#[test]
 fn ept_entries_are_present_when_anything_is_allowed() {
     // EPTP 0x101e: write-back, walk length 4. Guest-physical 0x8040_3123: indexes 0, 2, 2, 3.
     let memory = memory(&[
@@ -278,7 +309,8 @@ fn any_bytes_as_tables_end_the_walk_in_bounds_and_the_fast_path_says_the_same() 
         memory.put(at, random.below(0x10) << 12 | random.below(0x1000));
     }
     let arm = [Granule::K4, Granule::K16, Granule::K64].map(|granule| [36, 48, 52].map(|bits| spec(granule, bits)));
-    let specs = [AMD64, AMD64_LA57, X86_PAE, X86, EPT].into_iter().chain(arm.into_iter().flatten());
+    let specs =
+        [AMD64, AMD64_LA57, AMD64.with_c_bit(47), X86_PAE, X86, EPT].into_iter().chain(arm.into_iter().flatten());
     let windows = || Software::Windows(std::sync::Arc::new(WindowsPtes::amd64(true)));
     let (mut mapped, mut unmapped) = (0, 0);
     for spec in specs {

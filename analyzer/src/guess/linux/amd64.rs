@@ -22,8 +22,9 @@ pub(super) fn place<'m>(kernel: &Kernel<'_, 'm>, options: &Options) -> Result<Pl
         Some(dtb) => dtb,
         None => kernel.physical(kernel.page_tables()?).0,
     };
-    let spec = if has_five_levels(kernel) { &AMD64_LA57 } else { &AMD64 };
-    let space_of = |root| AddressSpace::new(kernel.memory, spec, Software::Linux(LinuxPtes::Amd64), root);
+    let spec = if has_five_levels(kernel) { AMD64_LA57 } else { AMD64 };
+    let spec = c_bit(kernel, options).map_or(spec, |bit| spec.with_c_bit(bit));
+    let space_of = |root| AddressSpace::new(kernel.memory, &spec, Software::Linux(LinuxPtes::Amd64), root);
     let slide_of = |space: &AddressSpace<'_>| {
         let shows_banner = |slide: &u64| space.translate(Va(banner.wrapping_add(*slide))) == Ok(kernel.banner_at);
         match options.kernel_slide {
@@ -64,6 +65,18 @@ fn shows_idle_task(kernel: &Kernel<'_, '_>, space: &AddressSpace<'_>, slide: Opt
 /// Kernels that can use five levels keep a word that says whether they do.
 fn has_five_levels(kernel: &Kernel<'_, '_>) -> bool {
     kernel.layout.five_levels.and_then(|at| kernel.bytes::<4>(at)).is_some_and(|word| word != [0; 4])
+}
+
+/// Which bit of entries says that memory is encrypted: the kernel keeps a mask of it, 0 where nothing is, and VMCOREINFO
+/// tells it.
+fn c_bit(kernel: &Kernel<'_, '_>, options: &Options) -> Option<u32> {
+    let own = kernel.layout.encryption_mask.and_then(|at| kernel.bytes(at)).map(u64::from_le_bytes);
+    let told = || options.hints.vmcoreinfo.get("NUMBER(sme_mask)")?.parse::<i64>().ok().map(i64::cast_unsigned);
+    // Below are addresses that every machine uses, above flags.
+    own.or_else(told)
+        .filter(|mask| mask.is_power_of_two())
+        .map(u64::trailing_zeros)
+        .filter(|bit| (32..52).contains(bit))
 }
 
 /// The kernel's own note of its move must say the same.

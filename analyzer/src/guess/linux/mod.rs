@@ -345,6 +345,8 @@ struct Layout {
     five_levels: Option<u64>,
     /// `phys_base`.
     phys_base: Option<u64>,
+    /// `sme_me_mask`, also of guests (SEV).
+    encryption_mask: Option<u64>,
     /// `kimage_voffset`.
     voffset: Option<u64>,
     /// `__start_notes` and `__stop_notes`.
@@ -371,6 +373,7 @@ impl Layout {
             page_tables,
             five_levels: find("__pgtable_l5_enabled")?,
             phys_base: find("phys_base")?,
+            encryption_mask: find("sme_me_mask")?,
             voffset: find("kimage_voffset")?,
             notes: find("__start_notes")?.zip(find("__stop_notes")?),
         })
