@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A repository with the profile of one module zip.
-fn repository(folder: &Path, zip: &Path) -> PathBuf {
+pub(crate) fn repository(folder: &Path, zip: &Path) -> PathBuf {
     let (repo, profile) = (folder.join("profiles"), folder.join("kernel.json"));
     ok(&["convert_profile", arg(zip), arg(&profile)]);
     ok(&["repo", "init", arg(&repo)]);
@@ -16,7 +16,20 @@ fn repository(folder: &Path, zip: &Path) -> PathBuf {
     repo
 }
 
-fn plugin(repo: &Path, image: &Path, command: &[&str]) -> Vec<Value> {
+/// The text of a System.map: of the file itself, or in a zip.
+pub(crate) fn system_map(path: &Path) -> String {
+    match zip::ZipArchive::new(std::fs::File::open(path).expect("readable")) {
+        Ok(mut zip) => {
+            let names: Vec<String> = zip.file_names().map(|name| name.expect("a name").into_owned()).collect();
+            let name = names.iter().find(|name| name.contains("System.map")).expect("a System.map");
+            std::io::read_to_string(zip.by_name(name).expect("a member")).expect("text")
+        }
+        Err(_) => std::fs::read_to_string(path).expect("text"),
+    }
+}
+
+/// The rows of a plugin.
+pub(crate) fn plugin(repo: &Path, image: &Path, command: &[&str]) -> Vec<Value> {
     let mut args = vec!["--profile_path", arg(repo), "-f", arg(image), "--format", "json"];
     args.extend(command);
     rows(&ok(&args))
@@ -149,14 +162,7 @@ fn an_image_alone_gives_the_symbols_of_system_map_and_the_rows_of_the_guest() {
     ] {
         let (Some(image), Some(map)) = (unpacked(image), map) else { return };
         let told = corpus_text(truth).expect("the corpus is there");
-        let map = match zip::ZipArchive::new(std::fs::File::open(&map).expect("readable")) {
-            Ok(mut zip) => {
-                let names: Vec<String> = zip.file_names().map(|name| name.expect("a name").into_owned()).collect();
-                let name = names.iter().find(|name| name.contains("System.map")).expect("a System.map");
-                std::io::read_to_string(zip.by_name(name).expect("a member")).expect("text")
-            }
-            Err(_) => std::fs::read_to_string(&map).expect("text"),
-        };
+        let map = system_map(&map);
         let map = map_addresses(&map);
         // The small kernel's BTF is in its vmlinux only.
         let btf = unpacked("linux/small/vmlinux-6.1.192-rklab.btf").expect("the corpus is there");

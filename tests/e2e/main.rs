@@ -35,6 +35,7 @@ mod serve;
 mod support;
 mod symbol_server;
 mod truth;
+mod variants;
 mod version_scan;
 mod windows;
 
