@@ -2,6 +2,7 @@
 
 mod containers;
 mod damaged;
+mod examples;
 mod formats;
 mod hints;
 mod linux;
