@@ -10,7 +10,7 @@ use quaid_analyzer::image::{self, Image};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read, Write as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -62,7 +62,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Samples of one format, in `formats/`; other formats join by a line.
+/// Samples in `formats/`; other formats join by a line.
 const SAMPLES: &[&str] = &[
     "avml/flat.lime",
     "avml/flat.avml",
@@ -82,6 +82,15 @@ const SAMPLES: &[&str] = &[
     "synth/core-xnum.elf",
     "synth/core.macho",
     "synth/xen-pfn.core",
+    "synth/vm.vmss",
+    "ewf/s_encase6.E01",
+    "ewf/s_nocomp.E01",
+    "ewf/s_smart.s01",
+    "aff4/snappy.aff4",
+    "aff4/zlib.aff4",
+    "aff4/lz4.aff4",
+    "aff4/stored.aff4",
+    "aff4/map-snappy.aff4",
 ];
 
 /// Numbers that look random and are the same each time (xorshift64).
@@ -104,11 +113,17 @@ struct Victim {
 }
 
 impl Victim {
+    /// Copies the sample, and what is of the same image beside it (segments, the memory of a snapshot).
     fn new(sample: &Path, folder: &Path) -> Self {
+        for entry in sample.parent().expect("a folder").read_dir().expect("readable") {
+            let beside = entry.expect("a file").path();
+            if beside.file_stem() == sample.file_stem() {
+                std::fs::copy(&beside, folder.join(beside.file_name().expect("a name"))).expect("copied");
+            }
+        }
         let path = folder.join(sample.file_name().expect("a name"));
         let mut whole = Vec::new();
         File::open(sample).expect("readable").read_to_end(&mut whole).expect("readable");
-        std::fs::write(&path, &whole).expect("written");
         let file = File::options().write(true).open(&path).expect("writable");
         Self { path, file, whole }
     }
@@ -235,6 +250,35 @@ fn damaged_images_of_every_format_are_survived() {
     let Some(folder) = formats() else { return };
     for sample in SAMPLES {
         mutate(&folder.join(sample));
+    }
+}
+
+/// A LiME file is cut short, so that it is unpacked 300 times in little time.
+#[test]
+fn damaged_compressed_images_are_survived() {
+    let Some(folder) = formats() else { return };
+    let temporary = tempfile::tempdir().expect("a folder");
+    let mut lime = Vec::new();
+    File::open(folder.join("synth/two.lime")).expect("a sample").take(1 << 19).read_to_end(&mut lime).expect("read");
+    let gzip = flate2::read::GzEncoder::new(&lime[..], flate2::Compression::fast());
+    let zlib = flate2::read::ZlibEncoder::new(&lime[..], flate2::Compression::fast());
+    let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(0)).expect("a writer");
+    xz.write_all(&lime).expect("packed");
+    let zstd = ruzstd::encoding::compress_to_vec(&lime[..], ruzstd::encoding::CompressionLevel::Fastest);
+    let read = |mut packed: Box<dyn Read + '_>| {
+        let mut bytes = Vec::new();
+        packed.read_to_end(&mut bytes).expect("packed");
+        bytes
+    };
+    for (name, bytes) in [
+        ("gzip", read(Box::new(gzip))),
+        ("zlib", read(Box::new(zlib))),
+        ("xz", xz.finish().expect("packed")),
+        ("zstd", zstd),
+    ] {
+        let sample = temporary.path().join(name);
+        std::fs::write(&sample, bytes).expect("written");
+        mutate(&sample);
     }
 }
 

@@ -1,0 +1,45 @@
+//! Any bytes as a memory image, of whatever format they begin like: an error, or a layer that keeps what it promises. Seeds are
+//! images of each format (`cargo +nightly fuzz run image FOLDER`).
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use quaid_analyzer::Pa;
+use quaid_analyzer::image::{self, Image};
+use std::io::Write as _;
+
+/// Runs that are read in each case, and bytes of each.
+const RUNS: usize = 8;
+const BYTES: u64 = 0x3000;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(bytes).expect("written");
+    if let Ok(image) = image::open(file.path(), &image::Options::default()) {
+        check(&image);
+    }
+});
+
+fn check(image: &Image) {
+    let ranges: Vec<(u64, u64)> = image.runs().iter().map(|run| (run.start.0, run.bytes)).collect();
+    let gaps: Vec<(u64, u64)> = image.gaps().iter().map(|gap| (gap.start.0, gap.bytes)).collect();
+    for ranges in [&ranges, &gaps] {
+        assert!(ranges.iter().all(|&(start, bytes)| bytes > 0 && start + bytes <= 1 << 52));
+        assert!(ranges.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "not sorted, or not disjoint");
+    }
+    for &(start, bytes) in ranges.iter().take(RUNS) {
+        let mut once = vec![0xaa; bytes.min(BYTES) as usize];
+        let whole = image.read(Pa(start), &mut once);
+        for (index, piece) in once.chunks(0x7ff).enumerate() {
+            let at = Pa(start + index as u64 * 0x7ff);
+            let mut again = vec![0x55; piece.len()];
+            // Behind a fault the whole read has zeros, and the pieces may have more.
+            if image.read(at, &mut again).is_ok() && whole.is_ok() {
+                assert!(again == piece, "in one and in pieces at {at}");
+            }
+        }
+        if let Some(slice) = image.slice(Pa(start), once.len()) {
+            assert!(whole.is_err() || slice == once, "the slice at {start:#x}");
+        }
+    }
+}
