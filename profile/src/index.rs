@@ -11,10 +11,12 @@
 //!
 //! A profile that was made of a kernel module knows its release only. Several profiles may share a banner.
 
+use crate::compress::decompress;
 use crate::error::Error;
 use crate::json::{Node, Style, print};
 use crate::model::Metadata;
 use crate::source::ProfileSource;
+use crate::span::Spans;
 use std::collections::{BTreeMap, BTreeSet};
 
 type Names = BTreeMap<String, BTreeSet<String>>;
@@ -46,10 +48,13 @@ impl LinuxIndex {
         read().map_err(|e: Error| e.within(place))
     }
 
-    /// The index of a source; `None` when it keeps none.
-    pub fn of_source(source: &dyn ProfileSource) -> Result<Option<Self>, Error> {
-        let bytes = source.read(Self::NAME)?;
-        bytes.map(|bytes| Self::parse(&format!("{}/{}", source.place(), Self::NAME), &bytes)).transpose()
+    /// What the index of a source has for a banner and for its release; `None` when it keeps none. Of an index of thousands
+    /// of kernels no more than these two lines are made out.
+    pub(crate) fn look_up(source: &dyn ProfileSource, banner: &str) -> Result<Option<Candidates>, Error> {
+        let Some(bytes) = source.read(Self::NAME)? else { return Ok(None) };
+        Candidates::of(&bytes, banner)
+            .map(Some)
+            .map_err(|error| error.within(&format!("{}/{}", source.place(), Self::NAME)))
     }
 
     /// The text as it is kept: the same entries give the same bytes.
@@ -92,16 +97,6 @@ impl LinuxIndex {
         }
     }
 
-    /// The profiles of the kernel with this banner, by name.
-    pub fn by_banner(&self, banner: &str) -> impl Iterator<Item = &str> {
-        self.banners.get(trimmed(banner)).into_iter().flatten().map(String::as_str)
-    }
-
-    /// The profiles of kernels of this release (`uname -r`), by name.
-    pub fn by_release(&self, release: &str) -> impl Iterator<Item = &str> {
-        self.releases.get(release).into_iter().flatten().map(String::as_str)
-    }
-
     /// Every name in it, with the banner or release that leads there.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
         let tables = self.banners.iter().chain(&self.releases);
@@ -109,14 +104,45 @@ impl LinuxIndex {
     }
 }
 
+/// Names of profiles that may fit a kernel.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Candidates {
+    /// Recorded with its very banner.
+    pub(crate) by_banner: Vec<String>,
+    /// Of its release.
+    pub(crate) by_release: Vec<String>,
+}
+
+impl Candidates {
+    fn of(bytes: &[u8], banner: &str) -> Result<Self, Error> {
+        let plain = decompress("", bytes)?;
+        let text = std::str::from_utf8(&plain).map_err(|_| Error::corrupt("", "not UTF-8 text"))?;
+        let sections = Spans::of(text, 0..text.len())?;
+        let named = |section: &str, key: &str| {
+            let Some(items) = sections.get(text, section) else { return Ok(Vec::new()) };
+            let items = Spans::of(text, items).map_err(|error| error.within(section))?;
+            let names = items.get(text, key).and_then(|span| text.get(span));
+            let names = names.map(Node::parse).transpose()?;
+            names.map_or(Ok(Vec::new()), |names| names_of(&names, key).map_err(|error| error.within(section)))
+        };
+        Ok(Self {
+            by_banner: named("$BANNERS", trimmed(banner))?,
+            by_release: release_of(banner).map_or(Ok(Vec::new()), |release| named("$RELEASES", release))?,
+        })
+    }
+}
+
+fn names_of(list: &Node, key: &str) -> Result<Vec<String>, Error> {
+    let bad = || Error::corrupt(key, "not a list of profile names");
+    list.as_list().ok_or_else(bad)?.iter().map(|name| name.as_text().map(str::to_owned).ok_or_else(bad)).collect()
+}
+
 fn section(root: &Node, key: &str) -> Result<Names, Error> {
     let Some(node) = root.get(key) else { return Ok(Names::default()) };
-    let bad = |place: &str| Error::corrupt(place, "not a list of profile names").within(key);
     let items = node.as_dict().ok_or_else(|| Error::corrupt(key, "not an object"))?;
-    let names = |(key, names): &(String, Node)| {
-        let names = names.as_list().ok_or_else(|| bad(key))?;
-        let names = names.iter().map(|name| name.as_text().map(str::to_owned).ok_or_else(|| bad(key)));
-        Ok((key.clone(), names.collect::<Result<_, Error>>()?))
+    let names = |(name, names): &(String, Node)| {
+        let names = names_of(names, name).map_err(|error| error.within(key))?;
+        Ok((name.clone(), names.into_iter().collect()))
     };
     items.iter().map(names).collect()
 }
@@ -201,10 +227,16 @@ mod tests {
     fn a_banner_is_found_as_memory_has_it() {
         let mut index = LinuxIndex::default();
         index.insert("Linux/a", &metadata(Some(BANNER), None));
-        let found: Vec<&str> = index.by_banner(&format!("{BANNER}\n\0")).collect();
-        assert_eq!(found, ["Linux/a"]);
-        assert_eq!(index.by_release("6.1.0-56-cloud-amd64").collect::<Vec<_>>(), ["Linux/a"]);
-        assert_eq!(index.by_banner("Linux version 6.1.0-56-cloud-amd64").count(), 0);
+        index.insert("Linux/b", &metadata(None, Some("6.1.0-56-cloud-amd64")));
+        let text = index.to_json();
+        let found = |banner: &str| Candidates::of(text.as_bytes(), banner).expect("an index");
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let expected = Candidates { by_banner: names(&["Linux/a"]), by_release: names(&["Linux/a", "Linux/b"]) };
+        assert_eq!(found(&format!("{BANNER}\n\0")), expected);
+        let other = found("Linux version 6.1.0-56-cloud-amd64");
+        assert_eq!((other.by_banner, other.by_release), (vec![], expected.by_release));
+        assert_eq!(found("Linux version 6.1"), Candidates::default());
+        assert_eq!(found("Darwin"), Candidates::default());
     }
 
     #[test]
@@ -234,6 +266,9 @@ mod tests {
         for bad in ["", "[]", "{\"$BANNERS\": []}", "{\"$BANNERS\": {\"x\": \"y\"}}", "{\"$RELEASES\": {\"x\": [1]}}"] {
             let error = LinuxIndex::parse("some/index", bad.as_bytes()).expect_err(bad);
             assert!(error.to_string().starts_with("some/index"), "{error}");
+        }
+        for bad in ["", "[]", "{\"$BANNERS\": []}", "{\"$BANNERS\": {\"Linux version 1 x\": \"y\"}}"] {
+            assert!(Candidates::of(bad.as_bytes(), "Linux version 1 x").is_err(), "{bad}");
         }
     }
 

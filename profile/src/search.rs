@@ -106,7 +106,7 @@ pub enum NotFound {
         chain: Vec<String>,
     },
     /// The name is no name of a profile.
-    #[error("`{name}` is not a profile name: {why}")]
+    #[error("`{}` is not a profile name: {why}", .name.escape_debug())]
     BadName {
         /// The name.
         name: String,
@@ -186,11 +186,10 @@ impl ProfilePath {
         let release = index::release_of(banner);
         let (mut exact, mut by_release, mut failure) = (Vec::new(), Vec::new(), None);
         for source in &self.sources {
-            let asked = LinuxIndex::of_source(source.as_ref()).and_then(|index| match (index, release) {
-                (Some(index), _) => {
-                    exact.extend(index.by_banner(banner).map(str::to_owned));
-                    by_release
-                        .extend(release.into_iter().flat_map(|release| index.by_release(release)).map(str::to_owned));
+            let asked = LinuxIndex::look_up(source.as_ref(), banner).and_then(|found| match (found, release) {
+                (Some(found), _) => {
+                    exact.extend(found.by_banner);
+                    by_release.extend(found.by_release);
                     Ok(())
                 }
                 (None, Some(release)) => {

@@ -286,20 +286,22 @@ struct Line<'t> {
     linkage: &'t str,
 }
 
-/// Data and functions, each sorted by name.
-fn read_lines(text: &str) -> Result<(Vec<Line<'_>>, Vec<Line<'_>>), Error> {
+/// The lines of a symbol file after its first.
+fn symbol_file(text: &str) -> Result<std::str::Lines<'_>, Error> {
     let mut lines = text.lines();
     if lines.next() != Some(HEADER) {
         return Err(Error::corrupt("", format!("a symbol file begins with `{HEADER}`")));
     }
+    Ok(lines)
+}
+
+/// Data and functions, each sorted by name.
+fn read_lines(text: &str) -> Result<(Vec<Line<'_>>, Vec<Line<'_>>), Error> {
+    let lines = symbol_file(text)?;
     let (mut data, mut functions) = (Vec::new(), Vec::new());
     let mut address: u64 = 0;
     for (number, line) in lines.enumerate() {
-        let bad = || Error::corrupt(format!("line {}", number + 2), "is not DISTANCE, `=` or `+`, NAME");
-        let at = line.find(['=', '+']).ok_or_else(bad)?;
-        let (distance, rest) = line.split_at(at);
-        let distance = u64::from_str_radix(distance, 16).map_err(|_| bad())?;
-        address = address.checked_add(distance).ok_or_else(bad)?;
+        let rest = step(&mut address, number, line)?;
         let mut columns = rest.get(1..).unwrap_or_default().splitn(3, '\t');
         let mut column = || columns.next().unwrap_or_default();
         let line = Line { name: column(), address, ty: column(), linkage: column() };
@@ -308,6 +310,25 @@ fn read_lines(text: &str) -> Result<(Vec<Line<'_>>, Vec<Line<'_>>), Error> {
     data.sort_unstable_by_key(|line| line.name);
     functions.sort_unstable_by_key(|line| line.name);
     Ok((data, functions))
+}
+
+/// Adds the distance of a line to the address of the one before; gives what follows the distance.
+fn step<'t>(address: &mut u64, number: usize, line: &'t str) -> Result<&'t str, Error> {
+    let bad = || Error::corrupt(format!("line {}", number + 2), "is not DISTANCE, `=` or `+`, NAME");
+    let at = line.find(['=', '+']).ok_or_else(bad)?;
+    let (distance, rest) = line.split_at(at);
+    let distance = u64::from_str_radix(distance, 16).map_err(|_| bad())?;
+    *address = address.checked_add(distance).ok_or_else(bad)?;
+    Ok(rest)
+}
+
+/// The address of the last line of a symbol file that is cut there.
+fn address_of_last(text: &str) -> Result<u64, Error> {
+    let mut address = 0;
+    for (number, line) in symbol_file(text)?.enumerate() {
+        step(&mut address, number, line)?;
+    }
+    Ok(address)
 }
 
 /// The number that a symbol file has for the symbol of this name, data before functions; no other line is read for it than
@@ -321,13 +342,11 @@ pub fn symbol(text: &str, name: &str) -> Result<Option<u64>, Error> {
         let wanted = format!("{kind}{name}");
         for (at, _) in text.match_indices(&wanted) {
             let (before, rest) = text.split_at(at);
-            let (lines, distance) = before.rsplit_once('\n').unwrap_or(("", before));
+            let distance = before.rsplit('\n').next().unwrap_or_default();
             let ends = rest.get(wanted.len()..).is_none_or(|rest| rest.is_empty() || rest.starts_with(['\t', '\n']));
             if ends && is_hex(distance) {
-                let line_end = at + wanted.len();
-                let (data, functions) = read_lines(text.get(..line_end).unwrap_or(lines))?;
-                let symbols = if kind == '=' { data } else { functions };
-                return Ok(symbols.iter().find(|line| line.name == name).map(|line| line.address));
+                let lines = text.get(..at + wanted.len()).unwrap_or_default();
+                return address_of_last(lines).map(Some);
             }
         }
     }

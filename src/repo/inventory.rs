@@ -5,7 +5,7 @@
 //! only for its whole text.
 
 use super::error::Error;
-use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
+use super::git_store::{Entry, EntryKind, GitStore, Snapshot, trust_object_names};
 use super::layout::{check_name, is_index, name_of};
 use super::rows::Rows;
 use super::verify::Problem;
@@ -59,10 +59,38 @@ pub struct Item {
     pub id: Oid,
 }
 
+/// The files of one commit.
+pub(super) struct Files<'s>(Snapshot<'s>);
+
+impl<'s> Files<'s> {
+    /// Those of a commit of a repository.
+    pub(super) fn at(store: &'s GitStore, commit: Oid) -> Result<Self, Error> {
+        Ok(Self(store.at(commit)?))
+    }
+
+    /// See [`Inventory::open`].
+    pub(super) fn open(&self, item: &Item) -> Result<ProfileFile, Error> {
+        if let Kind::GitLink(target) = &item.kind {
+            return Ok(ProfileFile::from_profile(&Profile::symlink(target))?);
+        }
+        Ok(ProfileFile::parse(&item.path, &self.0.blob(item.id, &item.path)?)?)
+    }
+
+    /// The whole profile of a file.
+    pub(super) fn whole(&self, file: ProfileFile) -> Result<ProfileFile, Error> {
+        whole(file, |part| self.part(part))
+    }
+
+    /// See [`Inventory::part`].
+    pub(super) fn part(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.0.read(&format!("{LAYOUT}/{name}"))
+    }
+}
+
 /// The names of HEAD as it was when it was read.
 pub struct Inventory<'s> {
     store: &'s GitStore,
-    head: Snapshot<'s>,
+    files: Files<'s>,
     items: BTreeMap<String, Item>,
     problems: Vec<Problem>,
 }
@@ -70,6 +98,7 @@ pub struct Inventory<'s> {
 impl<'s> Inventory<'s> {
     /// The names that begin with `prefix`. Only what is small enough for a Symlink is opened.
     pub fn of(store: &'s GitStore, prefix: &str) -> Result<Self, Error> {
+        trust_object_names();
         let head = store.profiles()?;
         let mut items: BTreeMap<String, Item> = BTreeMap::new();
         let mut problems = Vec::new();
@@ -105,12 +134,12 @@ impl<'s> Inventory<'s> {
         }
         items.retain(|name, _| name.starts_with(prefix));
         problems.extend(case_clashes(&items));
-        Ok(Self { store, head, items, problems })
+        Ok(Self { store, files: Files(head), items, problems })
     }
 
     /// The commit.
     pub fn commit(&self) -> Oid {
-        self.head.commit()
+        self.files.0.commit()
     }
 
     /// Names and what is behind them, sorted by name.
@@ -160,20 +189,17 @@ impl<'s> Inventory<'s> {
     /// The file itself. Of a profile that is stored in several it has the metadata; [`Inventory::whole`] has the rest. A
     /// link of git is given as the Symlink that it amounts to.
     pub fn open(&self, item: &Item) -> Result<ProfileFile, Error> {
-        if let Kind::GitLink(target) = &item.kind {
-            return Ok(ProfileFile::from_profile(&Profile::symlink(target))?);
-        }
-        Ok(ProfileFile::parse(&item.path, &self.head.blob(item.id, &item.path)?)?)
+        self.files.open(item)
     }
 
     /// The whole profile of a file.
     pub fn whole(&self, file: ProfileFile) -> Result<ProfileFile, Error> {
-        whole(file, |part| self.head.read(&format!("{LAYOUT}/{part}")))
+        self.files.whole(file)
     }
 
     /// A file that a profile is stored in besides its own, by the name that [`stored::parts`] gives.
     pub fn part(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.head.read(&format!("{LAYOUT}/{name}"))
+        self.files.part(name)
     }
 
     /// The text that the repository gives for a name.
@@ -200,7 +226,7 @@ impl<'s> Inventory<'s> {
         let mut times = BTreeMap::new();
         let git = |why| self.store.error(why);
         let repo = &self.store.repo;
-        let mut commit = repo.find_commit(self.head.commit()).map_err(git)?;
+        let mut commit = repo.find_commit(self.commit()).map_err(git)?;
         while !left.is_empty() {
             let time = commit.time().seconds();
             let layout = |commit: &git2::Commit<'_>| match commit.tree()?.get_path(Path::new(LAYOUT)) {

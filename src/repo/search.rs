@@ -3,14 +3,17 @@
 
 use super::error::Error;
 use super::git_store::GitStore;
-use super::inventory::{Inventory, Item};
+use super::inventory::{Files, Inventory, Item};
 use super::layout::version_of;
 use super::verify::Problem;
+use git2::Oid;
 use quaid_profile::{
     Error as ProfileError, ProfileFile,
     stored::{self, STORED},
 };
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::thread;
 
 /// What is wanted; of a profile all that is given must hold. Texts are compared without regard to case, but for names of
 /// structs and symbols.
@@ -52,11 +55,42 @@ pub struct Hit {
 pub fn search(store: &GitStore, query: &Query) -> Result<(Vec<Hit>, Vec<Problem>), Error> {
     let inventory = Inventory::of(store, "")?;
     let links = inventory.links();
-    let mut types = Types::default();
+    let profiles: Vec<(&str, &Item)> = inventory.profiles().collect();
+    let (commit, links) = (inventory.commit(), &links);
+    let workers = thread::available_parallelism().map_or(2, usize::from);
+    let part = profiles.len().div_ceil(workers).max(MIN_PART);
     let (mut hits, mut problems) = (Vec::new(), inventory.problems().to_vec());
-    for (name, item) in inventory.profiles() {
+    thread::scope(|scope| {
+        let root = &store.root;
+        let search = |part| scope.spawn(move || search_in(root, commit, query, part, links));
+        let threads: Vec<_> = profiles.chunks(part).map(search).collect();
+        for thread in threads {
+            let (found, wrong) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            hits.extend(found);
+            problems.extend(wrong);
+        }
+        Ok((hits, problems))
+    })
+}
+
+/// So few profiles are not worth a thread.
+const MIN_PART: usize = 64;
+
+/// The hits among some of the profiles, read through a handle of their own.
+fn search_in(
+    root: &Path,
+    commit: Oid,
+    query: &Query,
+    profiles: &[(&str, &Item)],
+    links: &BTreeMap<&str, Vec<&str>>,
+) -> Result<(Vec<Hit>, Vec<Problem>), Error> {
+    let store = GitStore::open(root)?;
+    let files = Files::at(&store, commit)?;
+    let mut types = Types::default();
+    let (mut hits, mut problems) = (Vec::new(), Vec::new());
+    for (name, item) in profiles {
         let links = links.get(name).map_or(&[] as &[&str], Vec::as_slice);
-        match hit(&inventory, query, &mut types, (name, item), links) {
+        match hit(&files, query, &mut types, (name, item), links) {
             Ok(found) => hits.extend(found),
             Err(why) => problems.push(Problem { path: item.path.clone(), why: why.to_string() }),
         }
@@ -68,7 +102,7 @@ pub fn search(store: &GitStore, query: &Query) -> Result<(Vec<Hit>, Vec<Problem>
 type Types = BTreeMap<String, Option<(u64, Option<u64>)>>;
 
 fn hit(
-    inventory: &Inventory<'_>,
+    files: &Files<'_>,
     query: &Query,
     types: &mut Types,
     (name, item): (&str, &Item),
@@ -77,7 +111,7 @@ fn hit(
     if query.module.as_deref().is_some_and(|module| !is_of_module(name, module)) {
         return Ok(None);
     }
-    let mut file = inventory.open(item)?;
+    let mut file = files.open(item)?;
     let version = version_of(file.metadata(), links);
     if let Some(wanted) = &query.version
         && !version.as_deref().is_some_and(|version| begins_with_numbers(version, wanted))
@@ -96,11 +130,11 @@ fn hit(
         }
     }
     if (query.structure.is_some() || query.symbol.is_some()) && file.metadata().kind() != STORED {
-        file = inventory.whole(file)?;
+        file = files.whole(file)?;
     }
-    let structure = query.structure.as_deref().map(|wanted| structure(inventory, types, &file, wanted)).transpose()?;
+    let structure = query.structure.as_deref().map(|wanted| structure(files, types, &file, wanted)).transpose()?;
     let symbol = match &query.symbol {
-        Some(wanted) if structure != Some(None) => Some(symbol(inventory, &file, wanted)?),
+        Some(wanted) if structure != Some(None) => Some(symbol(files, &file, wanted)?),
         _ => None,
     };
     if structure == Some(None) || symbol == Some(None) {
@@ -131,17 +165,17 @@ fn contains_ignoring_case(text: &str, part: &str) -> bool {
 }
 
 /// A file that a profile is stored in besides its own.
-fn part(inventory: &Inventory<'_>, file: &ProfileFile, name: &str) -> Result<Vec<u8>, Error> {
+fn part(files: &Files<'_>, file: &ProfileFile, name: &str) -> Result<Vec<u8>, Error> {
     let missing = || Error::BadTree {
         place: file.place().to_owned(),
         why: format!("{name} is missing, and the profile is stored in it"),
     };
-    inventory.part(name)?.ok_or_else(missing)
+    files.part(name)?.ok_or_else(missing)
 }
 
 /// Size of the struct and offset of the member; `None` when the profile lacks one of them.
 fn structure(
-    inventory: &Inventory<'_>,
+    files: &Files<'_>,
     types: &mut Types,
     file: &ProfileFile,
     wanted: &str,
@@ -153,7 +187,7 @@ fn structure(
     if let Some(known) = types.get(&name) {
         return Ok(*known);
     }
-    let shared = ProfileFile::parse(&name, &part(inventory, file, &name)?)?;
+    let shared = ProfileFile::parse(&name, &part(files, file, &name)?)?;
     let found = layout_of(&shared, wanted)?;
     types.insert(name, found);
     Ok(found)
@@ -168,12 +202,12 @@ fn layout_of(file: &ProfileFile, wanted: &str) -> Result<Option<(u64, Option<u64
     Ok(offset.map(|offset| (found.size, Some(offset))))
 }
 
-fn symbol(inventory: &Inventory<'_>, file: &ProfileFile, wanted: &str) -> Result<Option<u64>, Error> {
+fn symbol(files: &Files<'_>, file: &ProfileFile, wanted: &str) -> Result<Option<u64>, Error> {
     if file.metadata().kind() != STORED {
         return Ok(file.symbol(wanted)?.map(|symbol| symbol.address));
     }
     let [_, name] = stored::parts(file)?;
-    let bytes = part(inventory, file, &name)?;
+    let bytes = part(files, file, &name)?;
     let text = String::from_utf8_lossy(&bytes);
     let number = stored::symbol(&text, wanted)?;
     Ok(number.map(|number| file.full_address(wanted, number)).transpose()?)
