@@ -2,8 +2,8 @@
 
 use crate::context::Context;
 use crate::http_source::HttpSource;
+use crate::inventoried::Inventoried;
 use crate::repo::{Error, GitSource};
-use crate::signed_source::SignedSource;
 use crate::symserver::HttpSettings;
 use quaid_profile::{DirectorySource, ProfilePath, ProfileSource};
 use std::path::Path;
@@ -31,7 +31,7 @@ pub fn open(context: &Context) -> ProfilePath {
 /// Why it cannot be used.
 pub fn source(context: &Context, place: &str) -> Result<Box<dyn ProfileSource>, String> {
     let signed = |source: Box<dyn ProfileSource>| match &context.globals.allowed_signers {
-        Some(allowed) => Box::new(SignedSource::new(source, allowed)),
+        Some(allowed) => Box::new(Inventoried::new(source, Some(allowed))),
         None => source,
     };
     if place.contains("://") {

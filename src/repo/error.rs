@@ -89,7 +89,7 @@ pub enum Error {
         why: String,
     },
     /// The name cannot be that of a profile.
-    #[error("`{name}` cannot be a profile's name: {why}")]
+    #[error("`{}` cannot be a profile's name: {}", .name.escape_debug(), .why.escape_debug())]
     Name {
         /// As given.
         name: String,

@@ -9,7 +9,7 @@ use super::error::Error;
 use super::git_program::git_program;
 use super::git_source::GitSource;
 use super::git_store::{EntryKind, GitStore};
-use super::layout::{path_of, version_link, writable_name};
+use super::layout::{is_index, path_of, version_link, writable_name};
 use crate::input;
 use git2::Oid;
 use quaid_profile::{
@@ -31,7 +31,7 @@ const MAX_DEPTH: usize = 16;
 /// How many files are looked at.
 const MAX_FILES: usize = 1_000_000;
 /// What begins a zip file.
-const ZIP: &[u8] = b"PK\x03\x04";
+pub(super) const ZIP: &[u8] = b"PK\x03\x04";
 
 /// What the user says of the files.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +59,22 @@ pub struct Imported {
     pub rejected: Vec<Rejected>,
     /// Why the objects are not in one pack.
     pub unpacked: Option<String>,
+    /// Further lists that a list at a URL names; they are not followed.
+    pub further: usize,
+}
+
+impl Imported {
+    /// Takes up what became of further files.
+    pub fn take(&mut self, other: Self) {
+        self.commit = other.commit.or(self.commit);
+        self.unpacked = other.unpacked.or_else(|| self.unpacked.take());
+        self.stored += other.stored;
+        self.known += other.known;
+        self.links += other.links;
+        self.others += other.others;
+        self.further += other.further;
+        self.rejected.extend(other.rejected);
+    }
 }
 
 /// A file that was not taken.
@@ -106,10 +122,28 @@ pub fn import(
     options: &ImportOptions,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Imported, Error> {
+    let files = find(places)?;
+    import_raw(store, files.len(), &|send| read_all(&files, send), options, progress)
+}
+
+/// Takes a file: what it is called in messages, its name, and its bytes or why there are none. Gives `false` when no more are
+/// wanted.
+pub(super) type Sink<'s> = dyn Fn(&str, &str, Result<Vec<u8>, Error>) -> bool + 's;
+
+/// Imports what `read` gives, in a thread of its own: `found` files, as far as that is known.
+///
+/// # Errors
+/// The repository cannot be written. Then nothing was imported.
+pub(super) fn import_raw(
+    store: &GitStore,
+    found: usize,
+    read: &(dyn Fn(&Sink<'_>) -> bool + Sync),
+    options: &ImportOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Imported, Error> {
     if store.head()?.is_some() {
         store.profiles()?;
     }
-    let files = find(places)?;
     let mut imported = Imported::default();
     let mut prepared: Vec<Prepared> = Vec::new();
     let mut labels: Vec<String> = Vec::new();
@@ -120,8 +154,11 @@ pub fn import(
         let (raw_sender, raw_receiver) = sync_channel::<Raw>(1);
         let (sender, receiver) = sync_channel(workers);
         let raws = Arc::new(Mutex::new(raw_receiver));
-        let files = &files;
-        scope.spawn(move || read_all(files, &raw_sender));
+        scope.spawn(move || {
+            read(&|label, name, bytes| {
+                raw_sender.send(Raw { label: label.to_owned(), name: name.to_owned(), bytes }).is_ok()
+            })
+        });
         for _ in 0..workers {
             let (raws, sender) = (Arc::clone(&raws), sender.clone());
             scope.spawn(move || work(&raws, &sender, options));
@@ -132,7 +169,7 @@ pub fn import(
         let mut done = 0;
         for (label, outcome) in &receiver {
             done += 1;
-            progress(done, files.len().max(done));
+            progress(done, found.max(done));
             match outcome {
                 Ok(Content::Other) => imported.others += 1,
                 Ok(Content::Symlink(link)) => symlinks.push(link),
@@ -233,23 +270,21 @@ fn list(root: &Path, folder: &Path, depth: usize, files: &mut Vec<(PathBuf, Stri
     Ok(())
 }
 
-/// Reads file after file, as fast as the workers take them.
-fn read_all(files: &[(PathBuf, String)], sender: &SyncSender<Raw>) {
+/// Reads file after file, as fast as they are taken; `false` when nobody takes them any more.
+fn read_all(files: &[(PathBuf, String)], send: &Sink<'_>) -> bool {
     for (path, name) in files {
         let label = input::shown(path);
         let io = |why| Error::Io { path: path.clone(), why };
         let sent = match File::open(path).and_then(|mut file| starts_with(&mut file, ZIP)) {
-            Ok(true) => read_zip(path, &label, sender),
-            Ok(false) => {
-                let bytes = input::read(path, MAX_PROFILE_BYTES).map_err(io);
-                sender.send(Raw { label, name: name.clone(), bytes }).is_ok()
-            }
-            Err(why) => sender.send(Raw { label, name: name.clone(), bytes: Err(io(why)) }).is_ok(),
+            Ok(true) => read_zip(path, &label, send),
+            Ok(false) => send(&label, name, input::read(path, MAX_PROFILE_BYTES).map_err(io)),
+            Err(why) => send(&label, name, Err(io(why))),
         };
         if !sent {
-            return;
+            return false;
         }
     }
+    true
 }
 
 fn starts_with(file: &mut File, start: &[u8]) -> std::io::Result<bool> {
@@ -259,13 +294,13 @@ fn starts_with(file: &mut File, start: &[u8]) -> std::io::Result<bool> {
 }
 
 /// Sends the members of a zip; `false` when nobody takes them any more.
-fn read_zip(path: &Path, label: &str, sender: &SyncSender<Raw>) -> bool {
+fn read_zip(path: &Path, label: &str, send: &Sink<'_>) -> bool {
     let damaged = |why: &dyn std::fmt::Display| refused(label, format!("damaged zip: {why}"));
     let opened = File::open(path).map_err(|why| damaged(&why));
     let mut zip = match opened.and_then(|file| ZipArchive::new(file).map_err(|why| damaged(&why))) {
         Ok(zip) => zip,
         Err(why) => {
-            return sender.send(Raw { label: label.to_owned(), name: String::new(), bytes: Err(why) }).is_ok();
+            return send(label, "", Err(why));
         }
     };
     for index in 0..zip.len().min(MAX_FILES) {
@@ -286,7 +321,7 @@ fn read_zip(path: &Path, label: &str, sender: &SyncSender<Raw>) -> bool {
         let Some(bytes) = read().transpose() else { continue };
         let name = name.strip_prefix("v1.0/").unwrap_or(&name).to_owned();
         let label = format!("{label}: {}", input::shown(Path::new(&name)));
-        if sender.send(Raw { label, name, bytes }).is_err() {
+        if !send(&label, &name, bytes) {
             return false;
         }
     }
@@ -313,7 +348,7 @@ fn read_one(label: &str, name: &str, bytes: &[u8], options: &ImportOptions) -> R
     let name = unsharded(without_ending(name));
     match (file.metadata().kind(), file.metadata().symlink_target()) {
         // Rekall says of its indexes, too, that they are profiles.
-        ("Profile", _) if file.metadata().profile_class() != Some("Index") => {}
+        ("Profile", _) if !is_index(&name) && file.metadata().profile_class() != Some("Index") => {}
         (_, Some(target)) => {
             let link = Link { label: label.to_owned(), name: writable_name(&name)?, target: target.to_owned() };
             return Ok(Content::Symlink(link));

@@ -25,6 +25,7 @@ mod repo;
 mod repo_build;
 mod repo_bundle;
 mod repo_import;
+mod repo_import_url;
 mod repo_inventory;
 mod repo_killed;
 mod repo_lint;

@@ -120,6 +120,21 @@ fn our_own_reader_finds_profiles_links_and_kernels_by_banner() {
 }
 
 #[test]
+fn what_is_served_is_imported_as_a_tree_and_as_a_list() {
+    let (folder, root, stored) = repository();
+    let served = Served::start(&root, &[]);
+    for (name, path) in [("by-tree", ""), ("by-list", "/banners.json")] {
+        let copy = folder.path().join(name);
+        ok(&["repo", "init", arg(&copy)]);
+        ok(&["repo", "-C", arg(&copy), "import", &served.url(path)]);
+        let given = ok(&["repo", "-C", arg(&copy), "get", BANNER]);
+        assert!(given.contains("\"task_struct\""), "{name}");
+        assert!(!path.is_empty() || given == stored, "{name}");
+        ok(&["repo", "-C", arg(&copy), "verify"]);
+    }
+}
+
+#[test]
 fn the_list_for_volatility_leads_from_banners_to_isf() {
     let (_folder, root, _) = repository();
     let served = Served::start(&root, &[]);

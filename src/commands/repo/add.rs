@@ -1,6 +1,6 @@
 //! `repo add`: profiles into the repository.
 
-use super::note_author;
+use super::{note_author, note_indexes};
 use crate::context::{Context, Outcome};
 use crate::input;
 use crate::repo::{self, AddOptions, GitStore};
@@ -32,15 +32,21 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
         bail!("--name and --banner are for one file at a time");
     }
     let (commit, additions) = repo::add(store, &files, &options)?;
-    let mut failed = Vec::new();
+    let (mut failed, mut has_kernel) = (Vec::new(), false);
     for addition in additions {
         match addition.outcome {
-            Ok(added) => tell_added(context, &input::shown(&addition.file), &added),
+            Ok(added) => {
+                has_kernel |= added.stored && added.name.starts_with("nt/");
+                tell_added(context, &input::shown(&addition.file), &added);
+            }
             Err(error) => failed.push(error),
         }
     }
     if commit.is_some() {
         note_author(context, store);
+    }
+    if has_kernel {
+        note_indexes(context, store)?;
     }
     let all_failed = failed.len() == files.len();
     if all_failed && failed.len() == 1 {

@@ -29,6 +29,7 @@ use crate::output::printable;
 use crate::repo::{GitStore, Problem};
 use anyhow::{Result, bail};
 use clap::{Arg, ArgMatches, Command};
+use quaid_profile::LAYOUT;
 use std::path::{Path, PathBuf};
 
 type Run = fn(&Context, &Path, &ArgMatches) -> Result<Outcome>;
@@ -105,6 +106,17 @@ fn note_author(context: &Context, store: &GitStore) {
     if !store.has_author() {
         context.note("git does not know your name (`git config --global user.name NAME`, user.email): the commit is by quaid <quaid@localhost>");
     }
+}
+
+/// An index of a thousand kernels has megabytes: it is not written again for each that comes, and the user is told.
+fn note_indexes(context: &Context, store: &GitStore) -> Result<()> {
+    let head = store.profiles()?;
+    for name in ["nt/exports", "nt/index"] {
+        if head.entry(&format!("{LAYOUT}/{name}"))?.is_some() {
+            context.note(&format!("{name} is as it was; `quaid repo index nt` enters kernels that are new"));
+        }
+    }
+    Ok(())
 }
 
 /// What a repository has that cannot be used: the rest can.

@@ -2,7 +2,7 @@
 
 use super::sync::allowed_signers;
 use crate::context::{Context, Outcome};
-use crate::output::Output;
+use crate::output::{Output, printable};
 use crate::repo::{self, Error, GitStore};
 use anyhow::{Result, anyhow};
 use clap::{ArgMatches, Command};
@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     };
     let mut out = Output::open(context)?;
     for problem in &verified.problems {
-        writeln!(out, "{}: {}", problem.path, problem.why)?;
+        writeln!(out, "{}: {}", printable(&problem.path), printable(&problem.why))?;
     }
     out.finish()?;
     if is_git && !verified.git_ran {
