@@ -42,9 +42,6 @@ struct PointSpec {
 impl DataIndexSpec {
     /// Reads the content of a specification. Fails, with what is wrong, when it is none of a data index.
     pub fn parse(spec: &Value) -> Result<Self, String> {
-        if let Some(kind) = spec.get("type").and_then(Value::as_str) {
-            return Err(format!("it is of an index of type {kind}, which is not made here"));
-        }
         let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
         let symbols = spec.get("symbols").and_then(Value::as_array).ok_or("it has no list `symbols`")?;
         let point = |point: &Value| {

@@ -35,6 +35,7 @@ mod search;
 mod source;
 mod span;
 pub mod stored;
+mod struct_index;
 mod words;
 
 pub use compare::{
@@ -57,3 +58,4 @@ pub use search::{Found, MAX_SYMLINKS, NotFound, ProfilePath, Step, guid_of_name,
 pub use source::{
     DirectorySource, LAYOUT, ProfileSource, list_sharded, sharded, stored_names, unsharded, without_ending,
 };
+pub use struct_index::{StructIndex, StructIndexSpec};

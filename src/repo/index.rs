@@ -4,32 +4,13 @@ use super::add::existing;
 use super::change::Draft;
 use super::error::Error;
 use super::git_store::{EntryKind, GitStore};
-use super::layout::name_of;
+use super::layout::{is_index, name_of};
 use git2::Oid;
-use quaid_profile::{DataIndex, DataIndexSpec, ExportIndex, LAYOUT, LinuxIndex, ProfileFile, whole};
+use quaid_profile::{
+    DataIndex, DataIndexSpec, Error as ProfileError, ExportIndex, LAYOUT, LinuxIndex, ProfileFile, StructIndex,
+    StructIndexSpec, whole,
+};
 use std::collections::BTreeSet;
-
-/// What has an index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Module {
-    /// The Windows kernel, by its exports; by its data where `src/nt/index.yaml` says by which.
-    Nt,
-    /// Linux kernels, by banner and release.
-    Linux,
-}
-
-impl Module {
-    /// Each of them.
-    pub const ALL: [Self; 2] = [Self::Nt, Self::Linux];
-
-    /// The folder of its profiles.
-    pub fn folder(self) -> &'static str {
-        match self {
-            Self::Nt => "nt",
-            Self::Linux => "Linux",
-        }
-    }
-}
 
 /// What became of one index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,23 +23,27 @@ pub struct Indexed {
     pub left_out: Vec<(String, String)>,
 }
 
-/// Brings the indexes of `modules` up to date, in one commit; gives that, or none when nothing changed. A Windows profile
-/// that is in the index with all its exports is not opened again, unless `all` says so.
+/// Brings the indexes of `modules` (the first folders of names; of all, where none is given) up to date, in one commit; gives
+/// that, or none when nothing changed. A Windows profile that is in an index with all that it has is not opened again, unless
+/// `all` says so.
 ///
 /// # Errors
-/// The repository has no profiles, or cannot be read or written.
-pub fn index(store: &GitStore, modules: &[Module], all: bool) -> Result<(Option<Oid>, Vec<Indexed>), Error> {
+/// The repository has no profiles, a specification is none, or it cannot be read or written.
+pub fn index(store: &GitStore, modules: &[&str], all: bool) -> Result<(Option<Oid>, Vec<Indexed>), Error> {
     store.profiles()?;
     store.change(|draft| {
+        let wanted = |module: &str| modules.is_empty() || modules.contains(&module);
         let mut done = Vec::new();
-        for module in modules {
-            match module {
-                Module::Nt => {
-                    done.extend(exports(draft, all)?);
-                    done.extend(data(draft, all)?);
-                }
-                Module::Linux => done.extend(banners(draft)?),
+        if wanted("nt") {
+            done.extend(exports(draft, all)?);
+        }
+        for name in specified(draft)? {
+            if name.split('/').next().is_some_and(wanted) {
+                done.push(by_specification(draft, &name, all)?);
             }
+        }
+        if wanted("Linux") {
+            done.extend(banners(draft)?);
         }
         let names: Vec<&str> = done.iter().map(|index: &Indexed| index.name.as_str()).collect();
         Ok((Some(format!("index: {}", names.join(", "))), done))
@@ -97,9 +82,101 @@ struct Profiles {
     left_out: Vec<(String, String)>,
 }
 
+/// An index that is made profile by profile.
+trait ByProfile {
+    fn is_done(&self, profile: &str) -> bool;
+    fn retain(&mut self, keep: &dyn Fn(&str) -> bool);
+    fn take(&mut self, name: &str, profile: &ProfileFile) -> Result<(), ProfileError>;
+    fn len(&self) -> usize;
+    fn text(&self) -> String;
+}
+
+impl ByProfile for ExportIndex {
+    fn is_done(&self, profile: &str) -> bool {
+        self.is_complete(profile)
+    }
+    fn retain(&mut self, keep: &dyn Fn(&str) -> bool) {
+        Self::retain(self, keep);
+    }
+    fn take(&mut self, name: &str, profile: &ProfileFile) -> Result<(), ProfileError> {
+        self.insert(name, |export| {
+            let symbol = profile.symbol(export)?;
+            Ok(symbol.and_then(|symbol| u32::try_from(symbol.address).ok()))
+        })
+    }
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+    fn text(&self) -> String {
+        self.to_json()
+    }
+}
+
+/// A data index and what it is made of.
+struct OfData(DataIndexSpec, DataIndex);
+
+impl ByProfile for OfData {
+    fn is_done(&self, profile: &str) -> bool {
+        self.1.has(profile)
+    }
+    fn retain(&mut self, keep: &dyn Fn(&str) -> bool) {
+        self.1.retain(keep);
+    }
+    fn take(&mut self, name: &str, profile: &ProfileFile) -> Result<(), ProfileError> {
+        self.1.insert(name, &self.0, |symbol| Ok(profile.symbol(symbol)?.map(|symbol| symbol.address)))
+    }
+    fn len(&self) -> usize {
+        self.1.len()
+    }
+    fn text(&self) -> String {
+        self.1.to_json()
+    }
+}
+
+/// A struct index and what it is made of.
+struct OfStructs(StructIndexSpec, StructIndex);
+
+impl ByProfile for OfStructs {
+    fn is_done(&self, profile: &str) -> bool {
+        self.1.has(profile)
+    }
+    fn retain(&mut self, keep: &dyn Fn(&str) -> bool) {
+        self.1.retain(keep);
+    }
+    fn take(&mut self, name: &str, profile: &ProfileFile) -> Result<(), ProfileError> {
+        self.1.insert(name, &self.0, profile.metadata(), |structure| profile.structure(structure))
+    }
+    fn len(&self) -> usize {
+        self.1.len()
+    }
+    fn text(&self) -> String {
+        self.1.to_json()
+    }
+}
+
+/// Takes up the profiles whose names begin with `prefix` and that the index lacks, and forgets those that are gone.
+fn update(draft: &Draft<'_>, name: &str, prefix: &str, index: &mut dyn ByProfile) -> Result<Indexed, Error> {
+    let mut there = BTreeSet::new();
+    let folder = prefix.split('/').next().unwrap_or_default();
+    let Profiles { read, mut left_out } = profiles(draft, folder, |name| {
+        let of_it = name.starts_with(prefix);
+        if of_it {
+            there.insert(name.to_owned());
+        }
+        !of_it || index.is_done(name)
+    })?;
+    index.retain(&|name| there.contains(name));
+    for (name, file) in read {
+        let profile = whole(file, |part| draft.read(&format!("{LAYOUT}/{part}")));
+        if let Err(why) = profile.and_then(|profile| Ok(index.take(&name, &profile)?)) {
+            left_out.push((name, why.to_string()));
+        }
+    }
+    Ok(Indexed { name: name.to_owned(), profiles: index.len(), left_out })
+}
+
 /// `nt/exports`.
 fn exports(draft: &mut Draft<'_>, all: bool) -> Result<Option<Indexed>, Error> {
-    const FOLDER: &str = "nt/GUID";
     let name = ExportIndex::name("nt");
     let path = format!("{LAYOUT}/{name}");
     let old = draft.read(&path)?;
@@ -107,67 +184,59 @@ fn exports(draft: &mut Draft<'_>, all: bool) -> Result<Option<Indexed>, Error> {
     // A damaged one, and one with other exports, is made anew.
     let known = old.as_ref().filter(|_| !all).and_then(|bytes| ExportIndex::parse(&path, bytes).ok());
     let mut index = known.filter(|known| known.has_exports_of(&empty)).unwrap_or(empty);
-    let mut there = BTreeSet::new();
-    let Profiles { read, mut left_out } = profiles(draft, FOLDER, |name| {
-        there.insert(name.to_owned());
-        index.is_complete(name)
-    })?;
-    index.retain(|name| there.contains(name));
-    for (name, file) in read {
-        let taken = whole(file, |part| draft.read(&format!("{LAYOUT}/{part}"))).and_then(|profile| {
-            index.insert(&name, |export| {
-                let symbol = profile.symbol(export)?;
-                Ok::<_, quaid_profile::Error>(symbol.and_then(|symbol| u32::try_from(symbol.address).ok()))
-            })?;
-            Ok(())
-        });
-        if let Err(why) = taken {
-            left_out.push((name, why.to_string()));
-        }
-    }
-    if index.is_empty() && old.is_none() && left_out.is_empty() {
+    let done = update(draft, &name, "nt/GUID/", &mut index)?;
+    if done.profiles == 0 && old.is_none() && done.left_out.is_empty() {
         return Ok(None);
     }
-    draft.put(&path, index.to_json().as_bytes())?;
-    Ok(Some(Indexed { name, profiles: index.len(), left_out }))
+    draft.put(&path, index.text().as_bytes())?;
+    Ok(Some(done))
 }
 
-/// `nt/index`, when the repository has a specification of it.
-fn data(draft: &mut Draft<'_>, all: bool) -> Result<Option<Indexed>, Error> {
-    let source = format!("{LAYOUT}/src/nt/index.yaml");
-    let Some(bytes) = draft.read(&source)? else { return Ok(None) };
+/// The names of the indexes that the repository has a specification of: `src/nt/index.yaml` is of `nt/index`.
+fn specified(draft: &Draft<'_>) -> Result<Vec<String>, Error> {
+    let mut names = Vec::new();
+    if let Some(head) = draft.head() {
+        head.walk(&format!("{LAYOUT}/src"), &mut |path, entry| {
+            let name = path.strip_suffix(".yaml").filter(|name| is_index(name) && !name.ends_with("/exports"));
+            names.extend(name.filter(|_| entry.kind == EntryKind::File).map(str::to_owned));
+            Ok(())
+        })?;
+    }
+    Ok(names)
+}
+
+/// An index of Rekall's, by its specification.
+fn by_specification(draft: &mut Draft<'_>, name: &str, all: bool) -> Result<Indexed, Error> {
+    let source = format!("{LAYOUT}/src/{name}.yaml");
     let refused = |why: String| Error::Refused { label: source.clone(), why };
+    let bytes = draft.read(&source)?.unwrap_or_default();
     let text = std::str::from_utf8(&bytes).map_err(|why| refused(why.to_string()))?;
     let spec: serde_json::Value = serde_saphyr::from_str(text)
         .map_err(|why| refused(why.to_string().lines().next().unwrap_or_default().to_owned()))?;
-    let spec = DataIndexSpec::parse(&spec).map_err(refused)?;
-    let name = DataIndex::name("nt");
     let path = format!("{LAYOUT}/{name}");
-    let old = draft.read(&path)?;
-    let known = old.filter(|_| !all).and_then(|bytes| DataIndex::parse(&path, &bytes).ok());
-    let mut index = known.unwrap_or_else(|| DataIndex::new(&spec));
-    let mut there = BTreeSet::new();
-    let Profiles { read, mut left_out } = profiles(draft, "nt", |name| {
-        let other = !name.starts_with(&spec.path);
-        if !other {
-            there.insert(name.to_owned());
+    let old = draft.read(&path)?.filter(|_| !all);
+    let (mut index, prefix): (Box<dyn ByProfile>, String) = match spec.get("type").and_then(serde_json::Value::as_str) {
+        None => {
+            let spec = DataIndexSpec::parse(&spec).map_err(refused)?;
+            let known = old.and_then(|bytes| DataIndex::parse(&path, &bytes).ok());
+            let (index, prefix) = (known.unwrap_or_else(|| DataIndex::new(&spec)), spec.path.clone());
+            (Box::new(OfData(spec, index)), prefix)
         }
-        other || index.has(name)
-    })?;
-    index.retain(|name| there.contains(name));
-    for (name, file) in read {
-        let taken = whole(file, |part| draft.read(&format!("{LAYOUT}/{part}"))).and_then(|profile| {
-            index.insert(&name, &spec, |symbol| {
-                Ok::<_, quaid_profile::Error>(profile.symbol(symbol)?.map(|symbol| symbol.address))
-            })?;
-            Ok(())
-        });
-        if let Err(why) = taken {
-            left_out.push((name, why.to_string()));
+        Some(StructIndexSpec::TYPE) => {
+            let spec = StructIndexSpec::parse(&spec).map_err(refused)?;
+            let known = old.and_then(|bytes| StructIndex::parse(&path, &bytes).ok());
+            let (index, prefix) = (known.unwrap_or_else(|| StructIndex::new(&spec)), spec.path.clone());
+            (Box::new(OfStructs(spec, index)), prefix)
         }
-    }
-    draft.put(&path, index.to_json().as_bytes())?;
-    Ok(Some(Indexed { name, profiles: index.len(), left_out }))
+        Some(other) => {
+            let why =
+                format!("indexes of type {} are not made; Linux kernels are found by banner", other.escape_debug());
+            return Ok(Indexed { name: name.to_owned(), profiles: 0, left_out: vec![(source, why)] });
+        }
+    };
+    let done = update(draft, name, &prefix, &mut *index)?;
+    draft.put(&path, index.text().as_bytes())?;
+    Ok(done)
 }
 
 /// `Linux/banners`, as `add` keeps it, made anew.

@@ -253,9 +253,10 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a name is that of a module's index: `nt/index`, `nt/exports`.
+/// Whether a name is that of a module's index: `nt/index`, `nt/exports`, `nt/eprocess_index`.
 pub(super) fn is_index(name: &str) -> bool {
-    name.split_once('/').is_some_and(|(_, last)| matches!(last, "index" | "exports"))
+    let last = name.split_once('/').map(|(_, last)| last).filter(|last| !last.contains('/'));
+    last.is_some_and(|last| matches!(last, "index" | "exports") || last.ends_with("_index"))
 }
 
 /// The name of what is stored at `path` below the layout's folder; `None` for the repository's own files.

@@ -61,7 +61,7 @@ pub use history::{Period, history, types};
 pub use hygiene::Hygiene;
 pub use import::{ImportOptions, Imported, Rejected, import, parse_versions};
 pub use incoming::{IncomingOptions, Received};
-pub use index::{Indexed, Module, index};
+pub use index::{Indexed, index};
 pub use init::init;
 pub use inventory::{Inventory, Item, Kind, given_text};
 pub use inventory_signature::check as check_inventory_signature;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 const GUID: &str = "3844DBB920174967BE7AA4A2C20430FA2";
 
 /// What the git program prints when it is given `input`.
-fn git_with(root: &Path, args: &[&str], input: &str) -> String {
+pub(crate) fn git_with(root: &Path, args: &[&str], input: &str) -> String {
     let mut child = Command::new("git")
         .arg("-C")
         .arg(root)
@@ -25,7 +25,7 @@ fn git_with(root: &Path, args: &[&str], input: &str) -> String {
 }
 
 /// Commits a tree whose folder `v1.0` is that of HEAD and these entries (mode, name, content), whatever git thinks of them.
-fn commit_hostile(root: &Path, entries: &[(&str, &str, &str)]) {
+pub(crate) fn commit_hostile(root: &Path, entries: &[(&str, &str, &str)]) {
     let mut lines: Vec<String> =
         git(root, &["ls-tree", "-z", "HEAD:v1.0"]).split_terminator('\0').map(str::to_owned).collect();
     for (mode, name, content) in entries {
@@ -269,4 +269,139 @@ fn what_is_removed_is_gone_with_its_links_and_what_nobody_else_uses() {
     std::fs::write(&path, "mine").expect("written");
     fails(&root, &["remove", MODULE], 1);
     assert_eq!(std::fs::read_to_string(&path).expect("there"), "mine");
+}
+
+/// What libvmi's readers of Rekall profiles look up, in their way: a member of a struct, also inside of embedded structs.
+fn vmi_offset(structs: &serde_json::Value, structure: &str, member: &str) -> Option<u64> {
+    let members = structs[structure][1].as_object()?;
+    if let Some(found) = members.get(member) {
+        return found[0].as_u64();
+    }
+    members.values().find_map(|at| {
+        let inner = at[1][0].as_str().filter(|inner| *inner != structure && structs.get(inner).is_some())?;
+        Some(at[0].as_u64()? + vmi_offset(structs, inner, member)?)
+    })
+}
+
+/// Their way of a symbol: `$CONSTANTS` first.
+fn vmi_symbol(profile: &serde_json::Value, symbol: &str) -> Option<u64> {
+    ["$CONSTANTS", "$FUNCTIONS"].into_iter().find_map(|section| profile[section].get(symbol)?.as_u64())
+}
+
+/// libvmi and drakvuf read Rekall JSON from plain files. The judge is the file of another producer that was imported:
+/// Rekall's own for Windows, dwarf2json's for Linux.
+#[test]
+fn what_libvmi_and_drakvuf_read_is_where_they_look() {
+    let (Some(rekall), Some(isf)) = (
+        corpus("windows/rekall-profiles"),
+        crate::support::unpacked("linux/profiles/debian-6.1.0-56-cloud-amd64.isf.json"),
+    ) else {
+        return;
+    };
+    let rekall = rekall.join("ntkrnlpa.pdb.bd8f451f3e754ed8a34b50560ceb08e31.rekall.json");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (root, out) = (folder.path().join("profiles"), folder.path().join("out"));
+    new_repository(&root);
+    ok(&["repo", "-C", arg(&root), "import", arg(&rekall), arg(&isf)]);
+    ok(&["repo", "-C", arg(&root), "export", "--plain", arg(&out)]);
+    let json = |path: &Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(path).expect("readable")).expect("JSON")
+    };
+    let windows = json(&out.join("v1.0/nt/GUID/BD8F451F3E754ED8A34B50560CEB08E33"));
+    let linux = json(&out.join("v1.0/Linux/Debian/6.1/amd64/6.1.0-56-cloud-amd64"));
+    // A file with both is taken for ISF; "Linux" must be the very word.
+    for (profile, class) in [(&windows, None), (&linux, Some("Linux"))] {
+        assert!(profile.get("metadata").is_none() && profile["$METADATA"].is_object());
+        assert_eq!(profile["$METADATA"]["ProfileClass"].as_str().filter(|name| *name == "Linux"), class);
+    }
+
+    let theirs = json(&rekall);
+    for (structure, member) in [
+        ("_EPROCESS", "Pcb"),
+        ("_EPROCESS", "UniqueProcessId"),
+        ("_EPROCESS", "ActiveProcessLinks"),
+        ("_EPROCESS", "ImageFileName"),
+        ("_KPROCESS", "DirectoryTableBase"),
+        ("_KTHREAD", "TrapFrame"),
+        ("_KPCR", "PrcbData"),
+    ] {
+        let expected = theirs["$STRUCTS"][structure][1][member][0].as_u64();
+        assert!(expected.is_some(), "{structure}.{member}");
+        assert_eq!(vmi_offset(&windows["$STRUCTS"], structure, member), expected, "{structure}.{member}");
+    }
+    // Inside of the embedded _KPROCESS, and the bits of a field.
+    let inner = vmi_offset(&windows["$STRUCTS"], "_EPROCESS", "DirectoryTableBase");
+    assert_eq!(inner, theirs["$STRUCTS"]["_KPROCESS"][1]["DirectoryTableBase"][0].as_u64());
+    let bits = |profile: &serde_json::Value| profile["$STRUCTS"]["_MMPTE_HARDWARE"][1]["Accessed"][1][1].clone();
+    assert!(bits(&windows)["start_bit"].is_u64() && bits(&windows) == bits(&theirs));
+    for symbol in ["PsInitialSystemProcess", "PsActiveProcessHead", "NtBuildLab", "NtCreateFile"] {
+        let expected = vmi_symbol(&theirs, symbol);
+        assert!(expected.is_some() && vmi_symbol(&windows, symbol) == expected, "{symbol}");
+    }
+
+    let theirs = json(&isf);
+    for (structure, member) in [
+        ("task_struct", "tasks"),
+        ("task_struct", "mm"),
+        ("task_struct", "pid"),
+        ("task_struct", "comm"),
+        ("mm_struct", "pgd"),
+    ] {
+        // dwarf2json leaves the nameless struct around them; so does libvmi's walk find them.
+        let direct = theirs["user_types"][structure]["fields"][member]["offset"].as_u64();
+        let found = vmi_offset(&linux["$STRUCTS"], structure, member);
+        assert!(found.is_some() && (direct.is_none() || found == direct), "{structure}.{member}: {found:?} {direct:?}");
+    }
+    // They read numbers of 63 bits, and extend the sign of those of 48.
+    for symbol in ["init_task", "linux_banner", "init_top_pgt"] {
+        let expected = theirs["symbols"][symbol]["address"].as_u64().expect("a symbol");
+        let found = vmi_symbol(&linux, symbol).expect("exported");
+        assert_eq!(found, expected & 0xffff_ffff_ffff, "{symbol}");
+    }
+}
+
+/// Rekall's indexes by their specifications; the judge is what the profile that was added says.
+#[test]
+fn rekall_s_indexes_are_made_where_they_are_specified() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = four_profiles(folder.path());
+    let source = root.join("v1.0/src");
+    std::fs::create_dir_all(source.join("nt")).expect("created");
+    std::fs::create_dir_all(source.join("tcpip")).expect("created");
+    std::fs::create_dir_all(source.join("Linux")).expect("created");
+    let specification = "# By the public repository's.\nrepository_root: ./\npath: nt\ntype: struct\nimplementation: EProcessIndex\n\
+                         members:\n  _KPCR:\n    - Self\n    - Gone\n";
+    std::fs::write(source.join("nt/eprocess_index.yaml"), specification).expect("written");
+    let data = "path: tcpip/GUID\nsymbols:\n  - name: Symbol\n    shift: 1\n    data:\n      - str:ab\n";
+    std::fs::write(source.join("tcpip/index.yaml"), data).expect("written");
+    std::fs::write(source.join("Linux/index.yaml"), "type: symbol_offset\npath: Linux\n").expect("written");
+    git(&root, &["add", "-A"]);
+    git(&root, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "specifications"]);
+    let output = repo(&root, &["index"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(3) && told.contains("symbol_offset"), "{told}");
+    let index = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&git(&root, &["cat-file", "blob", &format!("HEAD:v1.0/{name}")])).expect("JSON")
+    };
+    let structs = index("nt/eprocess_index");
+    assert_eq!(structs["$METADATA"]["ProfileClass"], "EProcessIndex");
+    for guid in [GUID, OTHER] {
+        let entry = &structs["$INDEX"][format!("nt/GUID/{guid}")];
+        assert_eq!(entry["offsets"], serde_json::json!({"_KPCR.Self": 8}));
+        assert_eq!((entry["GUID_AGE"].as_str(), entry["PDBFile"].as_str()), (Some(guid), Some("ntkrnlmp.pdb")));
+    }
+    assert_eq!(structs["$INDEX"].as_object().map(serde_json::Map::len), Some(2));
+    let points = index("tcpip/index");
+    assert_eq!(points["$INDEX"], serde_json::json!({format!("tcpip/GUID/{MODULE}"): [[8, ["6162"]]]}));
+    check_whole(&root);
+    // A build that comes and one that goes; only of what was asked for.
+    ok(&["repo", "-C", arg(&root), "remove", GUID]);
+    ok(&["repo", "-C", arg(&root), "index", "nt"]);
+    assert_eq!(index("nt/eprocess_index")["$INDEX"].as_object().map(serde_json::Map::len), Some(1));
+    std::fs::write(source.join("nt/eprocess_index.yaml"), "path: nt\ntype: struct\n").expect("written");
+    git(&root, &["add", "-A"]);
+    git(&root, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "damaged"]);
+    let told = fails(&root, &["index", "nt"], 1);
+    assert!(told.contains("src/nt/eprocess_index.yaml") && told.contains("members"), "{told}");
+    ok(&["repo", "-C", arg(&root), "index", "tcpip"]);
 }

@@ -4,11 +4,11 @@ use super::note_author;
 use crate::cli::chain_text;
 use crate::commands::fetch_pdb::symbol_path;
 use crate::context::{Context, Outcome};
-use crate::repo::GitStore;
 use crate::repo::build::{
     self, Event, GuidList, Handler, Job, Recipe, Rejects, SourceRecipe, Summary, WindowsRecipe, Wish, build_sources,
     build_windows, has_build,
 };
+use crate::repo::{self, GitStore};
 use crate::symserver::{HttpSettings, HttpTransport, SymbolPath};
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -284,9 +284,14 @@ fn windows(builder: &Builder<'_>, recipe: &WindowsRecipe, words: &[&str], retry:
     }
     let summary = builder.build(recipe, &wishes, enlist)?;
     if summary.built > 0 && !recipe.indexes.is_empty() {
-        builder
-            .context
-            .detail(1, &format!("{}: its index ({}) is not made here", recipe.target, recipe.indexes.join(", ")));
+        let module = recipe.target.split('/').next().unwrap_or_default();
+        let (_, done) = repo::index(builder.store, &[module], false)?;
+        for index in done {
+            builder.context.note(&format!("{}: {} profiles", index.name, index.profiles));
+            for (name, why) in index.left_out {
+                builder.context.warn(&format!("{name} is not in {}: {why}", index.name));
+            }
+        }
     }
     Ok(Done { summary, known, remembered })
 }

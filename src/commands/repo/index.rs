@@ -2,21 +2,22 @@
 
 use super::note_author;
 use crate::context::{Context, Outcome};
-use crate::repo::{self, GitStore, Module};
+use crate::repo::{self, GitStore};
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::path::Path;
 
 pub(super) fn cli() -> Command {
-    let modules = Module::ALL.map(Module::folder);
     Command::new("index")
         .about("Bring the indexes up to date: exports and data of Windows kernels, banners of Linux kernels")
-        .after_help("The data index of Rekall is made where v1.0/src/nt/index.yaml says of which symbols.")
+        .after_help(
+            "Rekall's indexes of data and of structs are made where v1.0/src/MODULE/index.yaml (or eprocess_index.yaml and the like) says \
+             of which symbols or members.",
+        )
         .arg(
             Arg::new("MODULE")
                 .num_args(0..)
-                .value_parser(clap::builder::PossibleValuesParser::new(modules))
-                .help("Only of these modules"),
+                .help("Only of these: nt, Linux, or another folder of profiles"),
         )
         .arg(
             Arg::new("all")
@@ -28,11 +29,7 @@ pub(super) fn cli() -> Command {
 
 pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<Outcome> {
     let store = &GitStore::open(root)?;
-    let wanted: Vec<&String> = args.get_many("MODULE").into_iter().flatten().collect();
-    let modules: Vec<Module> = Module::ALL
-        .into_iter()
-        .filter(|module| wanted.is_empty() || wanted.iter().any(|name| *name == module.folder()))
-        .collect();
+    let modules: Vec<&str> = args.get_many::<String>("MODULE").into_iter().flatten().map(String::as_str).collect();
     let (commit, done) = repo::index(store, &modules, args.get_flag("all")).context("no index was changed")?;
     let mut outcome = if done.is_empty() { Outcome::NothingFound } else { Outcome::Done };
     for index in &done {
