@@ -14,7 +14,7 @@ use std::rc::Rc;
 const MAX_DEPTH: usize = 32;
 
 /// How many names one walk gives at most: a tree may name the same subtree many times, level upon level.
-const MAX_NAMES: usize = 4_000_000;
+const MAX_NAMES: usize = 1_000_000;
 
 /// The longest text of a git link that is followed, in bytes (the longest path of Linux).
 const MAX_LINK_BYTES: usize = 4096;

@@ -24,6 +24,7 @@ mod readme;
 mod repo;
 mod repo_build;
 mod repo_bundle;
+mod repo_hostile;
 mod repo_import;
 mod repo_import_url;
 mod repo_inventory;

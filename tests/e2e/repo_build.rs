@@ -133,60 +133,62 @@ fn what_no_server_has_is_remembered_and_retried_on_request() {
     }
 }
 
+/// Scan, carry, fetch, carry, analyse. Between the two sides nothing goes but files of `stick`.
 #[test]
-fn the_air_gap_is_closed_by_a_list_and_a_repository_that_is_carried() {
+fn the_air_gap_is_closed_by_a_list_and_bundles_that_are_carried() {
     let (Some(server), Some(image)) = (kernel_server(), unpacked("windows/images/xpsp3.raw")) else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    let (inside, outside) = (folder.path().join("inside"), folder.path().join("outside"));
-    new_repository(&inside);
-    // Inside: no network, and no profile.
-    let analyse = |root: &Path| {
-        let mut command = quaid();
-        command.args(["--offline", "--format", "json", "--profile_path", arg(root), "-f", arg(&image), "pslist"]);
-        command.output().expect("the binary starts")
+    let at = |name: &str| folder.path().join(name);
+    let (inside, outside, stick) = (at("inside"), at("outside"), at("stick"));
+    std::fs::create_dir(&stick).expect("created");
+    let carried = |name: &str| stick.join(name);
+    let without_network = |args: &[&str]| run(&[&["--offline"], args].concat());
+    let well = |output: Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
     };
-    assert_eq!(analyse(&inside).status.code(), Some(1));
+    // Once: the connected side's repository, which has no profile yet.
+    new_repository(&outside);
+    ok(&["repo", "-C", arg(&outside), "bundle", "create", arg(&carried("first.bundle"))]);
+    well(without_network(&["repo", "-C", arg(&inside), "bundle", "apply", arg(&carried("first.bundle"))]));
+
+    // Inside: an image, no profile, no network.
+    let analyse =
+        || without_network(&["--format", "json", "--profile_path", arg(&inside), "-f", arg(&image), "pslist"]);
+    assert_eq!(analyse().status.code(), Some(1));
     let wanted = |args: &[&str]| {
-        run(&[&["--offline"], args, &["repo", "-C", arg(&inside), "wanted", "-f", arg(&image)]].concat())
+        well(without_network(&[args, &["repo", "-C", arg(&inside), "wanted", "-f", arg(&image)]].concat()))
     };
-    let list = wanted(&[]);
-    assert!(list.status.success());
-    assert_eq!(String::from_utf8_lossy(&list.stdout), format!("windows {KERNEL_ID} ntkrnlpa.pdb\n"));
-    let rows = wanted(&["--format", "json"]).stdout;
-    for (number, carried) in [list.stdout, rows].into_iter().enumerate() {
-        // Outside: a network, and no image.
-        let file = folder.path().join("wanted");
-        std::fs::write(&file, carried).expect("written");
-        let root = outside.join(number.to_string());
-        new_repository(&root);
-        let fetch = ["repo", "-C", arg(&root), "fetch", "--wanted", arg(&file), "--server", &server.url];
+    assert_eq!(String::from_utf8_lossy(&wanted(&[])), format!("windows {KERNEL_ID} ntkrnlpa.pdb\n"));
+    std::fs::write(carried("wanted"), wanted(&[])).expect("written");
+    std::fs::write(carried("wanted.json"), wanted(&["--format", "json"])).expect("written");
+    std::fs::write(carried("have"), well(without_network(&["repo", "-C", arg(&inside), "bundle", "have"])))
+        .expect("written");
+
+    // Outside: a network, no image.
+    for list in ["wanted", "wanted.json"] {
+        let (root, list) = (if list == "wanted" { outside.clone() } else { at("other") }, carried(list));
+        if !root.exists() {
+            new_repository(&root);
+        }
+        let fetch = ["repo", "-C", arg(&root), "fetch", "--wanted", arg(&list), "--server", &server.url];
         ok(&fetch);
         check_whole(&root);
         ok(&fetch);
         assert_eq!(commits(&root), 2);
     }
-    // Back inside, by plain git.
-    git(
-        &inside,
-        &[
-            "pull",
-            "--quiet",
-            "--no-rebase",
-            "--allow-unrelated-histories",
-            "-X",
-            "theirs",
-            "--no-edit",
-            arg(&outside.join("0")),
-            "HEAD",
-        ],
-    );
-    let analysed = analyse(&inside);
-    assert!(analysed.status.success(), "{}", String::from_utf8_lossy(&analysed.stderr));
+    let new = carried("new.bundle");
+    ok(&["repo", "-C", arg(&outside), "bundle", "create", "--have", arg(&carried("have")), arg(&new)]);
+
+    // Inside again.
+    well(without_network(&["repo", "-C", arg(&inside), "bundle", "apply", arg(&new)]));
+    check_whole(&inside);
+    assert_eq!(git(&inside, &["rev-parse", "HEAD"]), git(&outside, &["rev-parse", "HEAD"]));
+    well(analyse());
     crate::windows::check("xpsp3", &inside);
-    let list = wanted(&[]);
-    assert!(list.status.success() && list.stdout.is_empty());
+    assert!(wanted(&[]).is_empty());
     // What is no list, and what cannot be made, is told.
-    let file = folder.path().join("wanted");
+    let file = at("wanted");
     for (text, code, told) in [
         ("windows X nt.pdb\n", 1, "line 1"),
         (
