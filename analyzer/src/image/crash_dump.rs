@@ -3,7 +3,7 @@
 //! Source: the structures `DUMP_HEADER64`, `DUMP_HEADER32` and those behind them, as the debuggers' headers and the readers
 //! of Volatility, LeechCore and kdmp-parser have them. Windows fills what it does not set with the text "PAGE".
 
-use super::fields::Fields;
+use super::fields::{piece, u32_at, u64_at};
 use super::page_bitmap::PageBitmap;
 use super::run_layer::{Declared, RunLayer, end_of, holds};
 use super::vote::{Layer, Probe, Vote};
@@ -80,7 +80,7 @@ const CLASS_32: Class = Class {
 /// The first header.
 struct Header {
     class: &'static Class,
-    fields: Fields,
+    fields: Vec<u8>,
 }
 
 /// Answers whether `base` is a crash dump.
@@ -90,11 +90,11 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
         Some(b"PAGEDUMP") => &CLASS_32,
         _ => return Vote::no("no PAGEDU64 or PAGEDUMP at the start"),
     };
-    let Some(fields) = Fields::read(base.as_ref(), 0, class.header_bytes as usize) else {
+    let Some(fields) = piece(base.as_ref(), 0, class.header_bytes) else {
         return Vote::Broken("its header is cut short".into());
     };
     let header = Header { class, fields };
-    let kind = header.fields.u32(class.dump_type);
+    let kind = u32_at(&header.fields, class.dump_type).unwrap_or(0);
     let mut warnings = Vec::new();
     let found = match kind {
         1 => full(&header).map(|runs| ("full", runs)),
@@ -140,19 +140,18 @@ fn declared(pfn: u64, pages: u64, file_offset: u64) -> Declared {
 impl Header {
     /// An address, or a number as wide as one; `None` where it is not set.
     fn wide(&self, at: usize) -> Option<u64> {
-        let (number, unset) = match self.class.address_bytes {
-            8 => (self.fields.u64(at), UNSET),
-            _ => (u64::from(self.fields.u32(at)), UNSET & 0xffff_ffff),
-        };
-        (number != unset).then_some(number)
+        match self.class.address_bytes {
+            8 => self.u64(at),
+            _ => self.u32(at).map(u64::from),
+        }
     }
 
     fn u32(&self, at: usize) -> Option<u32> {
-        Some(self.fields.u32(at)).filter(|&number| u64::from(number) != UNSET & 0xffff_ffff)
+        u32_at(&self.fields, at).filter(|&number| u64::from(number) != UNSET & 0xffff_ffff)
     }
 
     fn u64(&self, at: usize) -> Option<u64> {
-        Some(self.fields.u64(at)).filter(|&number| number != UNSET)
+        u64_at(&self.fields, at).filter(|&number| number != UNSET)
     }
 
     /// `PHYSICAL_MEMORY_DESCRIPTOR`: first PFN and pages of each run of RAM; an error when it is not set or not one.
@@ -218,13 +217,15 @@ fn full(header: &Header) -> Result<Vec<Declared>, String> {
 /// `BITMAP_DUMP`: a bit for each page, and the pages whose bit is set, one after another.
 fn bitmap(header: &Header, base: &dyn PhysicalMemory) -> Result<Vec<Declared>, String> {
     let at = header.class.header_bytes;
-    let fields = Fields::read(base, at, 0x38).ok_or("the header of its bitmap is cut short")?;
-    if !matches!(fields.bytes(0, 8), b"SDMPDUMP" | b"FDMPDUMP") {
+    let fields = array::<0x38>(base, at);
+    let numbers = |fields: &[u8]| Some((u64_at(fields, 0x20)?, u64_at(fields, 0x28)?, u64_at(fields, 0x30)?));
+    let fields = fields.as_ref().and_then(|fields| Some((*fields.first_chunk::<8>()?, numbers(fields)?)));
+    let (magic, (first_page, pages, bits)) = fields.ok_or("the header of its bitmap is cut short")?;
+    if !matches!(&magic, b"SDMPDUMP" | b"FDMPDUMP") {
         return Err(format!(
             "there is no bitmap (SDMP or FDMP) at offset {at:#x}; a kernel dump of an older Windows is not supported"
         ));
     }
-    let (first_page, pages, bits) = (fields.u64(0x20), fields.u64(0x28), fields.u64(0x30));
     let data = at + 0x38;
     let bytes = bits.div_ceil(8);
     if bits > MAX_PFN || !holds(base, data, bytes) {
@@ -260,11 +261,13 @@ fn live(header: &Header, base: &dyn PhysicalMemory, kind: u32) -> Result<Vec<Dec
     if header.class.bits == 32 {
         return Err("it is a live dump of a 32-bit Windows, whose layout is not known".into());
     }
-    let fields = Fields::read(base, at, 0x30).ok_or("the header of its list of ranges is cut short")?;
-    if fields.bytes(4, 8) != b"RDMPDUMP" {
+    let fields = array::<0x30>(base, at);
+    let numbers = |fields: &[u8]| Some((u64_at(fields, 0x10)?, u64_at(fields, 0x18)?, u64_at(fields, 0x28)?));
+    let fields = fields.as_ref().and_then(|fields| Some((fields.get(4..12)?, numbers(fields)?)));
+    let (magic, (metadata, first_page, all_pages)) = fields.ok_or("the header of its list of ranges is cut short")?;
+    if magic != b"RDMPDUMP" {
         return Err(format!("there is no list of ranges (RDMP) at offset {at:#x}"));
     }
-    let (metadata, first_page) = (fields.u64(0x10), fields.u64(0x18));
     if metadata.checked_add(at + 0x20) != Some(first_page) || metadata < 0x10 || !holds(base, at, 0x20 + metadata) {
         return Err(format!(
             "its list of ranges has {metadata} bytes and its first page is at offset {first_page:#x}: they do not fit \
@@ -272,12 +275,13 @@ fn live(header: &Header, base: &dyn PhysicalMemory, kind: u32) -> Result<Vec<Dec
         ));
     }
     // A complete dump says how many pages there are; the others end at a range of nothing, or with the list.
-    let mut pages_left = if kind == 0xa { fields.u64(0x28) } else { u64::MAX };
+    let mut pages_left = if kind == 0xa { all_pages } else { u64::MAX };
     let (mut entry, mut file_offset) = (at + 0x30, first_page);
     let mut runs = Vec::new();
     while entry + 0x10 <= first_page && pages_left > 0 {
-        let range = Fields::read(base, entry, 0x10).ok_or("its list of ranges cannot be read")?;
-        let (pfn, pages) = (range.u64(0), range.u64(8));
+        let range = array::<0x10>(base, entry);
+        let range = range.as_ref().and_then(|range| Some((u64_at(range, 0)?, u64_at(range, 8)?)));
+        let (pfn, pages) = range.ok_or("its list of ranges cannot be read")?;
         if kind != 0xa && pfn == 0 || pages == 0 {
             break;
         }

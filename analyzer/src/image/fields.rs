@@ -1,37 +1,31 @@
-//! Little-endian numbers in the headers of image files.
+//! Numbers and pieces of untrusted headers: what is not there is `None`, and nothing is asked for that the layer does not
+//! have. A header of a fixed length is read by [`super::array`].
 
 use super::PhysicalMemory;
+use super::run_layer::holds;
 use crate::addr::Pa;
 
-/// A header that was read whole. Callers ask for fields inside the length that they read; what is outside is 0.
-pub(super) struct Fields {
-    bytes: Vec<u8>,
+/// The little-endian 16-bit number at `at`.
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at.checked_add(2)?)?.try_into().ok().map(u16::from_le_bytes)
 }
 
-impl Fields {
-    /// The `bytes` bytes at `offset` of a layer, when it has them all. The length is one that the format fixes, or was
-    /// compared with the layer's before: it is asked for as memory.
-    pub(super) fn read(memory: &dyn PhysicalMemory, offset: u64, bytes: usize) -> Option<Self> {
-        let mut buffer = vec![0; bytes];
-        memory.read(Pa(offset), &mut buffer).ok()?;
-        Some(Self { bytes: buffer })
-    }
+/// The little-endian 32-bit number at `at`.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_le_bytes)
+}
 
-    /// The `N` bytes at `at`.
-    pub(super) fn array<const N: usize>(&self, at: usize) -> [u8; N] {
-        self.bytes(at, N).try_into().unwrap_or([0; N])
-    }
+/// The little-endian 64-bit number at `at`.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..at.checked_add(8)?)?.try_into().ok().map(u64::from_le_bytes)
+}
 
-    /// The `bytes` bytes at `at`; none, if they are not all there.
-    pub(super) fn bytes(&self, at: usize, bytes: usize) -> &[u8] {
-        at.checked_add(bytes).and_then(|end| self.bytes.get(at..end)).unwrap_or_default()
+/// The `bytes` bytes at `offset` of a layer, when it has them all: memory is asked for only then.
+pub(super) fn piece(memory: &dyn PhysicalMemory, offset: u64, bytes: u64) -> Option<Vec<u8>> {
+    if !holds(memory, offset, bytes) {
+        return None;
     }
-
-    pub(super) fn u32(&self, at: usize) -> u32 {
-        u32::from_le_bytes(self.array(at))
-    }
-
-    pub(super) fn u64(&self, at: usize) -> u64 {
-        u64::from_le_bytes(self.array(at))
-    }
+    let mut piece = vec![0; usize::try_from(bytes).ok()?];
+    memory.read(Pa(offset), &mut piece).ok()?;
+    Some(piece)
 }

@@ -3,7 +3,7 @@
 //! Source: the format's own description (LiME `doc/README.md`) and files of lime.ko and `avml convert`. All fields are
 //! little-endian: magic u32, version u32, first physical address u64, last one u64 (inclusive), eight reserved bytes.
 
-use super::fields::Fields;
+use super::fields::{u32_at, u64_at};
 use super::run_layer::{Declared, MAX_RUNS, RunLayer, end_of};
 use super::vote::{Layer, Probe, Vote};
 use super::{Hints, PhysicalMemory, array};
@@ -65,10 +65,14 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
 
 /// The header of a range at `offset`, of LiME or of AVML: they differ in magic and version alone.
 pub(super) fn header(base: &dyn PhysicalMemory, offset: u64) -> Header {
-    let Some(fields) = Fields::read(base, offset, HEADER_BYTES as usize) else {
+    let fields = array::<{ HEADER_BYTES as usize }>(base, offset);
+    let fields = fields
+        .as_ref()
+        .and_then(|header| Some((*header.first_chunk()?, u32_at(header, 4)?, u64_at(header, 8)?, u64_at(header, 16)?)));
+    let Some((magic, version, start, last)) = fields else {
         return Header::Wrong(format!("the header at offset {offset:#x} is cut short"));
     };
-    let compressed = match (fields.array(0), fields.u32(4)) {
+    let compressed = match (magic, version) {
         (MAGIC, 1) => false,
         (AVML_MAGIC, 2) => true,
         (MAGIC | AVML_MAGIC, version) => {
@@ -76,7 +80,6 @@ pub(super) fn header(base: &dyn PhysicalMemory, offset: u64) -> Header {
         }
         _ => return Header::Wrong(format!("there is no LiME header at offset {offset:#x}")),
     };
-    let (start, last) = (fields.u64(8), fields.u64(16));
     match last.checked_sub(start).and_then(|less_one| less_one.checked_add(1)) {
         Some(bytes) => Header::Range { start, bytes, compressed },
         None => Header::Wrong(format!("the header at offset {offset:#x} declares the range {start:#x} to {last:#x}")),

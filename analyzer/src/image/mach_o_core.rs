@@ -3,10 +3,10 @@
 //! Source: Apple's `mach-o/loader.h` for the structures; Rekall for their use: each `LC_SEGMENT_64` is a run, its `vmaddr`
 //! a physical address. A core of a process looks the same but for its addresses.
 
-use super::fields::Fields;
+use super::fields::{u32_at, u64_at};
 use super::run_layer::{Declared, RunLayer, end_of};
 use super::vote::{Layer, Probe, Vote};
-use super::{GapKind, Hints, PhysicalMemory};
+use super::{GapKind, Hints, PhysicalMemory, array};
 use std::sync::Arc;
 
 const MH_MAGIC_64: u32 = 0xfeed_facf;
@@ -21,13 +21,11 @@ const END_OF_MEMORY: u64 = 1 << 46;
 
 /// Answers whether `base` is a Mach-O core.
 pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
-    let Some(start) = Fields::read(base.as_ref(), 0, 16) else {
-        return Vote::no("no Mach-O magic at the start");
-    };
-    match (start.u32(0), start.u32(12)) {
-        (MH_MAGIC_64, MH_CORE) => {}
-        (MH_MAGIC, MH_CORE) => return Vote::Broken("it is a 32-bit core, which is not supported".into()),
-        (MH_MAGIC_64 | MH_MAGIC, kind) => return Vote::No(format!("a Mach-O file of type {kind}, not a core")),
+    let start = array::<16>(base.as_ref(), 0);
+    match start.as_ref().and_then(|start| Some((u32_at(start, 0)?, u32_at(start, 12)?))) {
+        Some((MH_MAGIC_64, MH_CORE)) => {}
+        Some((MH_MAGIC, MH_CORE)) => return Vote::Broken("it is a 32-bit core, which is not supported".into()),
+        Some((MH_MAGIC_64 | MH_MAGIC, kind)) => return Vote::No(format!("a Mach-O file of type {kind}, not a core")),
         _ => return Vote::no("no Mach-O magic at the start"),
     }
     let mut warnings = Vec::new();
@@ -56,8 +54,9 @@ struct Segments {
 }
 
 fn segments(base: &dyn PhysicalMemory, warnings: &mut Vec<String>) -> Result<Segments, String> {
-    let header = Fields::read(base, 0, HEADER_BYTES as usize).ok_or("its header is cut short")?;
-    let (count, bytes) = (header.u32(16), u64::from(header.u32(20)));
+    let header = array::<{ HEADER_BYTES as usize }>(base, 0);
+    let counts = header.as_ref().and_then(|header| Some((u32_at(header, 16)?, u64::from(u32_at(header, 20)?))));
+    let (count, bytes) = counts.ok_or("its header is cut short")?;
     if count > MAX_COMMANDS {
         return Err(format!("it declares {count} load commands; more than {MAX_COMMANDS} are not read"));
     }
@@ -65,22 +64,25 @@ fn segments(base: &dyn PhysicalMemory, warnings: &mut Vec<String>) -> Result<Seg
     let mut segments = Segments::default();
     let mut at = HEADER_BYTES;
     for index in 0..count {
-        let Some(command) = Fields::read(base, at, 8).filter(|_| at + 8 <= end) else {
+        let command = array::<8>(base, at).filter(|_| at + 8 <= end);
+        let command = command.as_ref().and_then(|command| Some((u32_at(command, 0)?, u64::from(u32_at(command, 4)?))));
+        let Some((kind, bytes)) = command else {
             warnings.push(format!("load command {index}, at offset {at:#x}, is behind the end of the commands"));
             break;
         };
-        let bytes = u64::from(command.u32(4));
         if bytes < 8 || !bytes.is_multiple_of(4) {
             warnings.push(format!("load command {index}, at offset {at:#x}, says that it has {bytes} bytes"));
             break;
         }
-        if command.u32(0) == LC_SEGMENT_64 && bytes >= SEGMENT_BYTES {
-            let Some(segment) = Fields::read(base, at, SEGMENT_BYTES as usize) else {
+        if kind == LC_SEGMENT_64 && bytes >= SEGMENT_BYTES {
+            let segment = array::<{ SEGMENT_BYTES as usize }>(base, at);
+            let segment = segment.as_ref().and_then(|segment| {
+                Some((u64_at(segment, 24)?, u64_at(segment, 32)?, u64_at(segment, 40)?, u64_at(segment, 48)?))
+            });
+            let Some((start, in_memory, file_offset, in_file)) = segment else {
                 warnings.push(format!("load command {index}, at offset {at:#x}, is cut short"));
                 break;
             };
-            let (start, in_memory, file_offset, in_file) =
-                (segment.u64(24), segment.u64(32), segment.u64(40), segment.u64(48));
             let there = in_file.min(in_memory);
             segments.declared.push(Declared { start, bytes: there, file_offset });
             segments.missing.extend(start.checked_add(there).map(|start| (start, in_memory - there)));

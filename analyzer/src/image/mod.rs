@@ -26,7 +26,6 @@ mod mapped_file;
 mod notes;
 mod open;
 mod page_bitmap;
-mod parse;
 mod pmem_footer;
 mod pmem_yaml;
 mod qemu_stream;

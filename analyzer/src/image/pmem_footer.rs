@@ -5,7 +5,7 @@
 //! `PagefileOffset` and `PagefileSize`. The tool's text may be in the memory too, so that only a block that nothing but
 //! padding follows counts; what is in front of the blocks and the page file is the image.
 
-use super::parse::piece;
+use super::fields::piece;
 use super::run_layer::{Declared, RunLayer, end_of};
 use super::vote::{Layer, Probe, Vote};
 use super::{Hints, PhysicalMemory, pmem_yaml};

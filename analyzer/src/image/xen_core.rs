@@ -4,10 +4,10 @@
 //! each, all ones where there is none, or `.xen_p2m` its PFN and its frame of the host. The sections go by their names,
 //! in any order.
 
-use super::fields::Fields;
+use super::fields::{piece, u16_at, u32_at, u64_at};
 use super::run_layer::{Declared, RunLayer, end_of, holds};
 use super::vote::{Layer, Vote};
-use super::{Hints, PhysicalMemory};
+use super::{Hints, PhysicalMemory, array};
 use std::sync::Arc;
 
 /// More sections than the format has.
@@ -41,27 +41,26 @@ pub(super) fn probe(base: &Arc<dyn PhysicalMemory>) -> Vote {
 }
 
 fn read(base: &dyn PhysicalMemory, warnings: &mut Vec<String>) -> Result<Vec<Declared>, String> {
-    let header = Fields::read(base, 0, 64).filter(|header| header.bytes(4, 1) == [2]);
-    let header = header.ok_or("it is no 64-bit ELF")?;
-    let count = u64::from(u16::from_le_bytes(header.array(60)));
-    let entry_bytes = u64::from(u16::from_le_bytes(header.array(58)));
-    let names = u64::from(u16::from_le_bytes(header.array(62)));
+    let header = array::<64>(base, 0).filter(|header| header.get(4) == Some(&2));
+    let number = |at: usize| u16_at(header.as_ref()?, at).map(u64::from);
+    let table = header.as_ref().and_then(|header| u64_at(header, 40));
+    let header = (|| Some((table?, number(58)?, number(60)?, number(62)?)))();
+    let (table, entry_bytes, count, names) = header.ok_or("it is no 64-bit ELF")?;
     if count > MAX_SECTIONS || entry_bytes < SECTION_HEADER_BYTES {
         return Err(format!("it declares {count} section headers of {entry_bytes} bytes"));
     }
-    let table = header.u64(40);
-    let section = |index: u64| {
-        let at = table.checked_add(index * entry_bytes)?;
-        Fields::read(base, at, SECTION_HEADER_BYTES as usize)
+    // Where its name is among the names, and where it is.
+    let section = |index: u64| -> Option<(usize, Section)> {
+        let header = array::<{ SECTION_HEADER_BYTES as usize }>(base, table.checked_add(index * entry_bytes)?)?;
+        Some((u32_at(&header, 0)? as usize, (u64_at(&header, 24)?, u64_at(&header, 32)?)))
     };
-    let place = |header: &Fields| (header.u64(24), header.u64(32));
-    let (names_at, names_bytes) = section(names).as_ref().map(place).ok_or("it has no names of sections")?;
-    let names = (names_bytes <= MAX_NAMES).then(|| Fields::read(base, names_at, names_bytes as usize)).flatten();
+    let (_, (names_at, names_bytes)) = section(names).ok_or("it has no names of sections")?;
+    let names = (names_bytes <= MAX_NAMES).then(|| piece(base, names_at, names_bytes)).flatten();
     let names = names.ok_or("the names of its sections are not in the file")?;
     let find = |name: &str| -> Option<Section> {
         let wanted = [name.as_bytes(), b"\0"].concat();
-        let is_it = |header: &Fields| names.bytes(header.u32(0) as usize, wanted.len()) == wanted;
-        (0..count).filter_map(section).find(is_it).as_ref().map(place)
+        let is_it = |&(name, _): &(usize, Section)| names.get(name..).is_some_and(|rest| rest.starts_with(&wanted));
+        (0..count).filter_map(section).find(is_it).map(|(_, place)| place)
     };
     let (note_at, note_bytes) = find(".note.Xen").ok_or("it has no section .note.Xen")?;
     let page_bytes = page_bytes(base, note_at, note_bytes)?;
@@ -84,12 +83,13 @@ fn read(base: &dyn PhysicalMemory, warnings: &mut Vec<String>) -> Result<Vec<Dec
 /// The page size that the notes say.
 fn page_bytes(base: &dyn PhysicalMemory, mut at: u64, bytes: u64) -> Result<u64, String> {
     let end = at.saturating_add(bytes).min(end_of(base));
-    while let Some(note) = Fields::read(base, at, DESCRIPTOR).filter(|_| at < end) {
-        let padded = |bytes: u32| u64::from(bytes).next_multiple_of(4);
-        let (name_bytes, descriptor_bytes) = (padded(note.u32(0)), padded(note.u32(4)));
-        if note.u32(8) == XEN_ELFNOTE_DUMPCORE_HEADER && note.bytes(12, 4) == b"Xen\0" {
-            let header = Fields::read(base, at + DESCRIPTOR as u64, 32).ok_or("its header note is cut short")?;
-            let (magic, page_bytes) = (header.u64(0), header.u64(24));
+    while let Some(note) = array::<DESCRIPTOR>(base, at).filter(|_| at < end) {
+        let padded = |at: usize| u32_at(&note, at).map(|bytes| u64::from(bytes).next_multiple_of(4));
+        let (Some(name_bytes), Some(descriptor_bytes)) = (padded(0), padded(4)) else { break };
+        if u32_at(&note, 8) == Some(XEN_ELFNOTE_DUMPCORE_HEADER) && note.ends_with(b"Xen\0") {
+            let header = array::<32>(base, at + DESCRIPTOR as u64);
+            let header = header.as_ref().and_then(|header| Some((u64_at(header, 0)?, u64_at(header, 24)?)));
+            let (magic, page_bytes) = header.ok_or("its header note is cut short")?;
             if magic != MAGIC && magic != MAGIC_HVM {
                 return Err(format!("its header note has the magic {magic:#x}"));
             }
@@ -124,10 +124,10 @@ fn frames(
     let mut index = 0;
     while index < entries {
         let count = BLOCK_ENTRIES.min(entries - index);
-        let block = Fields::read(base, table + index * entry_bytes, (count * entry_bytes) as usize);
+        let block = piece(base, table + index * entry_bytes, count * entry_bytes);
         let block = block.ok_or("its table of pages cannot be read")?;
         for entry in 0..count {
-            let pfn = block.u64((entry * entry_bytes) as usize);
+            let Some(pfn) = u64_at(&block, (entry * entry_bytes) as usize) else { break };
             let file_offset = (index + entry).checked_mul(page_bytes).and_then(|at| at.checked_add(pages));
             let (Some(file_offset), Some(start)) = (file_offset, pfn.checked_mul(page_bytes)) else { continue };
             match declared.last_mut() {

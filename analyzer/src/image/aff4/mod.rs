@@ -10,7 +10,7 @@ mod turtle;
 mod zip;
 
 use super::codec_layer::{Codec, CodecLayer, Place};
-use super::parse::{u32_at, u64_at};
+use super::fields::{u32_at, u64_at};
 use super::pmem_yaml;
 use super::run_layer::MAX_RUNS;
 use super::vote::{Layer, Probe, Vote};

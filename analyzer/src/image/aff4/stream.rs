@@ -6,7 +6,7 @@
 //! A chunk that is as long as its contents is stored, whatever the stream says.
 
 use super::super::PhysicalMemory;
-use super::super::parse::{piece, u32_at, u64_at};
+use super::super::fields::{piece, u32_at, u64_at};
 use super::Volume;
 use std::io::Read as _;
 

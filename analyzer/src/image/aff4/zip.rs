@@ -4,7 +4,7 @@
 //! little-endian. Only the central directory is believed; of a local header the lengths of its name and extra field are
 //! needed to find the data.
 
-use super::super::parse::{piece, u16_at, u32_at, u64_at};
+use super::super::fields::{piece, u16_at, u32_at, u64_at};
 use super::super::run_layer::end_of;
 use super::super::{PhysicalMemory, array};
 use std::io::Read as _;

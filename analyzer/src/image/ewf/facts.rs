@@ -3,7 +3,7 @@
 //! Source: libewf's description and files of ewfacquire. `header` (bytes) and `header2` (UTF-16) are zlib streams of lines;
 //! the line after `main` names the fields, the next one has them, both parted by tabs.
 
-use super::super::parse::piece;
+use super::super::fields::piece;
 use super::super::{Hints, PhysicalMemory};
 use super::sections::{SECTION_HEADER_BYTES, Section};
 use crate::time::Time;

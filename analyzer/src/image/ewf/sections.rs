@@ -8,7 +8,7 @@
 //! of the numbers ends it, except in SMART files.
 
 use super::super::PhysicalMemory;
-use super::super::parse::{piece, u16_at, u32_at, u64_at};
+use super::super::fields::{piece, u16_at, u32_at, u64_at};
 use super::super::run_layer::end_of;
 
 pub(super) const MAGIC: &[u8; 8] = b"EVF\x09\x0d\x0a\xff\0";

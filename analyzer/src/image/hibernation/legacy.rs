@@ -6,7 +6,7 @@
 //! 8 bytes. Its pages are those of the ranges in a row.
 
 use super::super::PhysicalMemory;
-use super::super::parse::{piece, u32_at, u64_at};
+use super::super::fields::{piece, u32_at, u64_at};
 use super::{MAX_SETS, Method, PAGE_BYTES, Pages, SET_PAGES};
 
 const BLOCK_MAGIC: &[u8] = b"\x81\x81xpress";

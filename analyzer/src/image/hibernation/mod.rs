@@ -8,7 +8,7 @@ mod modern;
 mod xpress;
 
 use super::codec_layer::{Codec, CodecLayer, Place};
-use super::parse::{piece, u32_at, u64_at};
+use super::fields::{piece, u32_at, u64_at};
 use super::run_layer::end_of;
 use super::vote::{Layer, Probe, Vote};
 use super::{Hints, PhysicalMemory, Run, array};

@@ -7,7 +7,7 @@
 //! method 1, so that it is tried both ways.
 
 use super::super::PhysicalMemory;
-use super::super::parse::{piece, u32_at, u64_at};
+use super::super::fields::{piece, u32_at, u64_at};
 use super::{MAX_SETS, Method, PAGE_BYTES, Pages, SET_PAGES};
 
 /// Where a header of one length has its fields.

@@ -2,7 +2,7 @@
 //!
 //! Source: MS-XCA, sections 2.1 to 2.4 and the examples of section 3.
 
-use super::super::parse::{u16_at, u32_at};
+use super::super::fields::{u16_at, u32_at};
 
 const HUFFMAN_TABLE_BYTES: usize = 256;
 const CODE_BITS: u32 = 15;

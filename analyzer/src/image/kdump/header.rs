@@ -1,8 +1,8 @@
 //! Header and sub-header of a kdump image, in the word size and alignment of the dumped machine.
 
-use crate::image::fields::Fields;
-use crate::image::run_layer::{END_OF_PHYSICAL, holds};
-use crate::image::{Hints, PhysicalMemory, notes};
+use crate::image::fields::{piece, u32_at, u64_at};
+use crate::image::run_layer::END_OF_PHYSICAL;
+use crate::image::{Hints, PhysicalMemory, array, notes};
 use std::ops::Range;
 
 /// Bytes of the header that are looked at.
@@ -32,8 +32,10 @@ pub(super) struct Header {
 impl Header {
     /// Reads both.
     pub(super) fn read(base: &dyn PhysicalMemory) -> Result<Self, String> {
-        let fields = Fields::read(base, 0, HEADER_BYTES).ok_or("its header is cut short")?;
-        let version = fields.u32(8);
+        let fields = array::<HEADER_BYTES>(base, 0).ok_or("its header is cut short")?;
+        // Every place below is inside the bytes that were read.
+        let number = |at: usize| u32_at(&fields, at).unwrap_or(0);
+        let version = number(8);
         if (1..=6).contains(&version.swap_bytes()) {
             return Err("it is of a big-endian machine, which is not supported".into());
         }
@@ -43,14 +45,14 @@ impl Header {
         // The fields behind utsname are aligned to words.
         let is_page = |bytes: u32| bytes.is_power_of_two() && (0x1000..=0x1_0000).contains(&bytes);
         // A 32-bit header has other numbers where the 64-bit one has its block size, some of which look like one.
-        let is_header = |at: usize| is_page(fields.u32(at)) && fields.u32(at + 4) > 0 && fields.u32(at + 8) > 0;
+        let is_header = |at: usize| is_page(number(at)) && number(at + 4) > 0 && number(at + 8) > 0;
         let (is_64, status) = match (is_header(428), is_header(416)) {
             (true, _) => (true, 424),
             (false, true) => (false, 412),
             _ => return Err("its block size is not that of a page, neither as a 64-bit nor as a 32-bit header".into()),
         };
         let name = |index: usize| {
-            let bytes = fields.bytes(12 + index * 65, 65);
+            let bytes = fields.get(12 + index * 65..).and_then(|rest| rest.get(..65)).unwrap_or_default();
             let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
             String::from_utf8_lossy(text).into_owned()
         };
@@ -58,7 +60,7 @@ impl Header {
         let names = ["system", "node name", "release", "version", "machine"];
         let names = names.iter().enumerate().map(|(index, what)| ((*what).to_owned(), name(index)));
         let names = names.filter(|(_, value)| !value.is_empty()).collect();
-        let block_bytes = u64::from(fields.u32(status + 4));
+        let block_bytes = u64::from(number(status + 4));
         // i386 aligns u64 to four bytes.
         let layout = if is_64 {
             &SUB_64
@@ -67,32 +69,34 @@ impl Header {
         } else {
             &SUB_I386
         };
-        let sub = Fields::read(base, block_bytes, SUB_HEADER_BYTES).ok_or("its sub-header is cut short")?;
-        let word = |at: usize| if is_64 { sub.u64(at) } else { u64::from(sub.u32(at)) };
-        let max_mapnr = if version >= 6 { sub.u64(layout.max_mapnr_64) } else { u64::from(fields.u32(status + 16)) };
+        let sub = array::<SUB_HEADER_BYTES>(base, block_bytes).ok_or("its sub-header is cut short")?;
+        let narrow = |at: usize| u32_at(&sub, at).unwrap_or(0);
+        let wide = |at: usize| u64_at(&sub, at).unwrap_or(0);
+        let word = |at: usize| if is_64 { wide(at) } else { u64::from(narrow(at)) };
+        let max_mapnr = if version >= 6 { wide(layout.max_mapnr_64) } else { u64::from(number(status + 16)) };
         if max_mapnr.checked_mul(block_bytes).is_none_or(|end| end > END_OF_PHYSICAL) {
             return Err(format!("it declares {max_mapnr} pages, which reach behind the physical address 2^52"));
         }
-        let split = (version >= 2 && sub.u32(layout.split) != 0).then(|| {
+        let split = (version >= 2 && narrow(layout.split) != 0).then(|| {
             let (start, end) = if version >= 6 {
-                (sub.u64(layout.start_pfn_64), sub.u64(layout.start_pfn_64 + 8))
+                (wide(layout.start_pfn_64), wide(layout.start_pfn_64 + 8))
             } else {
                 (word(layout.start_pfn), word(layout.start_pfn + layout.word))
             };
             start.min(max_mapnr)..end.clamp(start.min(max_mapnr), max_mapnr)
         });
-        let place = |at: usize| (sub.u64(at), word(at + 8));
-        let sub_blocks = u64::from(fields.u32(status + 8));
+        let place = |at: usize| (wide(at), word(at + 8));
+        let sub_blocks = u64::from(number(status + 8));
         Ok(Self {
             version,
             names,
             block_bytes,
             bitmap: (1 + sub_blocks) * block_bytes,
-            bitmap_bytes: u64::from(fields.u32(status + 12)) * block_bytes,
-            status: fields.u32(status),
+            bitmap_bytes: u64::from(number(status + 12)) * block_bytes,
+            status: number(status),
             max_mapnr,
             phys_base: word(0),
-            dump_level: sub.u32(layout.word),
+            dump_level: narrow(layout.word),
             split,
             vmcoreinfo: if version >= 3 { place(layout.vmcoreinfo) } else { (0, 0) },
             note: if version >= 4 { place(layout.note) } else { (0, 0) },
@@ -102,8 +106,7 @@ impl Header {
     /// What they and the notes that they lead to say about the machine.
     pub(super) fn hints(&self, base: &dyn PhysicalMemory) -> Hints {
         let text = |(offset, bytes): (u64, u64), max: u64| {
-            let there = bytes > 0 && bytes <= max && holds(base, offset, bytes);
-            there.then(|| Fields::read(base, offset, bytes as usize)).flatten().map(|fields| (fields, bytes as usize))
+            (bytes > 0 && bytes <= max).then(|| piece(base, offset, bytes)).flatten()
         };
         let mut hints = Hints::default();
         let mut facts = self.names.clone();
@@ -111,11 +114,11 @@ impl Header {
         facts.push(("dump level".into(), self.dump_level.to_string()));
         facts.push(("phys_base".into(), format!("{:#x}", self.phys_base)));
         hints.facts = facts;
-        if let Some((note, bytes)) = text(self.note, notes::MAX_BYTES) {
-            hints.add(notes::hints(note.bytes(0, bytes)));
+        if let Some(note) = text(self.note, notes::MAX_BYTES) {
+            hints.add(notes::hints(&note));
         }
-        if let Some((info, bytes)) = text(self.vmcoreinfo, MAX_VMCOREINFO) {
-            hints.vmcoreinfo.extend(notes::vmcoreinfo(info.bytes(0, bytes)));
+        if let Some(info) = text(self.vmcoreinfo, MAX_VMCOREINFO) {
+            hints.vmcoreinfo.extend(notes::vmcoreinfo(&info));
         }
         hints
     }

@@ -9,7 +9,7 @@ mod header;
 mod tests;
 
 use super::codec_layer::{Codec, CodecLayer, Place};
-use super::fields::Fields;
+use super::fields::{u32_at, u64_at};
 use super::page_bitmap::PageBitmap;
 use super::raw::Raw;
 use super::run_layer::{Layout, MAX_RUNS, end_of, holds, with_missing};
@@ -39,6 +39,20 @@ struct Part {
     descriptors: u64,
     /// Rank of the first of these pages among all dumped ones.
     first: u64,
+}
+
+/// `page_desc_t`: where a page is in the file, how long, and how it is compressed.
+struct Descriptor {
+    offset: u64,
+    bytes: u32,
+    flags: u32,
+}
+
+impl Descriptor {
+    fn read(file: &dyn PhysicalMemory, at: u64) -> Option<Self> {
+        let fields = array::<{ DESCRIPTOR_BYTES as usize }>(file, at)?;
+        Some(Self { offset: u64_at(&fields, 0)?, bytes: u32_at(&fields, 8)?, flags: u32_at(&fields, 12)? })
+    }
 }
 
 struct Kdump {
@@ -130,8 +144,8 @@ fn lay_out(
         } else if count > 0 {
             // The data of the last page: writers put it in order.
             let last = part.descriptors + (count - 1) * DESCRIPTOR_BYTES;
-            let last = Fields::read(file, last, DESCRIPTOR_BYTES as usize).ok_or("a descriptor cannot be read")?;
-            if !holds(file, last.u64(0), u64::from(last.u32(8))) {
+            let last = Descriptor::read(file, last).ok_or("a descriptor cannot be read")?;
+            if !holds(file, last.offset, u64::from(last.bytes)) {
                 warnings.push("the file is truncated: the data of its last pages are missing".into());
             }
         }
@@ -193,9 +207,8 @@ impl Codec for Kdump {
         let at = part.descriptors + (self.dumped.rank(pfn) - part.first) * DESCRIPTOR_BYTES;
         let here =
             |what: &str, why: &dyn std::fmt::Display| format!("{what} of page {pfn:#x}, at offset {at:#x}: {why}");
-        let descriptor = Fields::read(file, at, DESCRIPTOR_BYTES as usize)
-            .ok_or_else(|| here("the descriptor", &"it is behind the end of the file"))?;
-        let (offset, bytes, flags) = (descriptor.u64(0), descriptor.u32(8), descriptor.u32(12));
+        let Descriptor { offset, bytes, flags } =
+            Descriptor::read(file, at).ok_or_else(|| here("the descriptor", &"it is behind the end of the file"))?;
         if u64::from(bytes) > self.block_bytes {
             return Err(here("the descriptor", &format_args!("it declares {bytes} bytes, more than a page")));
         }

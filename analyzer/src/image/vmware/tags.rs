@@ -7,7 +7,7 @@
 //! (u32 each), the value. The lengths 62 and 63 say that the value is a block: stored length, length in memory (u64 each,
 //! u32 in version 0), count of padding bytes u16, the padding, the bytes.
 
-use super::super::parse::{piece, u16_at, u32_at, u64_at};
+use super::super::fields::{piece, u16_at, u32_at, u64_at};
 use super::super::run_layer::end_of;
 use super::super::{PhysicalMemory, array};
 
