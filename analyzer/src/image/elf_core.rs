@@ -5,10 +5,12 @@
 //! not looked at: QEMU and VirtualBox write nonsense there. The notes tell about processors and kernel. A core without
 //! program headers is one of Xen.
 
-use super::run_layer::{Declared, MAX_RUNS, RunLayer, end_of, holds};
+use super::fields::piece;
+use super::run_layer::{Declared, MAX_RUNS, RunLayer, end_of};
 use super::vote::{Layer, Probe, Vote};
 use super::{GapKind, Hints, PhysicalMemory, array, notes, xen_core};
 use crate::addr::Pa;
+use std::ops::Range;
 use std::sync::Arc;
 
 const ET_CORE: u64 = 4;
@@ -16,6 +18,11 @@ const PT_LOAD: u64 = 1;
 const PT_NOTE: u64 = 4;
 /// `e_phnum` does not fit its 16 bits: the count is in `sh_info` of the first section header.
 const PN_XNUM: u64 = 0xffff;
+
+/// Where Linux on x86-64 maps all memory, in the kernels whose `/proc/kcore` tells no physical addresses
+/// (Documentation/x86/x86_64/mm.txt of 4.10). KASLR moves the beginning by multiples of 1 GiB, and memory begins below 1 GiB.
+const DIRECT_MAP: Range<u64> = 0xffff_8800_0000_0000..0xffff_c800_0000_0000;
+const DIRECT_MAP_ALIGN: u64 = 1 << 30;
 
 /// Where a class has its fields: (offset, bytes) in the structure.
 struct Class {
@@ -168,21 +175,15 @@ fn segments(base: &dyn PhysicalMemory, class: &Class, warnings: &mut Vec<String>
             _ => {}
         }
     }
-    // /proc/kcore of old kernels has no physical addresses. One run alone at 0 is a legitimate image.
-    let is_none = |entry: &[u8; 56]| matches!(field(entry, class.p_paddr), 0 | 0xffff_ffff | u64::MAX);
-    let address = if loads.len() > 1 && loads.iter().all(is_none) {
-        warnings.push("no segment has a physical address: their virtual addresses are taken instead".into());
-        class.p_vaddr
-    } else {
-        class.p_paddr
-    };
+    let (address, base) = physical_addresses(class, &mut loads, warnings);
+    let start = |entry: &[u8; 56]| field(entry, address).wrapping_sub(base);
     let range = |entry: &[u8; 56]| Declared {
-        start: field(entry, address),
+        start: start(entry),
         bytes: field(entry, class.p_filesz),
         file_offset: field(entry, class.p_offset),
     };
     let missing = |entry: &[u8; 56]| {
-        let (start, there) = (field(entry, address), field(entry, class.p_filesz));
+        let (start, there) = (start(entry), field(entry, class.p_filesz));
         Some((start.checked_add(there)?, field(entry, class.p_memsz).checked_sub(there).filter(|&bytes| bytes > 0)?))
     };
     Ok(Some(Segments {
@@ -192,14 +193,37 @@ fn segments(base: &dyn PhysicalMemory, class: &Class, warnings: &mut Vec<String>
     }))
 }
 
+/// Where the segments that hold memory have their physical addresses: in which field, and what is to be taken from it. The other
+/// segments are left out.
+///
+/// Copies of `/proc/kcore` (fs/proc/kcore.c) list all that the kernel maps. Since 4.11 what is no memory, such as vmalloc's
+/// area, has -1 for a physical address; before, nothing has one. Then memory is where the direct map shows it.
+fn physical_addresses(class: &Class, loads: &mut Vec<[u8; 56]>, warnings: &mut Vec<String>) -> ((usize, usize), u64) {
+    let is_none = |entry: &[u8; 56]| matches!(field(entry, class.p_paddr), 0xffff_ffff | u64::MAX);
+    // One run alone at 0 is a legitimate image.
+    if loads.len() < 2 || !loads.iter().all(|entry| field(entry, class.p_paddr) == 0 || is_none(entry)) {
+        loads.retain(|entry| !is_none(entry));
+        return (class.p_paddr, 0);
+    }
+    let virtual_address = |entry: &[u8; 56]| field(entry, class.p_vaddr);
+    let lowest = loads.iter().map(virtual_address).filter(|va| DIRECT_MAP.contains(va)).min();
+    let Some(base) = lowest.map(|lowest| lowest & !(DIRECT_MAP_ALIGN - 1)) else {
+        warnings.push("no segment has a physical address: their virtual addresses are taken instead".into());
+        return (class.p_vaddr, 0);
+    };
+    loads.retain(|entry| DIRECT_MAP.contains(&virtual_address(entry)));
+    warnings.push(format!(
+        "no segment has a physical address: those of the kernel's direct map are taken, from {base:#x} on"
+    ));
+    (class.p_vaddr, base)
+}
+
 /// What the notes in a segment say; `None` if they are not there.
 fn note_hints(base: &dyn PhysicalMemory, offset: u64, bytes: u64) -> Option<Hints> {
-    if bytes > notes::MAX_BYTES || !holds(base, offset, bytes) {
+    if bytes > notes::MAX_BYTES {
         return None;
     }
-    let mut notes = vec![0; usize::try_from(bytes).ok()?];
-    base.read(Pa(offset), &mut notes).ok()?;
-    Some(notes::hints(&notes))
+    Some(notes::hints(&piece(base, offset, bytes)?))
 }
 
 /// The program header at `at`, of either class, in room for the larger one.

@@ -152,6 +152,33 @@ fn a_core_without_physical_addresses_goes_by_virtual_ones_and_says_so() {
     assert_eq!(runs(&*alone.memory), [(0, 4, ELF64_DATA)]);
 }
 
+/// Segments as fs/proc/kcore.c lists them: the kernel's text, vmalloc's area, memory below and above 4 GiB.
+#[test]
+fn copies_of_kcore_hold_memory_where_the_kernel_maps_all_of_it() {
+    let load = |at: u64, va: u64, pa: u64| [1, ELF64_DATA + at, va, pa, 4, 4];
+    let expected = [(0x1000, 4, ELF64_DATA + 8), (0x1_2000_0000, 4, ELF64_DATA + 12)];
+    for base in [0xffff_8800_0000_0000, 0xffff_8a45_4000_0000] {
+        let old = [
+            load(0, 0xffff_ffff_8100_0000, 0),
+            load(4, 0xffff_c900_0000_0000, 0),
+            load(8, base + 0x1000, 0),
+            load(12, base + 0x1_2000_0000, 0),
+        ];
+        let image = opened(&elf64(&old, b"textvmalram1ram2"), "ELF core");
+        assert_eq!(runs(&*image.memory), expected, "{base:#x}");
+        assert!(image.warnings[0].ends_with(&format!("from {base:#x} on")), "{:?}", image.warnings);
+    }
+    let new = [
+        load(0, 0xffff_ffff_b100_0000, 0x300_0000),
+        load(4, 0xffff_aa00_0000_0000, u64::MAX),
+        load(8, 0xffff_9a45_4000_1000, 0x1000),
+        load(12, 0xffff_9a46_6000_0000, 0x1_2000_0000),
+    ];
+    let image = opened(&elf64(&new, b"textvmalram1ram2"), "ELF core");
+    assert_eq!(runs(&*image.memory), [expected[0], (0x300_0000, 4, ELF64_DATA), expected[1]]);
+    assert_eq!(image.warnings, [""; 0]);
+}
+
 #[test]
 fn of_overlapping_ranges_the_first_counts() {
     let data: Vec<u8> = (0..64).collect();
