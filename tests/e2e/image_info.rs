@@ -73,7 +73,7 @@ fn ranges_of_a_lime_file_are_the_guest_s_own_list_of_its_memory() {
 #[test]
 fn without_an_image_it_says_what_to_type() {
     let output = run(&["image_info"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("quaid -f IMAGE image_info"));
 }
 
