@@ -1,6 +1,6 @@
 //! Profiles added to a repository: canonical, in the form that packs well, by identity, with their links, all in one commit.
 
-use super::change::Draft;
+use super::change::{Draft, message_of};
 use super::error::Error;
 use super::git_store::{Entry, EntryKind, GitStore};
 use super::layout::{self, Placement, path_of};
@@ -142,7 +142,7 @@ fn message(lines: &[String]) -> String {
     match lines {
         [] => "add: index of Linux kernels".to_owned(),
         [line] => format!("add: {line}"),
-        _ => format!("add: {} names\n\n{}\n", lines.len(), lines.join("\n")),
+        _ => message_of(&format!("add: {} names", lines.len()), lines),
     }
 }
 

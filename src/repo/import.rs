@@ -4,7 +4,7 @@
 //! memory at a time than there are cores, and a few.
 
 use super::add::{Checked, Prepared, check_free, existing, place_all, refused};
-use super::change::Draft;
+use super::change::{Draft, message_of};
 use super::error::Error;
 use super::git_program::git_program;
 use super::git_source::GitSource;
@@ -204,7 +204,7 @@ pub(super) fn import_raw(
         lines.extend(written.map(|(link, _)| format!("{} -> {}", link.name, link.target)));
         let message = match lines.len() {
             0 => "import: index of Linux kernels".to_owned(),
-            count => format!("import: {count} names\n\n{}\n", lines.join("\n")),
+            count => message_of(&format!("import: {count} names"), &lines),
         };
         Ok((Some(message), (placed, linked)))
     })?;

@@ -3,6 +3,7 @@
 
 use super::add::{Checked, place_all};
 use super::build::pdb_cache;
+use super::change::message_of;
 use super::error::Error;
 use super::git_store::GitStore;
 use super::inventory::Inventory;
@@ -124,7 +125,7 @@ fn publish(store: &GitStore, batch: Vec<(String, Checked)>, tell: &mut dyn FnMut
         let placed = place_all(draft, prepared.iter(), true, &mut lines)?;
         let message = match lines.as_slice() {
             [line] => format!("rebuild: {line}"),
-            _ => format!("rebuild: {} profiles\n\n{}\n", lines.len(), lines.join("\n")),
+            _ => message_of(&format!("rebuild: {} profiles", lines.len()), &lines),
         };
         Ok((Some(message), placed))
     })?;

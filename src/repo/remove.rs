@@ -1,7 +1,7 @@
 //! Names taken out of a repository, in one commit. History has them still.
 
 use super::add::refused;
-use super::change::Draft;
+use super::change::{Draft, message_of};
 use super::error::Error;
 use super::git_source::GitSource;
 use super::git_store::{Entry, EntryKind, GitStore};
@@ -47,10 +47,10 @@ pub fn remove(store: &GitStore, names: &[String]) -> Result<(Option<Oid>, Vec<Re
         }
         take_out_parts(draft, &inventory, &gone)?;
         take_out_of_indexes(draft, &gone)?;
-        let lines: Vec<&str> = gone.iter().map(String::as_str).collect();
+        let lines: Vec<String> = gone.iter().cloned().collect();
         let message = match removed.as_slice() {
             [one] if one.links.is_empty() => format!("remove: {}", one.name),
-            _ => format!("remove: {} names\n\n{}\n", lines.len(), lines.join("\n")),
+            _ => message_of(&format!("remove: {} names", lines.len()), &lines),
         };
         Ok((Some(message), removed))
     })
