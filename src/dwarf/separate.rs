@@ -203,10 +203,14 @@ fn split_parts<'d>(
     let nothing = (Vec::new(), HashSet::new());
     let elf = Elf::parse(place, bytes)?;
     let whole = elf.split_sections()?;
-    if wanted.is_empty() || whole.info.is_empty() {
+    if wanted.is_empty() {
         return Ok(nothing);
     }
     if let Some(units) = elf.plain_section(".debug_cu_index") {
+        if whole.info.is_empty() {
+            let why = "it has an index of units and no .debug_info.dwo: binutils' dwp (up to 2.40) loses units of DWARF 5; take the .dwo files, or what llvm-dwp makes of them";
+            return Err(ConvertError::missing(place, why));
+        }
         let damaged = |why: gimli::Error| ConvertError::corrupt(place, format!("damaged index of units: {why}"));
         let endian = if whole.big_endian { RunTimeEndian::Big } else { RunTimeEndian::Little };
         let units = DebugCuIndex::new(units, endian).index().map_err(damaged)?;
@@ -225,6 +229,9 @@ fn split_parts<'d>(
             parts.push(contribution(place, &whole, &types, row)?);
         }
         return Ok((parts, ids));
+    }
+    if whole.info.is_empty() {
+        return Ok(nothing);
     }
     let parts = vec![whole];
     let ids: HashSet<u64> =

@@ -72,7 +72,7 @@ fn split_units_are_found_by_their_path_beside_the_file_and_when_given() {
 
 #[test]
 fn packages_of_split_units_are_read() {
-    // Neither packs DWARF 5 of gcc: llvm-dwp 14 does not end, and the index of binutils' dwp is one of version 2.
+    // Neither packs DWARF 5 of gcc: llvm-dwp 14 does not end, and binutils' dwp loses all units.
     for (packer, compiler, version) in
         [("dwp", "gcc", "-gdwarf-4"), ("llvm-dwp", "gcc", "-gdwarf-4"), ("llvm-dwp", "clang", "-gdwarf-5")]
     {
@@ -105,6 +105,25 @@ fn packages_of_split_units_are_read() {
             }
             assert_eq!(report.losses(), Vec::<String>::new(), "{packer} {options:?}");
         }
+    }
+}
+
+#[test]
+fn a_package_that_lost_its_units_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(kernel) = split_kernel(folder.path(), "gcc", &["-gdwarf-5", "-gsplit-dwarf"]) else {
+        return skipped("there is no gcc");
+    };
+    let args = ["one.dwo", "two.dwo", "-o", "vmlinux.dwp"];
+    if !Command::new("dwp").args(args).current_dir(folder.path()).status().is_ok_and(|status| status.success()) {
+        return skipped("there is no dwp that takes DWARF 5");
+    }
+    for name in ["one.dwo", "two.dwo"] {
+        std::fs::remove_file(folder.path().join(name)).expect("removed");
+    }
+    match convert_with(&kernel, &beside(&kernel, &[])) {
+        Ok((profile, _)) => assert_eq!(listing(&profile), EXPECTED, "a newer dwp has them"),
+        Err(why) => assert!(why.to_string().contains("no .debug_info.dwo"), "{why}"),
     }
 }
 
