@@ -8,7 +8,9 @@ use super::format::{Btf, Id, Kind, Record};
 use super::{BtfError, BtfReport};
 use crate::c_abi::{integer_name, storage_unit};
 use quaid_profile::{BaseKind, BaseType, Enum, Member, Profile, Struct, StructKind, Type};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 
 /// How many references are followed from a member to the type at the end. Real ones need less than ten; a circle has
 /// no end.
@@ -16,6 +18,9 @@ const MAX_DEPTH: u32 = 64;
 /// How many parts the type of one member or variable may have: function types that refer to each other could have 2^64.
 /// A real one has less than a hundred.
 const MAX_MEMBER_PARTS: usize = 4096;
+/// Variables of a struct without a name, and its members. BTF has the types of all variables, and says only of per-CPU ones
+/// which they have. `tk_core` is the kernel's clock, up to Linux 6.12 (kernel/time/timekeeping.c).
+const BY_MEMBERS: [(&str, [&str; 2]); 1] = [("tk_core", ["seq", "timekeeper"])];
 /// How many types may be looked up to build all. A distribution's kernel takes half a million.
 const MAX_PARTS: usize = 1 << 24;
 
@@ -51,7 +56,8 @@ impl Btf<'_> {
         Some(names)
     }
 
-    /// Adds all types to `profile`, and the types of those variables and functions whose symbols it has.
+    /// Adds all types to `profile`, and the types of those variables whose symbols it has. Prototypes of functions are left
+    /// out, as DWARF's reader does: no tool asks for them, and with them a profile is almost twice as large.
     /// `pointer_bytes` is the size of the architecture's pointers.
     pub fn add_types(&self, place: &str, pointer_bytes: u64, profile: &mut Profile) -> Result<BtfReport, BtfError> {
         let mut report = BtfReport::default();
@@ -82,7 +88,8 @@ impl Btf<'_> {
                 builder.profile.enums.insert(name, built);
             }
         }
-        builder.symbols()?;
+        builder.variables()?;
+        builder.variables_by_members()?;
         builder.nameless_enums();
         Ok(report)
     }
@@ -205,6 +212,29 @@ impl Names {
     }
 }
 
+/// Where a type stands: its name, should it have none of its own. It is written out only then.
+#[derive(Clone, Copy)]
+enum Path<'p> {
+    /// Of a struct or union, a member.
+    Member(&'p str, &'p str),
+    Variable(&'p str),
+    /// What the function there gives.
+    Return(&'p Path<'p>),
+    /// What it takes, counted from 1.
+    Argument(&'p Path<'p>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Member(of, name) => write!(f, "{of}.{name}"),
+            Self::Variable(name) => write!(f, ".{name}"),
+            Self::Return(of) => write!(f, "{of}.return"),
+            Self::Argument(of, number) => write!(f, "{of}.arg{number}"),
+        }
+    }
+}
+
 struct Builder<'b, 'd> {
     btf: &'b Btf<'d>,
     place: &'b str,
@@ -271,22 +301,27 @@ impl<'d> Builder<'_, 'd> {
     fn structure(&mut self, record: Record<'d>, name: &str) -> Result<Struct, BtfError> {
         let kind = if record.kind == Kind::Union { StructKind::Union } else { StructKind::Struct };
         let mut structure = Struct { size: record.size_or_type.into(), kind, ..Struct::default() };
-        let given: HashSet<&str> = record.members().filter_map(|member| self.text(member.name_offset)).collect();
+        // Most structs have no member without a name.
+        let mut given: Option<HashSet<&str>> = None;
         let mut number = 0;
         for member in record.members() {
             let known = self.text(member.name_offset);
             let member_name = known.map_or_else(
-                || loop {
-                    number += 1;
-                    let free = format!("u{number}");
-                    if !given.contains(free.as_str()) {
-                        break free;
+                || {
+                    let names = || record.members().filter_map(|member| self.text(member.name_offset)).collect();
+                    let given = given.get_or_insert_with(names);
+                    loop {
+                        number += 1;
+                        let free = format!("u{number}");
+                        if !given.contains(free.as_str()) {
+                            break free;
+                        }
                     }
                 },
                 str::to_owned,
             );
-            let path = format!("{name}.{member_name}");
-            let ty = self.whole_type(member.ty, &path)?;
+            let path = Path::Member(name, &member_name);
+            let ty = self.whole_type(member.ty, path)?;
             let first = u64::from(member.first_bit);
             // Before the flag came, a bit field was a member of an integer type of few bits.
             let storage = self.storage(member.ty);
@@ -307,11 +342,19 @@ impl<'d> Builder<'_, 'd> {
                 _ => None,
             };
             let Some((offset, ty)) = placed else {
-                self.report.skipped.push((path, "its bits lie outside every storage unit"));
+                self.report.skipped.push((path.to_string(), "its bits lie outside every storage unit"));
                 continue;
             };
-            if structure.members.insert(member_name, Member { offset, ty, anonymous: known.is_none() }).is_some() {
-                self.report.skipped.push((path, "another member of the same name follows"));
+            let member = Member { offset, ty, anonymous: known.is_none() };
+            match structure.members.entry(member_name) {
+                Entry::Vacant(free) => {
+                    free.insert(member);
+                }
+                Entry::Occupied(mut taken) => {
+                    let path = Path::Member(name, taken.key()).to_string();
+                    self.report.skipped.push((path, "another member of the same name follows"));
+                    taken.insert(member);
+                }
             }
         }
         Ok(structure)
@@ -339,13 +382,13 @@ impl<'d> Builder<'_, 'd> {
     }
 
     /// The type of a member, variable or function.
-    fn whole_type(&mut self, id: Id, path: &str) -> Result<Type, BtfError> {
+    fn whole_type(&mut self, id: Id, path: Path<'_>) -> Result<Type, BtfError> {
         self.member_parts_left = MAX_MEMBER_PARTS;
         self.type_at(id, path, 0)
     }
 
     /// The type `id`; `path` names it, should it have no name of its own.
-    fn type_at(&mut self, id: Id, path: &str, depth: u32) -> Result<Type, BtfError> {
+    fn type_at(&mut self, id: Id, path: Path<'_>, depth: u32) -> Result<Type, BtfError> {
         if id == 0 {
             return Ok(Type::Void);
         }
@@ -384,10 +427,10 @@ impl<'d> Builder<'_, 'd> {
                 Type::array_of(self.type_at(element, path, depth)?, count.into())
             }
             Kind::FuncProto => {
-                let ret = self.type_at(target, &format!("{path}.return"), depth)?;
+                let ret = self.type_at(target, Path::Return(&path), depth)?;
                 let mut args = Vec::new();
                 for parameter in record.parameters().filter(|&parameter| parameter != 0) {
-                    args.push(self.type_at(parameter, &format!("{path}.arg{}", args.len() + 1), depth)?);
+                    args.push(self.type_at(parameter, Path::Argument(&path, args.len() + 1), depth)?);
                 }
                 Type::Function { args, ret: Some(Box::new(ret)) }
             }
@@ -400,21 +443,22 @@ impl<'d> Builder<'_, 'd> {
 
     /// A struct, union or enumeration by its name. One that has none is named by `path`, and built. `named` is the type
     /// or typedef that has the name.
-    fn tagged(&mut self, named: Id, id: Id, record: Record<'d>, name: Option<&str>, path: &str) -> Type {
+    fn tagged(&mut self, named: Id, id: Id, record: Record<'d>, name: Option<&str>, path: Path<'_>) -> Type {
         let enumeration = matches!(record.kind, Kind::Enum | Kind::Enum64);
         let name = match (name, self.names.get(&named), self.reached.get(&id)) {
             (Some(_), Some(suffixed), _) => suffixed.clone(),
             (Some(name), ..) => name.to_owned(),
             (None, _, Some(known)) => known.clone(),
             (None, _, None) => {
-                self.reached.insert(id, path.to_owned());
+                let path = path.to_string();
+                self.reached.insert(id, path.clone());
                 if enumeration {
-                    let built = self.enumeration(record, path);
-                    self.profile.enums.insert(path.to_owned(), built);
+                    let built = self.enumeration(record, &path);
+                    self.profile.enums.insert(path.clone(), built);
                 } else {
-                    self.waiting.push((id, path.to_owned()));
+                    self.waiting.push((id, path.clone()));
                 }
-                path.to_owned()
+                path
             }
         };
         if enumeration {
@@ -458,20 +502,36 @@ impl<'d> Builder<'_, 'd> {
         Enum { values, base: Some(base.to_owned()), size: Some(record.size_or_type.into()) }
     }
 
-    /// The types of variables and functions that the profile has symbols of. Of several of one name the first is kept.
-    fn symbols(&mut self) -> Result<(), BtfError> {
-        for record in (1..self.btf.end()).filter_map(|id| self.btf.get(id)) {
+    /// The types of variables that the profile has symbols of. Of several of one name the first is kept.
+    fn variables(&mut self) -> Result<(), BtfError> {
+        for record in (1..self.btf.end()).filter_map(|id| self.btf.get(id)).filter(|record| record.kind == Kind::Var) {
             let Some(name) = self.text(record.name_offset) else { continue };
-            let known = match record.kind {
-                Kind::Var => self.profile.constants.contains_key(name),
-                Kind::Func => self.profile.functions.contains_key(name),
-                _ => false,
-            };
-            if known && !self.profile.constant_types.contains_key(name) {
-                let ty = self.whole_type(record.size_or_type, &format!(".{name}"))?;
+            if self.profile.constants.contains_key(name) && !self.profile.constant_types.contains_key(name) {
+                let ty = self.whole_type(record.size_or_type, Path::Variable(name))?;
                 self.profile.constant_types.insert(name.to_owned(), ty);
                 self.finish_waiting()?;
             }
+        }
+        Ok(())
+    }
+
+    /// The types of variables that are known by their members.
+    fn variables_by_members(&mut self) -> Result<(), BtfError> {
+        for (symbol, members) in BY_MEMBERS {
+            if !self.profile.constants.contains_key(symbol) || self.profile.constant_types.contains_key(symbol) {
+                continue;
+            }
+            let fits = |&id: &Id| {
+                self.btf.get(id).is_some_and(|record| {
+                    record.kind == Kind::Struct
+                        && self.text(record.name_offset).is_none()
+                        && record.members().map(|member| self.text(member.name_offset)).eq(members.map(Some))
+                })
+            };
+            let Some(id) = (1..self.btf.end()).find(fits) else { continue };
+            let ty = self.whole_type(id, Path::Variable(symbol))?;
+            self.profile.constant_types.insert(symbol.to_owned(), ty);
+            self.finish_waiting()?;
         }
         Ok(())
     }

@@ -41,7 +41,9 @@ fn btf_alone_tells_architecture_and_the_map_s_name_the_release() {
         assert_eq!(profile["$METADATA"]["Release"], "5.10.0-43-cloud-amd64");
         assert_eq!(profile["$METADATA"]["KernelBase"], "0xffffffff81000000");
         assert!(profile["$METADATA"].get("Banner").is_none());
-        assert_eq!(profile["$CONSTANT_TYPES"]["schedule_timeout"][0], "Function");
+        // Prototypes are no types of data.
+        assert!(profile["$FUNCTIONS"]["schedule_timeout"].is_u64());
+        assert!(profile["$CONSTANT_TYPES"].get("schedule_timeout").is_none());
     }
     let banner = "Linux version 5.10.0-43-cloud-amd64 (builder) #1 SMP";
     let profile: Value =
@@ -185,6 +187,7 @@ impl Writer {
 fn profile_of(bytes: &[u8]) -> Result<Profile, BtfError> {
     let mut profile = Profile::default();
     profile.constants.insert("cpu_number".to_owned(), 0);
+    profile.constants.insert("handler".to_owned(), 8);
     profile.functions.insert("schedule".to_owned(), 1);
     Btf::parse("test", bytes, None)?.add_types("test", 8, &mut profile)?;
     Ok(profile)
@@ -218,6 +221,7 @@ fn sample(big_endian: bool) -> Vec<u8> {
     btf.put("double", 16, false, 0, 8, &[]); // 18
     btf.put("note", 17, false, 0, 3, &[u32::MAX]); // 19
     btf.put("opaque", 7, true, 0, 0, &[]); // 20
+    btf.put("handler", 14, false, 0, 14, &[1]); // 21
     btf.finish()
 }
 
@@ -244,7 +248,8 @@ fn both_byte_orders_and_both_ways_of_bit_fields_are_read() {
         assert_eq!(profile.constant_types["cpu_number"], array);
         let base = Box::new(Type::named("long unsigned int"));
         let ret = Some(Box::new(Type::Enum { name: "wide".to_owned(), base }));
-        assert_eq!(profile.constant_types["schedule"], Type::Function { args: vec![array], ret });
+        assert_eq!(profile.constant_types["handler"], Type::Function { args: vec![array], ret });
+        assert!(!profile.constant_types.contains_key("schedule"), "the prototype of a function is no type of data");
         assert_eq!(profile.base_types["double"].size, 8);
         assert_eq!(profile.base_types["unsigned int"].big_endian, big_endian);
     }
