@@ -209,8 +209,8 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
     if let Some(base) = profile.symbol("_text").or_else(|| profile.symbol("_stext")) {
         profile.metadata.set("KernelBase", format!("{:#x}", base.address));
     }
-    report.known_symbols = known_symbols::add_types(profile);
     add_identity(profile, source, elf.as_ref(), image.as_ref());
+    report.known_symbols = known_symbols::add_types(profile);
     Ok(())
 }
 
