@@ -65,6 +65,15 @@ pub fn decompress<'a>(place: &str, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, Err
     }
 }
 
+/// The text of a file that may be compressed.
+pub(crate) fn text_of(bytes: &[u8]) -> Result<Cow<'_, str>, Error> {
+    let corrupt = || Error::corrupt("", "not UTF-8 text");
+    match decompress("", bytes)? {
+        Cow::Borrowed(plain) => std::str::from_utf8(plain).map(Cow::Borrowed).map_err(|_| corrupt()),
+        Cow::Owned(plain) => String::from_utf8(plain).map(Cow::Owned).map_err(|_| corrupt()),
+    }
+}
+
 /// How much of a file [`is_json_object`] reads, in plain bytes.
 const HEAD_BYTES: u64 = 64;
 

@@ -11,7 +11,7 @@
 //!
 //! A profile that was made of a kernel module knows its release only. Several profiles may share a banner.
 
-use crate::compress::decompress;
+use crate::compress::text_of;
 use crate::error::Error;
 use crate::json::{Node, Style, print};
 use crate::model::Metadata;
@@ -80,7 +80,7 @@ impl LinuxIndex {
     pub fn insert(&mut self, name: &str, metadata: &Metadata) {
         self.remove(name);
         if let Some(banner) = metadata.banner() {
-            self.banners.entry(trimmed(banner).to_owned()).or_default().insert(name.to_owned());
+            self.banners.entry(trimmed_banner(banner).to_owned()).or_default().insert(name.to_owned());
         }
         if let Some(release) = metadata.release().or_else(|| release_of(metadata.banner()?)) {
             self.releases.entry(release.to_owned()).or_default().insert(name.to_owned());
@@ -115,8 +115,7 @@ pub(crate) struct Candidates {
 
 impl Candidates {
     fn of(bytes: &[u8], banner: &str) -> Result<Self, Error> {
-        let plain = decompress("", bytes)?;
-        let text = std::str::from_utf8(&plain).map_err(|_| Error::corrupt("", "not UTF-8 text"))?;
+        let text = &text_of(bytes)?;
         let sections = Spans::of(text, 0..text.len())?;
         let named = |section: &str, key: &str| {
             let Some(items) = sections.get(text, section) else { return Ok(Vec::new()) };
@@ -126,7 +125,7 @@ impl Candidates {
             names.map_or(Ok(Vec::new()), |names| names_of(&names, key).map_err(|error| error.within(section)))
         };
         Ok(Self {
-            by_banner: named("$BANNERS", trimmed(banner))?,
+            by_banner: named("$BANNERS", trimmed_banner(banner))?,
             by_release: release_of(banner).map_or(Ok(Vec::new()), |release| named("$RELEASES", release))?,
         })
     }
@@ -147,8 +146,8 @@ fn section(root: &Node, key: &str) -> Result<Names, Error> {
     items.iter().map(names).collect()
 }
 
-/// A banner as the index has it: the kernel's own ends in a newline, and in memory a NUL follows.
-fn trimmed(banner: &str) -> &str {
+/// A banner as profiles and the index have it: the kernel's own ends in a newline, and in memory a NUL follows.
+pub fn trimmed_banner(banner: &str) -> &str {
     banner.trim_end_matches(['\n', '\0'])
 }
 

@@ -4,6 +4,7 @@
 //! tells which of the writers printed a file. The rules of the layout are those of Rekall's `json_renderer` output: one
 //! space of indent a level of dicts, lists on one line, `, ` and a newline between items, no newline at the end.
 
+use crate::compress::text_of;
 use crate::error::Error;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
@@ -63,8 +64,7 @@ impl Node {
     }
     /// The JSON of a file as it is kept: plain or compressed (a web server gives it compressed).
     pub(crate) fn of_file(bytes: &[u8]) -> Result<Self, Error> {
-        let plain = crate::compress::decompress("", bytes)?;
-        Self::parse(std::str::from_utf8(&plain).map_err(|_| Error::corrupt("", "not UTF-8 text"))?)
+        Self::parse(&text_of(bytes)?)
     }
     pub(crate) fn to_value(&self) -> Value {
         match self {

@@ -48,7 +48,7 @@ pub use error::{Error, ErrorKind};
 pub use exports::{ExportIndex, IndexMatch};
 pub use file::{Format, ProfileFile};
 pub use ids::{BuildId, GuidAge, IdError, MachUuid};
-pub use index::{LinuxIndex, release_of};
+pub use index::{LinuxIndex, release_of, trimmed_banner};
 pub use losses::Losses;
 pub use model::{
     Arch, BaseKind, BaseType, Enum, IsfExtra, Member, Metadata, Os, Profile, Struct, StructKind, Symbol, Type,

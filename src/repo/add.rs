@@ -9,7 +9,7 @@ use git2::Oid;
 use quaid_profile::{
     Error as ProfileError, LAYOUT, LinuxIndex, MAX_PROFILE_BYTES, Metadata, Os, Profile, ProfileFile, release_of,
     stored::{self, Stored},
-    stored_names, unsharded, whole,
+    stored_names, trimmed_banner, unsharded, whole,
 };
 use std::path::{Path, PathBuf};
 
@@ -158,7 +158,7 @@ fn prepare(store: &GitStore, path: &Path, options: &AddOptions) -> Result<Prepar
         other => return Err(refused(&label, format!("is of type {other}, and no profile"))),
     }
     if let Some(banner) = &options.banner {
-        check_banner(metadata, banner.trim_end_matches(['\n', '\0'])).map_err(|why| refused(&label, why))?;
+        check_banner(metadata, trimmed_banner(banner)).map_err(|why| refused(&label, why))?;
     }
     let checked = Checked::of(&label, &file, options.banner.as_deref(), options.name.as_deref())?;
     checked.write(store, name.unwrap_or_default())
@@ -183,7 +183,7 @@ impl Checked {
         given: Option<&str>,
     ) -> Result<Self, Error> {
         let mut metadata = file.metadata().clone();
-        let text = match banner.map(|banner| banner.trim_end_matches(['\n', '\0'])) {
+        let text = match banner.map(trimmed_banner) {
             Some(banner) => {
                 metadata.set("Banner", banner);
                 file.canonical_with_banner(banner)?

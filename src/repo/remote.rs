@@ -14,7 +14,7 @@ use crate::inventoried::Inventoried;
 use crate::symserver::{DownloadError, HttpSettings, HttpTransport, Policy, Url, download, shown};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use quaid_profile::{GuidAge, LAYOUT, LinuxIndex, MAX_PROFILE_BYTES, ProfileSource, decompress};
+use quaid_profile::{GuidAge, LAYOUT, LinuxIndex, MAX_PROFILE_BYTES, ProfileSource, decompress, trimmed_banner};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -227,7 +227,7 @@ impl Here {
         };
         let mut parts = text.split('|').skip(1);
         match (system, parts.next(), parts.next().and_then(|age| age.parse::<u32>().ok())) {
-            ("linux", ..) => self.banners.contains(text.trim_end_matches(['\n', '\0'])),
+            ("linux", ..) => self.banners.contains(trimmed_banner(&text)),
             ("windows", Some(guid), Some(age)) => {
                 let id = format!("{guid}{age:X}").parse::<GuidAge>();
                 id.is_ok_and(|id| self.guids.contains(&id.to_string()))

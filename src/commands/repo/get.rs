@@ -6,7 +6,7 @@ use crate::output::Output;
 use crate::repo::{GitSource, GitStore, given_text};
 use anyhow::{Result, bail};
 use clap::{Arg, ArgMatches, Command};
-use quaid_profile::{Found, ProfilePath, Step, release_of};
+use quaid_profile::{Found, ProfilePath, Step, release_of, trimmed_banner};
 use std::io::Write;
 use std::path::Path;
 
@@ -38,8 +38,7 @@ fn kernel(path: &ProfilePath, banner: &str, observe: &mut dyn FnMut(Step)) -> Re
         bail!("{place} has no profile of the kernel with this banner, nor of its release");
     };
     let found = path.load_stored(first, observe)?;
-    let plain = |text: &str| text.trim_end_matches(['\n', '\0']).to_owned();
-    if names.len() > 1 && found.profile.metadata().banner().map(plain) != Some(plain(banner)) {
+    if names.len() > 1 && found.profile.metadata().banner().map(trimmed_banner) != Some(trimmed_banner(banner)) {
         bail!("{place} has no profile with this banner, and several of its release: {}", names.join(", "));
     }
     Ok(found)
