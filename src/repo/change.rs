@@ -3,7 +3,7 @@
 
 use super::error::Error;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
-use super::lock::{Lock, Pending};
+use super::lock::{Lock, PAUSE, Pending};
 use super::publish::Publication;
 use super::signers;
 use super::work_tree::{self, Put, Puts};
@@ -12,13 +12,9 @@ use git2::{ErrorCode, FileMode, Oid, Repository, Signature, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// How often a change is made anew on the head that another program published meanwhile.
 const ATTEMPTS: u32 = 50;
-
-/// Between two attempts: git holds its locks for milliseconds.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// How many lines a commit's message has at most. Whoever asks for the newest commit reads it whole: that of 10,000 profiles
 /// had 560 KB, and made each look-up twice as long.

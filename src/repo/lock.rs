@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// How long another writer is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Between two attempts at what git has locked: it holds its locks for milliseconds.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+
 /// A commit that was being published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pending {

@@ -6,18 +6,16 @@
 
 use super::error::Error;
 use super::git_store::{EntryKind, GitStore, Snapshot};
+use super::lock::PAUSE;
 use super::work_tree::{Put, Puts, Seen};
 use git2::{FileMode, Index, IndexEntry, IndexTime, Oid};
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 /// How often the lock is asked for.
 const ATTEMPTS: u32 = 50;
-
-/// Between two attempts: git holds its locks for milliseconds.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The bits of an entry's flags that number the sides of a merge (git's index-format(5)).
 const STAGE: u16 = 0x3000;

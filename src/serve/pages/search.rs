@@ -116,32 +116,27 @@ pub(super) fn search(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
         @for (newest, structs, symbols) in &inside {
             section {
                 h2 { (newest.module) " " (newest.arch.unwrap_or_default()) " " small { "newest: " (newest.label()) } }
-                @if !structs.is_empty() {
-                    h3 { (count(structs.len(), "struct")) }
-                    ul.names {
-                        @for name in structs.iter().take(MAX_SHOWN) {
-                            li { a href=(link("/struct", &[("name", &newest.name), ("struct", name)])) { (name) } }
-                        }
-                    }
-                    (more(structs.len()))
-                }
-                @if !symbols.is_empty() {
-                    h3 { (count(symbols.len(), "symbol")) }
-                    ul.names {
-                        @for name in symbols.iter().take(MAX_SHOWN) {
-                            li { a href=(link("/build", &[("name", &newest.name), ("q", name)])) { (name) } }
-                        }
-                    }
-                    (more(symbols.len()))
-                }
+                (names("struct", structs, &|name| link("/struct", &[("name", &newest.name), ("struct", name)])))
+                (names("symbol", symbols, &|name| link("/build", &[("name", &newest.name), ("q", name)])))
             }
         }
     };
     Ok(Answer::Page(page(title, asked, &body)))
 }
 
-fn more(found: usize) -> Markup {
-    html! { @if found > MAX_SHOWN { p.note { "and " (found - MAX_SHOWN) " more; a longer name finds fewer" } } }
+/// What was found of one kind, each with where it leads.
+fn names(what: &str, found: &[String], to: &dyn Fn(&str) -> String) -> Markup {
+    html! {
+        @if !found.is_empty() {
+            h3 { (count(found.len(), what)) }
+            ul.names {
+                @for name in found.iter().take(MAX_SHOWN) {
+                    li { a href=(to(name)) { (name) } }
+                }
+            }
+            @if found.len() > MAX_SHOWN { p.note { "and " (found.len() - MAX_SHOWN) " more; a longer name finds fewer" } }
+        }
+    }
 }
 
 fn table_of(builds: &[&Build]) -> Markup {
