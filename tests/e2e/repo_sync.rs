@@ -5,7 +5,7 @@ use crate::support::{arg, ok, quaid};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const GUID: &str = "3844DBB920174967BE7AA4A2C20430FA2";
 
@@ -27,12 +27,14 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("git daemon starts");
-        let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(60), "git daemon does not listen");
+        let server = Self { child, port };
+        for _ in 0..3000 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return server;
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { child, port }
+        panic!("git daemon does not listen");
     }
 
     pub(crate) fn url(&self, name: &str) -> String {
@@ -64,6 +66,27 @@ fn add(root: &Path, file: &Path) {
 
 fn told(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A repository of one profile behind a server, and its copy.
+struct Mirrored {
+    server: Server,
+    origin: PathBuf,
+    copy: PathBuf,
+    /// HEAD of both.
+    before: String,
+    folder: tempfile::TempDir,
+}
+
+fn mirrored() -> Mirrored {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (origin, copy) = (folder.path().join("origin"), folder.path().join("copy"));
+    new_repository(&origin);
+    add(&origin, &module_file(folder.path(), "a.json", "ntkrnlmp.pdb", GUID, 1));
+    let server = Server::start(folder.path());
+    ok(&["repo", "-C", arg(&copy), "sync", &server.url("origin")]);
+    let before = head(&copy);
+    Mirrored { server, origin, copy, before, folder }
 }
 
 #[test]
@@ -126,13 +149,7 @@ fn a_mirror_is_made_and_follows() {
 
 #[test]
 fn rewritten_history_and_strangers_are_refused_and_the_copy_stays() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (origin, copy) = (folder.path().join("origin"), folder.path().join("copy"));
-    new_repository(&origin);
-    add(&origin, &module_file(folder.path(), "a.json", "ntkrnlmp.pdb", GUID, 1));
-    let server = Server::start(folder.path());
-    ok(&["repo", "-C", arg(&copy), "sync", &server.url("origin")]);
-    let before = head(&copy);
+    let Mirrored { folder, origin, copy, server, before } = mirrored();
     let intact = || {
         assert_eq!(head(&copy), before);
         assert_eq!(git(&copy, &["status", "--porcelain", "--ignored"]), "");
@@ -294,13 +311,7 @@ fn publish(root: &Path, tree: &str) {
 
 #[test]
 fn what_a_hostile_server_has_is_told_and_contained() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (origin, copy) = (folder.path().join("origin"), folder.path().join("copy"));
-    new_repository(&origin);
-    add(&origin, &module_file(folder.path(), "a.json", "ntkrnlmp.pdb", GUID, 1));
-    let server = Server::start(folder.path());
-    ok(&["repo", "-C", arg(&copy), "sync", &server.url("origin")]);
-    let before = head(&copy);
+    let Mirrored { folder, origin, copy, server: _server, before } = mirrored();
     let good = git(&origin, &["rev-parse", "HEAD"]);
     // What git's own check refuses, it refuses here: nothing is taken.
     let file = blob(&origin, "evil");
