@@ -170,7 +170,9 @@ impl<'p> Header<'p> {
                     self.defined.insert(name);
                 } else if begun.insert(name) {
                     stack.push((name, true));
-                    stack.extend(s.members.values().filter_map(|member| held(&member.ty)).map(|held| (held, false)));
+                    stack.extend(
+                        s.members.values().filter_map(|member| self.held(&member.ty)).map(|held| (held, false)),
+                    );
                 }
             }
         }
@@ -267,7 +269,7 @@ impl<'p> Header<'p> {
         let size = self.profile.size_of(ty);
         let end = size.and_then(|size| size.checked_mul(8)).and_then(|bits| start.checked_add(bits));
         let past = end.is_none_or(|end| end > s.size * 8);
-        let incomplete = held(ty).is_some_and(|held| !self.defined.contains(held));
+        let incomplete = self.held(ty).is_some_and(|held| !self.defined.contains(held));
         let (declaration, end) = match (size, end) {
             (Some(_), Some(end)) if !past && !incomplete => (self.declare(ty, &identifier), end),
             (Some(size), Some(end)) if !past => {
@@ -286,6 +288,19 @@ impl<'p> Header<'p> {
     }
 
     // ---- Types.
+
+    /// The struct that a member of this type holds: by value, or as elements. Integers are no structs, and are always defined.
+    fn held<'t>(&self, ty: &'t Type) -> Option<&'t str> {
+        match ty {
+            Type::Named(name) => Some(name.as_str()).filter(|name| !self.is_native(name)),
+            Type::Array { target, .. } => self.held(target),
+            _ => None,
+        }
+    }
+
+    fn is_native(&self, name: &str) -> bool {
+        !self.profile.structs.contains_key(name) && self.profile.base_type(name).is_some()
+    }
 
     /// The declaration of `inner` with this type.
     fn declare(&self, ty: &Type, inner: &str) -> String {
@@ -352,7 +367,7 @@ impl<'p> Header<'p> {
         match target {
             Type::Function { .. } => self.declare(target, &format!("(*{inner})")),
             // C wants the elements of an array defined; behind a pointer they may not be yet.
-            Type::Array { .. } if held(target).is_some() => format!("void *{inner}"),
+            Type::Array { .. } if self.held(target).is_some() => format!("void *{inner}"),
             Type::Array { .. } | Type::UnicodeString { length: Some(_) } => {
                 self.declare(target, &format!("(*{inner})"))
             }
@@ -456,15 +471,6 @@ impl Gaps {
             indent(out, depth);
             let _ = writeln!(out, "uint8_t : {};", left % 8);
         }
-    }
-}
-
-/// The struct that a member of this type holds: by value, or as elements.
-fn held(ty: &Type) -> Option<&str> {
-    match ty {
-        Type::Named(name) => Some(name),
-        Type::Array { target, .. } => held(target),
-        _ => None,
     }
 }
 
