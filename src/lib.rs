@@ -26,6 +26,7 @@ pub mod repo;
 mod serve;
 pub mod sources;
 pub mod symserver;
+mod typedefs;
 mod unpack;
 
 pub use context::{Context, Globals, Outcome, UsageError};

@@ -2,12 +2,13 @@
 //!
 //! Layout is told, not left to the compiler: structs are packed, gaps are members or unnamed bit fields, members that
 //! overlap stand in a union of packed structs, and the size of each type and the offset of each member that is no bit
-//! field is asserted. Integers are told by width. Types come before those that hold them. What C cannot place (a struct
-//! that the profile does not define, a function) is an array of no length at its offset.
+//! field is asserted. Integers are told by width, or by the typedef that the member is declared by. Types come before those
+//! that hold them. What C cannot place (a struct that the profile does not define, a function) is an array of no length at
+//! its offset.
 
 use crate::c_names::identifiers;
 use crate::losses::Losses;
-use crate::model::{BaseKind, BaseType, Enum, Profile, Struct, StructKind, Type};
+use crate::model::{BaseKind, BaseType, Enum, Member, Profile, Struct, StructKind, Type};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write;
@@ -19,6 +20,7 @@ const NO_BITS: &str = "bit fields wider than their storage unit, or of no width,
 const RENAMED: &str = "names that are no C identifiers are spelled in another way";
 const LABEL: &str = "enum labels whose value has more than 64 bits are left out";
 const SYMBOLS: &str = "addresses and types of symbols are left out";
+const TYPEDEF: &str = "members whose typedef stands for another type in more of them are declared without it";
 const SECTION: &str = "sections that C has no word for are left out";
 
 impl Profile {
@@ -32,6 +34,7 @@ impl Profile {
             tags: identifiers(self.structs.keys().map(String::as_str), &mut taken),
             plain_enums: self.enums.iter().filter(|(_, e)| is_plain(e)).map(|(name, _)| name.as_str()).collect(),
             enum_tags: identifiers(self.enums.keys().map(String::as_str), &mut taken),
+            typedefs: BTreeMap::new(),
             defined: BTreeSet::new(),
         };
         header.all();
@@ -46,6 +49,8 @@ struct Header<'p> {
     /// Identifiers of structs, unions and enums, which share one space of names in C.
     tags: BTreeMap<&'p str, String>,
     enum_tags: BTreeMap<&'p str, String>,
+    /// Identifiers of the typedefs, and the native type of each.
+    typedefs: BTreeMap<&'p str, (String, &'p str)>,
     /// Enums that are enums in C as well.
     plain_enums: BTreeSet<&'p str>,
     /// Structs whose definition is written.
@@ -84,7 +89,11 @@ impl<'p> Header<'p> {
             );
         }
         self.out.push('\n');
-        self.enums();
+        // The names of the integers above.
+        let mut taken: BTreeSet<String> =
+            [8, 16, 32, 64].iter().flat_map(|bits| [format!("int{bits}_t"), format!("uint{bits}_t")]).collect();
+        self.typedefs(&mut taken);
+        self.enums(&mut taken);
         for (name, s) in &profile.structs {
             let _ = writeln!(self.out, "{};", self.tag(keyword(s.kind), name));
         }
@@ -115,15 +124,41 @@ impl<'p> Header<'p> {
         format!("enum {}", self.enum_tags.get(name).map_or(name, String::as_str))
     }
 
-    // ---- Enums. Labels of all share one space of names.
+    // ---- Typedefs of native types, and enums. The names of those and labels of all enums share one space of names.
 
-    fn enums(&mut self) {
+    /// One of which members give several meanings, as in several units of a program, has that of the most.
+    fn typedefs(&mut self, taken: &mut BTreeSet<String>) {
         let profile = self.profile;
-        // The names of the integers above.
-        let mut taken: BTreeSet<String> =
-            [8, 16, 32, 64].iter().flat_map(|bits| [format!("int{bits}_t"), format!("uint{bits}_t")]).collect();
+        let mut meanings: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+        for s in profile.structs.values() {
+            for (member, typedef) in &s.typedefs {
+                let native = s.members.get(member).and_then(|member| member.ty.end());
+                let native = native.filter(|native| {
+                    !profile.structs.contains_key(*native)
+                        && profile.base_type(native).is_some_and(|base| base.kind != BaseKind::Void)
+                });
+                if let Some(native) = native {
+                    *meanings.entry(typedef).or_default().entry(native).or_default() += 1;
+                }
+            }
+        }
+        let identifiers = identifiers(meanings.keys().copied(), taken);
+        for (name, natives) in meanings {
+            let most = natives.into_iter().max_by_key(|&(native, count)| (count, Reverse(native)));
+            let (Some((native, _)), Some(identifier)) = (most, identifiers.get(name)) else { continue };
+            let _ = writeln!(self.out, "typedef {};", self.named(native, identifier));
+            if identifier != name {
+                self.losses.note(RENAMED, format!("$ISF/typedefs/{name}"));
+            }
+            self.typedefs.insert(name, (identifier.clone(), native));
+        }
+        self.out.push('\n');
+    }
+
+    fn enums(&mut self, taken: &mut BTreeSet<String>) {
+        let profile = self.profile;
         for (name, e) in &profile.enums {
-            let identifiers = identifiers(e.values.iter().map(|(label, _)| label.as_str()), &mut taken);
+            let identifiers = identifiers(e.values.iter().map(|(label, _)| label.as_str()), taken);
             let known = e.values.iter().filter_map(|(label, value)| {
                 let identifier = identifiers.get(label.as_str())?;
                 if identifier != label {
@@ -187,7 +222,7 @@ impl<'p> Header<'p> {
             if identifier != *member {
                 self.losses.note(RENAMED, format!("$STRUCTS/{name}/{member}"));
             }
-            slots.extend(self.slot(name, s, member, identifier, m.offset, &m.ty));
+            slots.extend(self.slot(name, s, member, identifier, m));
         }
         slots.sort_by(|a, b| (a.start, a.end, a.name).cmp(&(b.start, b.end, b.name)));
         let layers = layers(slots);
@@ -241,10 +276,17 @@ impl<'p> Header<'p> {
         s: &Struct,
         name: &'p str,
         identifier: String,
-        offset: u64,
-        ty: &'p Type,
+        member: &'p Member,
     ) -> Option<Slot<'p>> {
         let path = || format!("$STRUCTS/{of}/{name}");
+        let Member { offset, ty, .. } = member;
+        let typedef = s.typedefs.get(name).and_then(|typedef| self.typedefs.get(typedef.as_str())).cloned();
+        let same = |(_, native): &(String, &str)| ty.end() == Some(*native);
+        if typedef.as_ref().is_some_and(|typedef| !same(typedef)) {
+            self.losses.note(TYPEDEF, path());
+        }
+        let typedef = typedef.filter(same).map(|(identifier, _)| identifier);
+        let typedef = typedef.as_deref();
         // A struct too large to count its bits: nothing of it can be placed.
         let Some(start) = offset.checked_mul(8).filter(|_| s.size < u64::MAX / 16) else {
             self.losses.note(OUTSIDE, path());
@@ -263,7 +305,7 @@ impl<'p> Header<'p> {
                 self.losses.note(NO_BITS, path());
                 return None;
             }
-            let declaration = format!("{} : {width}", self.declare(target, &identifier));
+            let declaration = format!("{} : {width}", self.declare_as(target, typedef, &identifier));
             return Some(Slot { name, identifier, start: from, end: to, declaration, is_bits: true });
         }
         let size = self.profile.size_of(ty);
@@ -271,7 +313,7 @@ impl<'p> Header<'p> {
         let past = end.is_none_or(|end| end > s.size * 8);
         let incomplete = self.held(ty).is_some_and(|held| !self.defined.contains(held));
         let (declaration, end) = match (size, end) {
-            (Some(_), Some(end)) if !past && !incomplete => (self.declare(ty, &identifier), end),
+            (Some(_), Some(end)) if !past && !incomplete => (self.declare_as(ty, typedef, &identifier), end),
             (Some(size), Some(end)) if !past => {
                 self.losses.note(CIRCLE, path());
                 (format!("uint8_t {identifier}[{size}]"), end)
@@ -304,19 +346,26 @@ impl<'p> Header<'p> {
 
     /// The declaration of `inner` with this type.
     fn declare(&self, ty: &Type, inner: &str) -> String {
+        self.declare_as(ty, None, inner)
+    }
+
+    /// The same with a typedef for the native type at its end.
+    fn declare_as(&self, ty: &Type, typedef: Option<&str>, inner: &str) -> String {
         match ty {
             Type::Void | Type::Other { .. } => format!("void {inner}"),
-            Type::Named(name) => self.named(name, inner),
+            Type::Named(name) => {
+                typedef.map_or_else(|| self.named(name, inner), |typedef| format!("{typedef} {inner}"))
+            }
             Type::Pointer { target, bytes } => match bytes {
                 Some(bytes) if u64::from(*bytes) != self.profile.pointer_bytes() => {
                     self.integer(u64::from(*bytes), false, inner)
                 }
-                _ => self.pointer(target, inner),
+                _ => self.pointer(target, typedef, inner),
             },
             Type::UnicodeString { length: None } => format!("uint16_t {inner}"),
             Type::UnicodeString { length: Some(count) } => format!("uint16_t {inner}[{count}]"),
-            Type::Array { target, count } => self.declare(target, &format!("{inner}[{count}]")),
-            Type::BitField { target, .. } => self.declare(target, inner),
+            Type::Array { target, count } => self.declare_as(target, typedef, &format!("{inner}[{count}]")),
+            Type::BitField { target, .. } => self.declare_as(target, typedef, inner),
             Type::Enum { name, .. }
                 if self.plain_enums.contains(name.as_str()) && self.profile.size_of(ty) == Some(4) =>
             {
@@ -358,20 +407,20 @@ impl<'p> Header<'p> {
         match ty {
             Type::Void | Type::Function { .. } | Type::Other { .. } => "void *".to_owned(),
             // An array is passed as a pointer; of what it is an array, C wants to know beforehand.
-            Type::Array { target, .. } => self.pointer(target, ""),
+            Type::Array { target, .. } => self.pointer(target, None, ""),
             _ => self.declare(ty, "").trim_end().to_owned(),
         }
     }
 
-    fn pointer(&self, target: &Type, inner: &str) -> String {
+    fn pointer(&self, target: &Type, typedef: Option<&str>, inner: &str) -> String {
         match target {
             Type::Function { .. } => self.declare(target, &format!("(*{inner})")),
             // C wants the elements of an array defined; behind a pointer they may not be yet.
             Type::Array { .. } if self.held(target).is_some() => format!("void *{inner}"),
             Type::Array { .. } | Type::UnicodeString { length: Some(_) } => {
-                self.declare(target, &format!("(*{inner})"))
+                self.declare_as(target, typedef, &format!("(*{inner})"))
             }
-            _ => self.declare(target, &format!("*{inner}")),
+            _ => self.declare_as(target, typedef, &format!("*{inner}")),
         }
     }
 

@@ -151,7 +151,11 @@ impl ProfileFile {
                 self.extra()?.complete_struct(name, &mut s);
                 Ok(Some(s))
             }
-            Format::Isf => self.with_tables(|tables| isf::struct_from_node(&node, tables)).map(Some).map_err(place),
+            Format::Isf => {
+                let mut s = self.with_tables(|tables| isf::struct_from_node(&node, tables)).map_err(place)?;
+                self.extra()?.complete_struct(name, &mut s);
+                Ok(Some(s))
+            }
         }
     }
 
@@ -346,9 +350,17 @@ impl ProfileFile {
     }
 
     fn extra(&self) -> Result<&IsfSection, Error> {
-        let read = || match self.node("$ISF")? {
+        let of_rekall = || match self.node("$ISF")? {
             Some(node) => IsfSection::read(&node).map_err(|e| e.within("$ISF").within(&self.place)),
             None => Ok(IsfSection::default()),
+        };
+        let read = || match self.format {
+            Format::Rekall => of_rekall(),
+            // What our writer keeps there for want of a place of its own.
+            Format::Isf => match self.node("metadata")?.as_ref().and_then(isf::kept_typedefs) {
+                Some(node) => IsfSection::of_typedefs(node).map_err(|e| e.within("metadata").within(&self.place)),
+                None => Ok(IsfSection::default()),
+            },
         };
         self.extra.get_or_init(read).as_ref().map_err(Clone::clone)
     }
@@ -404,6 +416,7 @@ impl ProfileFile {
         let enum_base = |name: &str| enums.get(name).and_then(|e| e.base.clone());
         let base_bytes = |name: &str| base_types.get(name).map(|base| base.size);
         let tables = isf::Tables { enum_base: &enum_base, base_bytes: &base_bytes };
+        let extra = self.extra()?;
         let mut kinds = BTreeMap::new();
         let mut referred = |name: &str, kind| {
             if kind != StructKind::Struct {
@@ -417,7 +430,9 @@ impl ProfileFile {
                 }
                 isf::struct_from_node(&node, tables)
             });
-            profile.structs.insert(name.to_owned(), s.map_err(|e| e.within(name).within("user_types"))?);
+            let mut s = s.map_err(|e| e.within(name).within("user_types"))?;
+            extra.complete_struct(name, &mut s);
+            profile.structs.insert(name.to_owned(), s);
         }
         let banner = isf::banner_symbol(self.metadata.os()).zip(self.metadata.banner());
         let banner = banner.map(|((symbol, end), text)| (symbol, isf::banner_data(text, end)));

@@ -36,6 +36,9 @@ pub(crate) const NO_TABLES: Tables<'static> = Tables { enum_base: &|_| None, bas
 /// Where our writer keeps `$METADATA`: the schema lets a producer tell more about itself than name and version.
 pub(crate) const KEPT_METADATA: &str = "profile_metadata";
 
+/// Where our writer keeps the typedefs of members, which the schema has no word for, in the form of `$ISF`.
+pub(crate) const KEPT_TYPEDEFS: &str = "profile_typedefs";
+
 /// Checks `metadata.format` and makes of `metadata` what the model keeps. `banner` is the content of the banner symbol.
 pub(crate) fn metadata(node: &Node, banner: Option<String>, arch: Option<Arch>) -> Result<Metadata, Error> {
     let format = node.get("format").and_then(Node::as_text).unwrap_or_default();
@@ -94,6 +97,11 @@ pub(crate) fn metadata(node: &Node, banner: Option<String>, arch: Option<Arch>) 
 /// `$METADATA`, in a file that our writer made.
 pub(crate) fn kept_metadata(node: &Node) -> Option<&[(String, Node)]> {
     node.get("producer")?.get(KEPT_METADATA)?.as_dict()
+}
+
+/// The typedefs of members, in a file that our writer made.
+pub(crate) fn kept_typedefs(node: &Node) -> Option<&Node> {
+    node.get("producer")?.get(KEPT_TYPEDEFS)
 }
 
 /// The symbol whose `constant_data` is the banner, and what ends the text there.

@@ -36,8 +36,26 @@ pub(crate) fn to_items(profile: &Profile) -> Dict {
         ("linkage_names", dict(&profile.isf.linkage_names, |text| Node::text(text))),
         ("constant_data", dict(&profile.isf.constant_data, |text| Node::text(text))),
         ("metadata", profile.isf.metadata.as_ref().map_or(Node::Null, Node::from)),
+        (TYPEDEFS, typedefs(profile)),
     ];
     items.into_iter().filter(|(_, node)| !is_empty(node)).map(|(key, node)| (key.to_owned(), node)).collect()
+}
+
+/// The key of what [`typedefs`] gives.
+pub(crate) const TYPEDEFS: &str = "typedefs";
+
+/// `{typedef: {struct: [members]}}`: few typedefs have most members.
+pub(crate) fn typedefs(profile: &Profile) -> Node {
+    let mut found: BTreeMap<&str, BTreeMap<&str, Vec<Node>>> = BTreeMap::new();
+    for (name, s) in &profile.structs {
+        for (member, typedef) in &s.typedefs {
+            found.entry(typedef).or_default().entry(name).or_default().push(Node::text(member));
+        }
+    }
+    let structs = |structs: BTreeMap<&str, Vec<Node>>| {
+        Node::Dict(structs.into_iter().map(|(name, members)| (name.to_owned(), Node::List(members))).collect())
+    };
+    Node::Dict(found.into_iter().map(|(typedef, users)| (typedef.to_owned(), structs(users))).collect())
 }
 
 /// `$ISF`, read.
@@ -49,6 +67,8 @@ pub(crate) struct IsfSection {
     pub(crate) anonymous: BTreeMap<String, BTreeSet<String>>,
     pub(crate) enums: BTreeMap<String, (Option<String>, Option<u64>)>,
     pub(crate) addresses: BTreeMap<String, u64>,
+    /// By struct and member.
+    typedefs: BTreeMap<String, BTreeMap<String, String>>,
     extra: IsfExtra,
 }
 
@@ -79,6 +99,7 @@ impl IsfSection {
                         |name: &str, value: &Node| value.as_u64().ok_or_else(|| Error::corrupt(name, "not an address"));
                     section.addresses = map(node, read).map_err(place)?;
                 }
+                TYPEDEFS => section.read_typedefs(node).map_err(place)?,
                 "linkage_names" => section.extra.linkage_names = map(node, text).map_err(place)?,
                 "constant_data" => section.extra.constant_data = map(node, text).map_err(place)?,
                 "metadata" => section.extra.metadata = Some(node.to_value()),
@@ -87,6 +108,23 @@ impl IsfSection {
             }
         }
         Ok(section)
+    }
+
+    /// A section that has no more than what [`typedefs`] gives.
+    pub(crate) fn of_typedefs(node: &Node) -> Result<Self, Error> {
+        let mut section = Self::default();
+        section.read_typedefs(node)?;
+        Ok(section)
+    }
+
+    fn read_typedefs(&mut self, node: &Node) -> Result<(), Error> {
+        for (typedef, users) in map(node, |_, structs| map(structs, |_, members| texts(members)))? {
+            for (name, members) in users {
+                let of_struct = self.typedefs.entry(name).or_default();
+                of_struct.extend(members.into_iter().map(|member| (member, typedef.clone())));
+            }
+        }
+        Ok(())
     }
 
     /// What the section says of one struct.
@@ -101,6 +139,9 @@ impl IsfSection {
                 member.anonymous = true;
             }
         }
+        let typedefs = self.typedefs.get(name).into_iter().flatten();
+        let known = typedefs.filter(|(member, _)| s.members.contains_key(*member));
+        s.typedefs = known.map(|(member, typedef)| (member.clone(), typedef.clone())).collect();
     }
 
     /// What the section says of one enum.

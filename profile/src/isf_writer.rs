@@ -6,8 +6,8 @@
 //! What the schema cannot say is left out and noted; `$METADATA` goes along in `metadata.producer`, the one object
 //! that the schema leaves open. A symbol that is a function has the type `function`.
 
-use crate::isf::{self, KEPT_METADATA, banner_data, banner_symbol};
-use crate::isf_section::base_kind_name;
+use crate::isf::{self, KEPT_METADATA, KEPT_TYPEDEFS, banner_data, banner_symbol};
+use crate::isf_section::{self, base_kind_name};
 use crate::json::{Node, print_text};
 use crate::losses::Losses;
 use crate::model::{Arch, BaseKind, BaseType, Enum, Member, Os, Profile, Struct, StructKind, Type};
@@ -34,6 +34,7 @@ const DECORATION: &str = "linkage names and contents of symbols without an addre
 const METADATA: &str = "metadata that the file's own metadata does not tell is left out";
 const NO_BANNER: &str =
     "the banner is told in the producer's part alone, because the symbol that holds it has no address";
+const TYPEDEF: &str = "names of typedefs that members are declared by are left out";
 const SECTION: &str = "sections that ISF does not know are left out";
 
 impl Profile {
@@ -228,7 +229,7 @@ impl<'p> Writer<'p> {
         let _ = write!(self.out, " \"metadata\": {node}");
     }
 
-    /// Notes what `$METADATA` has that a reader will not find in the metadata of the ISF file it came from.
+    /// Notes what `$METADATA` and the typedefs have that a reader will not find in the metadata of the ISF file it came from.
     fn compare_metadata(&mut self, kept: &Value) {
         let metadata = &self.profile.metadata;
         let banner = self.banner().and_then(|_| metadata.banner()).map(str::to_owned);
@@ -239,6 +240,10 @@ impl<'p> Writer<'p> {
                 self.losses.note(METADATA, Place("$METADATA", name, "").path());
             }
         }
+        let typedefs: BTreeSet<&String> = self.profile.structs.values().flat_map(|s| s.typedefs.values()).collect();
+        for typedef in typedefs {
+            self.losses.note(TYPEDEF, Place("$ISF", isf_section::TYPEDEFS, typedef).path());
+        }
     }
 
     fn new_metadata(&mut self) -> Value {
@@ -248,6 +253,9 @@ impl<'p> Writer<'p> {
             "version": env!("CARGO_PKG_VERSION"),
             KEPT_METADATA: metadata.0,
         });
+        if self.profile.structs.values().any(|s| !s.typedefs.is_empty()) {
+            producer[KEPT_TYPEDEFS] = isf_section::typedefs(self.profile).to_value();
+        }
         if let Some(time) = metadata.text("Timestamp").and_then(iso_time) {
             producer["datetime"] = time.into();
         }

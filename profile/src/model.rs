@@ -202,6 +202,14 @@ impl Type {
     pub fn array_of(target: Type, count: u64) -> Self {
         Self::Array { target: Box::new(target), count }
     }
+    /// The name at the end of pointers, arrays and bit fields; `None` where something else than a name is there.
+    pub fn end(&self) -> Option<&str> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::Pointer { target, .. } | Self::Array { target, .. } | Self::BitField { target, .. } => target.end(),
+            _ => None,
+        }
+    }
 }
 
 /// A member of a struct.
@@ -236,6 +244,9 @@ pub struct Struct {
     pub kind: StructKind,
     /// Members by name.
     pub members: BTreeMap<String, Member>,
+    /// Members that are declared by a typedef of a native type (`pid_t`), and the typedef's name: it stands for the native
+    /// type at the end of the member's type ([`Type::end`]). Names that tell no more than that type are left out.
+    pub typedefs: BTreeMap<String, String>,
 }
 
 /// An enumeration.

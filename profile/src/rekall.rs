@@ -6,7 +6,7 @@
 use crate::error::Error;
 use crate::isf_section::IsfSection;
 use crate::json::{Node, Style, print};
-use crate::model::{Arch, Enum, Member, Metadata, Os, Profile, Struct, StructKind, Type};
+use crate::model::{Arch, Enum, Member, Metadata, Os, Profile, Struct, Type};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The items of a JSON object.
@@ -157,7 +157,7 @@ pub(crate) fn struct_from_node(node: &Node) -> Result<Struct, Error> {
         };
         Ok(Member { offset: offset_from_node(offset)?, ty: type_from_node(ty)?, anonymous: false })
     })?;
-    Ok(Struct { size, kind: StructKind::Struct, members })
+    Ok(Struct { size, members, ..Struct::default() })
 }
 
 fn offset_from_node(node: &Node) -> Result<u64, Error> {

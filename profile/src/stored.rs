@@ -7,6 +7,7 @@
 
 use crate::error::Error;
 use crate::file::ProfileFile;
+use crate::isf_section::TYPEDEFS;
 use crate::json::{Node, Style, print};
 use crate::json_writer::Writer;
 use crate::span::Spans;
@@ -24,7 +25,7 @@ const SECTION: &str = "$STORED";
 /// Sections that are types.
 const TYPES: [&str; 3] = ["$ENUMS", "$REVENUMS", "$STRUCTS"];
 /// What of `$ISF` is about types.
-const ISF_TYPES: [&str; 5] = ["anonymous", "base_types", "classes", "enums", "unions"];
+const ISF_TYPES: [&str; 6] = ["anonymous", "base_types", "classes", "enums", TYPEDEFS, "unions"];
 /// The first line of a symbol file.
 const HEADER: &str = "symbols by address 1";
 

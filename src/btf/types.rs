@@ -1,12 +1,14 @@
 //! Builds the model of the types.
 //!
-//! Names are those that DWARF's reader gives: typedefs, const, volatile, restrict and tags are transparent; a struct,
+//! Names are those that DWARF's reader gives: typedefs, const, volatile, restrict and tags are transparent, but that the
+//! typedef of a member of a native type is kept beside it where it tells more ([`crate::typedefs`]); a struct,
 //! union or enumeration without a tag goes by the typedef that names it, else by its place in the source,
 //! `parent.member`; a member without a name is `u1`, `u2`, ... in order.
 
 use super::format::{Btf, Id, Kind, Record};
 use super::{BtfError, BtfReport};
 use crate::c_abi::{integer_name, storage_unit};
+use crate::typedefs::{Declared, tells_more};
 use quaid_profile::{BaseKind, BaseType, Enum, Member, Profile, Struct, StructKind, Type};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -72,6 +74,7 @@ impl Btf<'_> {
             names: names.suffixed,
             reached: HashMap::new(),
             waiting: Vec::new(),
+            declared: Declared::Plainly,
             parts_left: MAX_PARTS,
             member_parts_left: MAX_MEMBER_PARTS,
             profile,
@@ -246,6 +249,8 @@ struct Builder<'b, 'd> {
     reached: HashMap<Id, String>,
     /// Structs without a name that were met and are still to be built.
     waiting: Vec<(Id, String)>,
+    /// What the member is declared by whose type is being built.
+    declared: Declared<&'d str>,
     parts_left: usize,
     member_parts_left: usize,
     profile: &'b mut Profile,
@@ -345,6 +350,11 @@ impl<'d> Builder<'_, 'd> {
                 self.report.skipped.push((path.to_string(), "its bits lie outside every storage unit"));
                 continue;
             };
+            if let Some(typedef) = self.typedef_of(&ty) {
+                structure.typedefs.insert(member_name.clone(), typedef.to_owned());
+            } else if structure.members.contains_key(&member_name) {
+                structure.typedefs.remove(&member_name);
+            }
             let member = Member { offset, ty, anonymous: known.is_none() };
             match structure.members.entry(member_name) {
                 Entry::Vacant(free) => {
@@ -358,6 +368,13 @@ impl<'d> Builder<'_, 'd> {
             }
         }
         Ok(structure)
+    }
+
+    /// The typedef that the member is declared by which was built last, if its type ends in a native one.
+    fn typedef_of(&self, ty: &Type) -> Option<&'d str> {
+        let Declared::By(name) = self.declared else { return None };
+        let native = self.profile.base_types.contains_key(ty.end()?);
+        Some(name).filter(|name| native && tells_more(name))
     }
 
     /// Of an integer or enumeration: its size in bytes, the bits before its value, and those of it.
@@ -384,6 +401,7 @@ impl<'d> Builder<'_, 'd> {
     /// The type of a member, variable or function.
     fn whole_type(&mut self, id: Id, path: Path<'_>) -> Result<Type, BtfError> {
         self.member_parts_left = MAX_MEMBER_PARTS;
+        self.declared = Declared::Plainly;
         self.type_at(id, path, 0)
     }
 
@@ -416,13 +434,21 @@ impl<'d> Builder<'_, 'd> {
                     Some(tagged) => self.tagged(id, target, tagged, Some(name), path),
                     None => Type::Void,
                 },
-                _ => self.type_at(target, path, depth)?,
+                (Some(name), None) => {
+                    self.declared.typedef(name);
+                    self.type_at(target, path, depth)?
+                }
+                (None, _) => self.type_at(target, path, depth)?,
             },
             Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag | Kind::Func | Kind::Var => {
                 self.type_at(target, path, depth)?
             }
-            Kind::Ptr => Type::pointer_to(self.type_at(target, path, depth)?),
+            Kind::Ptr => {
+                self.declared.indirection();
+                Type::pointer_to(self.type_at(target, path, depth)?)
+            }
             Kind::Array => {
+                self.declared.indirection();
                 let (element, count) = record.array();
                 Type::array_of(self.type_at(element, path, depth)?, count.into())
             }

@@ -1,6 +1,7 @@
 //! Builds the model of the types that the survey kept.
 //!
-//! Names: typedefs, const, volatile, restrict and atomic are transparent. A struct, union or enumeration without a tag
+//! Names: typedefs, const, volatile, restrict and atomic are transparent; of a member of a native type the typedef is kept
+//! beside it, where it tells more ([`crate::typedefs`]). A struct, union or enumeration without a tag
 //! goes by the typedef through which it is reached; without one it is named by its place in the source, `parent.member`
 //! (of a variable `.variable`), so that its name stays when the compiler or an unrelated header changes. A member
 //! without a name is `u1`, `u2`, ... in order, as in Rekall.
@@ -9,6 +10,7 @@ use super::survey::{Survey, layout_at};
 use super::units::{Entry, Place, Unit, Units, byte_offset, is_aggregate};
 use super::{ConvertError, ConvertReport};
 use crate::c_abi::{integer_name, storage_unit};
+use crate::typedefs::{Declared, tells_more};
 use gimli::AttributeValue;
 use quaid_profile::{Arch, BaseType, Enum, Member, Profile, Struct, StructKind, Type};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -48,6 +50,7 @@ pub(super) fn build<'d>(
         names: HashMap::new(),
         waiting: Vec::new(),
         labels: HashSet::new(),
+        declared: Declared::Plainly,
         parts_left: MAX_PARTS,
         member_parts_left: MAX_MEMBER_PARTS,
     };
@@ -128,6 +131,8 @@ struct Builder<'b, 'd> {
     waiting: Vec<(Place, String)>,
     /// Values of the enumerations named by the member that has them.
     labels: HashSet<Vec<(String, i128)>>,
+    /// What the member is declared by whose type is being built.
+    declared: Declared<&'d [u8]>,
     parts_left: usize,
     member_parts_left: usize,
 }
@@ -233,6 +238,11 @@ impl<'d> Builder<'_, 'd> {
             let path = format!("{name}.{member_name}");
             match self.member(unit, child, &path)? {
                 Ok(member) => {
+                    match self.typedef_of(&member.ty) {
+                        Some(typedef) => structure.typedefs.insert(member_name.clone(), typedef),
+                        // Of another member of that name.
+                        None => structure.typedefs.remove(&member_name),
+                    };
                     if structure.members.insert(member_name, Member { anonymous: known.is_none(), ..member }).is_some()
                     {
                         self.report.skip_member(&path, "another member of the same name follows");
@@ -242,6 +252,13 @@ impl<'d> Builder<'_, 'd> {
             }
         }
         Ok(structure)
+    }
+
+    /// The typedef that the member is declared by which was built last, if its type ends in a native one.
+    fn typedef_of(&self, ty: &Type) -> Option<String> {
+        let Declared::By(name) = self.declared else { return None };
+        let native = self.profile.base_types.contains_key(ty.end()?);
+        Some(text(name)).filter(|name| native && tells_more(name))
     }
 
     /// A member, or why it cannot be represented.
@@ -259,6 +276,7 @@ impl<'d> Builder<'_, 'd> {
             },
         };
         self.member_parts_left = MAX_MEMBER_PARTS;
+        self.declared = Declared::Plainly;
         let ty = self.type_of(unit, entry, path, 0)?;
         let Some(bits) = unsigned(entry, gimli::DW_AT_bit_size) else {
             return Ok(Ok(Member { offset, ty, anonymous: false }));
@@ -327,7 +345,11 @@ impl<'d> Builder<'_, 'd> {
                     let place = Place { unit: unit.number, offset: target.offset().0 };
                     self.tagged(place, &unit, &target, Some(name), path)?
                 }
-                _ => self.type_of(&unit, &entry, path, depth)?,
+                (Some(name), None) => {
+                    self.declared.typedef(name);
+                    self.type_of(&unit, &entry, path, depth)?
+                }
+                (None, _) => self.type_of(&unit, &entry, path, depth)?,
             },
             gimli::DW_TAG_const_type
             | gimli::DW_TAG_volatile_type
@@ -336,6 +358,7 @@ impl<'d> Builder<'_, 'd> {
             | gimli::DW_TAG_packed_type
             | gimli::DW_TAG_immutable_type => self.type_of(&unit, &entry, path, depth)?,
             gimli::DW_TAG_pointer_type | gimli::DW_TAG_reference_type | gimli::DW_TAG_rvalue_reference_type => {
+                self.declared.indirection();
                 let usual = self.pointer_bytes;
                 let bytes = unsigned(&entry, gimli::DW_AT_byte_size)
                     .filter(|&bytes| bytes != usual)
@@ -343,6 +366,7 @@ impl<'d> Builder<'_, 'd> {
                 Type::Pointer { target: Box::new(self.type_of(&unit, &entry, path, depth)?), bytes }
             }
             gimli::DW_TAG_array_type => {
+                self.declared.indirection();
                 let element = self.type_of(&unit, &entry, path, depth)?;
                 self.dimensions(&unit, &entry)?.into_iter().rev().fold(element, Type::array_of)
             }

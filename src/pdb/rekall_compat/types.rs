@@ -14,7 +14,7 @@ use crate::pdb::budget::Budget;
 use crate::pdb::bytes::Reader;
 use crate::pdb::error::PdbError;
 use crate::pdb::{ParseReport, table::MAX_DEPTH};
-use quaid_profile::{Enum, Member, Profile, Struct, StructKind, Type};
+use quaid_profile::{Enum, Member, Profile, Struct, Type};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
@@ -132,7 +132,7 @@ impl<'t> Types<'t> {
                 (name, Member { offset, ty, anonymous: false })
             };
             let members = members.into_iter().map(member).collect();
-            profile.structs.insert(name, Struct { size, kind: StructKind::Struct, members });
+            profile.structs.insert(name, Struct { size, members, ..Struct::default() });
         }
         Ok(())
     }

@@ -35,6 +35,7 @@ pub(super) fn page(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
     let mut rows: Vec<(u64, u64, Markup)> = Vec::new();
     for (member_name, member) in &layout.members {
         let size = profile.size_of(&member.ty)?;
+        let typedef = layout.typedefs.get(member_name).map(String::as_str);
         let row = html! { tr {
             td.offset { (place(member)) }
             td.number { @match (&member.ty, size) {
@@ -43,7 +44,7 @@ pub(super) fn page(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
                 (_, None) => { "–" }
             } }
             th scope="row" { a href=(history(build, name, member_name)) title="History" { (member_name) } }
-            td.type { (words(&member.ty, build, &known, MAX_DEPTH)) }
+            td.type { (words(&member.ty, typedef, build, &known, MAX_DEPTH)) }
         } };
         rows.push((member.offset, first_bit(member), row));
     }
@@ -123,16 +124,17 @@ pub(super) fn choose(build: &Build, family: &[Build], structure: &str) -> Markup
     }
 }
 
-/// A type in words, with links to the structs in it.
-fn words(ty: &Type, build: &Build, known: &BTreeSet<&str>, depth: usize) -> Markup {
+/// A type in words, with links to the structs in it; `typedef` is what a member of a native type is declared by.
+fn words(ty: &Type, typedef: Option<&str>, build: &Build, known: &BTreeSet<&str>, depth: usize) -> Markup {
     let Some(deeper) = depth.checked_sub(1) else { return html! { "…" } };
+    let inner = |ty: &Type| words(ty, typedef, build, known, deeper);
     match ty {
         Type::Named(name) if known.contains(name.as_str()) => {
             html! { a href=(link("/struct", &[("name", &build.name), ("struct", name)])) { (name) } }
         }
-        Type::Pointer { target, .. } => html! { "pointer to " (words(target, build, known, deeper)) },
-        Type::Array { target, count } => html! { "array of " (count) " " (words(target, build, known, deeper)) },
-        Type::BitField { target, .. } => html! { "bits of " (words(target, build, known, deeper)) },
-        other => html! { (other.in_words()) },
+        Type::Pointer { target, .. } => html! { "pointer to " (inner(target)) },
+        Type::Array { target, count } => html! { "array of " (count) " " (inner(target)) },
+        Type::BitField { target, .. } => html! { "bits of " (inner(target)) },
+        other => html! { (other.in_words_as(typedef)) },
     }
 }

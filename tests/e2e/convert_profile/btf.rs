@@ -1,6 +1,6 @@
 //! BTF: layouts against pahole, DWARF of the same module, and files made by hand for what pahole does not write.
 
-use super::oracles::{Layout, assert_every_layout, pahole_layouts, rekall_layouts};
+use super::oracles::{Layout, assert_every_layout, assert_every_typedef, pahole_layouts, rekall_layouts};
 use super::{ARM64, ARM64_BTF, DEBIAN_BTF, DEBIAN_DWARF5, SMALL, SMALL_BTF};
 use crate::support::{arg, corpus, ok, run, skipped, unpacked};
 use quaid::btf::{Btf, BtfError};
@@ -27,7 +27,10 @@ fn every_struct_of_a_kernel_is_as_pahole_has_it() {
         let (Some(btf), Some(beside)) = (unpacked(btf), beside) else { return };
         let Some(truth) = pahole_layouts("btf", &btf) else { return };
         assert!(truth.len() > structs, "{} structs of {}", truth.len(), btf.display());
-        assert_every_layout(&rekall_layouts(&converted(&btf, &beside), 1), &truth);
+        let profile = converted(&btf, &beside);
+        assert_every_layout(&rekall_layouts(&profile, 1), &truth);
+        let typedefs = assert_every_typedef(&profile, "btf", &btf).expect("pahole");
+        assert!(typedefs > structs / 4, "{typedefs} members with a typedef in {}", btf.display());
     }
 }
 
@@ -72,13 +75,19 @@ fn a_module_s_btf_gives_what_its_dwarf_gives() {
     let module = folder.path().join("module_dwarf.ko");
     let mut file = std::fs::File::create(&module).expect("created");
     std::io::copy(&mut archive.by_name(&name.expect("the module")).expect("the module"), &mut file).expect("unpacked");
-    let by_dwarf = rekall_layouts(&converted(&module, &map), usize::MAX);
+    let of_dwarf = converted(&module, &map);
+    let by_dwarf = rekall_layouts(&of_dwarf, usize::MAX);
     let btf = folder.path().join("module.btf");
     let Ok(output) = Command::new("pahole").arg("--btf_encode_detached").arg(&btf).arg(&module).output() else {
         return skipped("no pahole (Debian: dwarves)");
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let by_btf = rekall_layouts(&converted(&btf, &map), usize::MAX);
+    let of_btf = converted(&btf, &map);
+    let by_btf = rekall_layouts(&of_btf, usize::MAX);
+    for (profile, format, file) in [(&of_dwarf, "dwarf", &module), (&of_btf, "btf", &btf)] {
+        let typedefs = assert_every_typedef(profile, format, file).expect("pahole");
+        assert!(typedefs > 200, "{typedefs} members with a typedef in {}", file.display());
+    }
     // The types of members too; pahole writes an array of arrays as one.
     let flat = |layout: &Layout| {
         let mut layout = layout.clone();

@@ -62,7 +62,8 @@ pub(super) fn listing(profile: &Profile) -> String {
         members.sort_by_key(|(name, member)| (member.offset, *name));
         for (member_name, member) in members {
             let anonymous = if member.anonymous { " anonymous" } else { "" };
-            lines.push(format!("  {member_name}@{} {}{anonymous}", member.offset, describe(&member.ty)));
+            let typedef = structure.typedefs.get(member_name).map(|name| format!(" by {name}")).unwrap_or_default();
+            lines.push(format!("  {member_name}@{} {}{anonymous}{typedef}", member.offset, describe(&member.ty)));
         }
     }
     for (name, values) in &profile.enums {
@@ -102,6 +103,15 @@ bits[24] Struct
   f@14 unsigned char:5..6
   g@15 enum small/unsigned char:0..7
   s@16 int:0..4
+declared[56] Struct
+  pid@0 int by pid_t
+  to@8 *int by pid_t
+  many@16 [2]unsigned int by gfp_t
+  bits@24 unsigned int:0..3 by gfp_t
+  plain@28 unsigned int
+  indirect@32 *int
+  pair@40 [2]unsigned int
+  call@48 *(int)->int
 either[12] Union
   i@0 int
   text@0 [9]char

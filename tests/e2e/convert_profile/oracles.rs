@@ -68,6 +68,17 @@ pub(crate) fn masked(address: u64) -> u64 {
 /// The structs of a profile as its JSON has them. Members of unnamed structs are reached through them, to `depth` named
 /// members deep; types are told when `depth` is that of dwarf2json (all of it).
 pub(crate) fn rekall_layouts(profile: &Value, depth: usize) -> BTreeMap<String, Layout> {
+    layouts_telling(
+        profile,
+        |_, _, class, args| {
+            if depth == usize::MAX { rekall_type(class, args) } else { String::new() }
+        },
+    )
+}
+
+/// The structs of a profile; what is told of a member, by its struct, its name, and its type's class and arguments, is up
+/// to `tell`.
+fn layouts_telling(profile: &Value, tell: impl Fn(&str, &str, &str, &Value) -> String) -> BTreeMap<String, Layout> {
     let structs = profile["$STRUCTS"].as_object().expect("$STRUCTS");
     let anonymous = |name: &str, member: &str| {
         let list = &profile["$ISF"]["anonymous"][name];
@@ -94,8 +105,7 @@ pub(crate) fn rekall_layouts(profile: &Value, depth: usize) -> BTreeMap<String, 
                         ),
                         _ => (0, 0),
                     };
-                    let ty = if depth == usize::MAX { rekall_type(class, args) } else { String::new() };
-                    members.insert(format!("{prefix}{member}"), (bit + start, bits, ty));
+                    members.insert(format!("{prefix}{member}"), (bit + start, bits, tell(owner, member, class, args)));
                 }
             }
         }
@@ -192,8 +202,146 @@ pub(crate) fn system_map(zip: &Path) -> BTreeMap<String, Vec<(char, u64)>> {
     symbols
 }
 
+/// Names that spell an integer of C in another way, of all kernels of the corpus.
+const SPELLINGS: [&str; 60] = [
+    "BYTE",
+    "Byte",
+    "U16",
+    "U32",
+    "U64",
+    "__int128",
+    "__int128_t",
+    "__kernel_long_t",
+    "__kernel_size_t",
+    "__kernel_ssize_t",
+    "__kernel_ulong_t",
+    "__s128",
+    "__s16",
+    "__s32",
+    "__s64",
+    "__s8",
+    "__u128",
+    "__u16",
+    "__u32",
+    "__u64",
+    "__u8",
+    "bool",
+    "int16_t",
+    "int32_t",
+    "int64_t",
+    "int8_t",
+    "kernel_ulong_t",
+    "ptrdiff_t",
+    "s16",
+    "s32",
+    "s64",
+    "s8",
+    "size_t",
+    "ssize_t",
+    "u16",
+    "u32",
+    "u64",
+    "u8",
+    "uInt",
+    "uLong",
+    "u_char",
+    "u_int",
+    "u_int16_t",
+    "u_int32_t",
+    "u_int64_t",
+    "u_int8_t",
+    "u_long",
+    "u_short",
+    "uch",
+    "uint",
+    "uint16_t",
+    "uint32_t",
+    "uint64_t",
+    "uint8_t",
+    "uintptr_t",
+    "ulg",
+    "ulong",
+    "unchar",
+    "ush",
+    "ushort",
+];
+
+/// Every typedef of a native type by which pahole declares a member is kept in the profile, but for other spellings of
+/// integers, and no other is; gives how many members have one.
+pub(crate) fn assert_every_typedef(profile: &Value, format: &str, file: &Path) -> Option<usize> {
+    let mut kept: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for (typedef, structs) in profile["$ISF"]["typedefs"].as_object().expect("typedefs") {
+        for (name, members) in structs.as_object().expect("structs") {
+            for member in members.as_array().expect("members") {
+                kept.insert((name, member.as_str().expect("a name")), typedef);
+            }
+        }
+    }
+    // The typedef or what else is at the end of the type, and how many pointers and whether arrays lead there.
+    let ours = layouts_telling(profile, |owner, member, class, args| {
+        let (mut class, mut args, mut pointers, mut arrays) = (class, args, 0, false);
+        while let "Pointer" | "Array" | "BitField" = class {
+            pointers += u32::from(class == "Pointer");
+            arrays |= class == "Array";
+            (class, args) = (args["target"].as_str().unwrap_or("Void"), &args["target_args"]);
+        }
+        let native = profile["$ISF"]["base_types"].get(class).is_some() && profile["$STRUCTS"].get(class).is_none();
+        let end = kept.get(&(owner, member)).copied().unwrap_or(if native { "native" } else { "other" });
+        format!("{end} {pointers} {arrays}")
+    });
+    let truth = pahole_declarations(format, file)?;
+    let mut compared = 0;
+    for (name, layout) in &ours {
+        let places = |layout: &Layout| -> Vec<_> {
+            layout.members.iter().map(|(path, (bit, bits, _))| (path.clone(), *bit, *bits)).collect()
+        };
+        let Some(candidates) = truth.get(name) else { continue };
+        let candidates: Vec<&Layout> = candidates.iter().filter(|other| places(other) == places(layout)).collect();
+        let wrong = |truth: &&Layout| {
+            let pairs = layout.members.iter().zip(truth.members.values());
+            let wrong = pairs.filter(|((_, (_, _, own)), (_, _, declared))| !typedef_agrees(own, declared));
+            wrong.map(|((path, own), declared)| format!("{name}.{path}: {own:?}, pahole {declared:?}")).next()
+        };
+        let found: Vec<Option<String>> = candidates.iter().map(wrong).collect();
+        assert!(found.is_empty() || found.contains(&None), "{found:?}");
+        compared += layout
+            .members
+            .values()
+            .filter(|(_, _, own)| !own.starts_with("native ") && !own.starts_with("other "))
+            .count();
+    }
+    Some(compared)
+}
+
+/// Whether what the profile has of a member, `END POINTERS ARRAYS`, is what its declaration says.
+fn typedef_agrees(own: &str, declared: &str) -> bool {
+    let parts: Vec<&str> = own.split(' ').collect();
+    let [end, pointers, arrays] = parts[..] else { panic!("{own}") };
+    let qualifiers = ["const", "volatile"];
+    let word = declared.split([' ', '*', '[', ':']).find(|word| !word.is_empty() && !qualifiers.contains(word));
+    let word = word.unwrap_or_default();
+    // A typedef of a pointer or an array is no other name of what it points to.
+    let indirect =
+        pointers != declared.matches('*').count().to_string() || (arrays == "true") != declared.contains('[');
+    let c = ["void", "char", "short", "int", "long", "signed", "unsigned", "float", "double", "_Bool", "__int128"];
+    match end {
+        "other" => true,
+        "native" => indirect || c.contains(&word) || SPELLINGS.contains(&word),
+        typedef => typedef == word && !indirect && !SPELLINGS.contains(&word),
+    }
+}
+
 /// The structs that pahole reads from a file's BTF or DWARF; `None`, with a printed line, where there is no pahole.
 pub(crate) fn pahole_layouts(format: &str, file: &Path) -> Option<BTreeMap<String, Vec<Layout>>> {
+    let mut layouts = pahole_declarations(format, file)?;
+    for (_, _, declaration) in layouts.values_mut().flatten().flat_map(|layout| layout.members.values_mut()) {
+        declaration.clear();
+    }
+    Some(layouts)
+}
+
+/// The same with the text by which each member is declared.
+fn pahole_declarations(format: &str, file: &Path) -> Option<BTreeMap<String, Vec<Layout>>> {
     let Ok(output) = Command::new("pahole").args(["-F", format]).arg(file).output() else {
         crate::support::skipped("no pahole (Debian: dwarves)");
         return None;
@@ -239,13 +387,14 @@ fn pahole_struct<'t>(lines: &mut impl Iterator<Item = &'t str>) -> Layout {
                 let whole = declaration.contains(['[', '*']) || enumeration;
                 let outer = open.last_mut().expect("a struct");
                 if whole {
-                    outer.push((name, (pahole_place(comment).expect("an offset").0, bits(declaration), String::new())));
+                    let place = pahole_place(comment).expect("an offset").0;
+                    outer.push((name, (place, bits(declaration), declaration.to_owned())));
                 } else {
                     outer.extend(members.into_iter().map(|(path, member)| (prefix.clone() + &path, member)));
                 }
                 enumeration = false;
             } else if let Some((bit, _)) = pahole_place(comment) {
-                inner.push((name, (bit, bits(declaration), String::new())));
+                inner.push((name, (bit, bits(declaration), declaration.to_owned())));
             }
         }
     }

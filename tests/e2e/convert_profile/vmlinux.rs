@@ -4,8 +4,8 @@
 //! skipped everywhere else.
 
 use super::oracles::{
-    Aliases, Layout, assert_every_layout, isf_layouts, isf_type, masked, pahole_layouts, rekall_layouts, rekall_type,
-    without_aliases,
+    Aliases, Layout, assert_every_layout, assert_every_typedef, isf_layouts, isf_type, masked, pahole_layouts,
+    rekall_layouts, rekall_type, without_aliases,
 };
 use super::{DEBIAN_ISF, converted};
 use crate::support::{arg, skipped, unpacked};
@@ -74,6 +74,9 @@ fn every_struct_is_as_pahole_has_it() {
     assert!(truth.len() > 7000, "{} structs", truth.len());
     assert_every_layout(&rekall_layouts(profile, 1), &truth);
     println!("{} structs and unions with all members, as pahole prints them", truth.len());
+    let typedefs = assert_every_typedef(profile, "dwarf", &vmlinux).expect("pahole");
+    assert!(typedefs > 2000, "{typedefs} members with a typedef");
+    println!("{typedefs} members with the typedef that pahole prints");
 }
 
 /// Of nm: by name, address and size (0 where the table tells none).

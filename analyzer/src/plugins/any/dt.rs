@@ -47,9 +47,9 @@ fn run(s: &Session<'_>, args: &Args, out: &mut dyn RowSink) -> Result<(), Error>
     members.sort_by(|a, b| (a.offset, start_bit(&a.ty), &a.label).cmp(&(b.offset, start_bit(&b.ty), &b.label)));
     let reader = Reader { s, resolver: Resolver::anywhere(&types) };
     let at = args.address("offset", s)?;
-    for Row { offset, label, ty } in members {
+    for Row { offset, label, ty, typedef } in members {
         let content = match at {
-            None => Cell::Text(ty.in_words()),
+            None => Cell::Text(ty.in_words_as(typedef.as_deref())),
             Some(at) => reader.content(&ty, at.wrapping_add(offset))?.into(),
         };
         out.row(row![format!("{offset:#x}"), label, content])?;
@@ -71,6 +71,8 @@ struct Row {
     offset: u64,
     label: String,
     ty: Type,
+    /// What a member of a native type is declared by.
+    typedef: Option<String>,
 }
 
 /// The members of a struct; those of a member without a name stand in its place.
@@ -82,7 +84,10 @@ fn flatten(types: &Types<'_>, name: &str, base: u64, rows: &mut Vec<Row>, depth:
             Type::Named(inner) if member.anonymous && depth > 0 && types.structure(inner)?.is_some() => {
                 flatten(types, inner, offset, rows, depth - 1)?;
             }
-            ty if rows.len() < MAX_ROWS => rows.push(Row { offset, label: label.clone(), ty: ty.clone() }),
+            ty if rows.len() < MAX_ROWS => {
+                let typedef = structure.typedefs.get(label).cloned();
+                rows.push(Row { offset, label: label.clone(), ty: ty.clone(), typedef });
+            }
             _ => return Ok(()),
         }
     }
