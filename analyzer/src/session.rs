@@ -77,7 +77,7 @@ impl<'m> Session<'m> {
 
     /// The same, and what decided the profile.
     #[must_use]
-    pub(crate) fn with_evidence(self, evidence: Evidence) -> Self {
+    pub fn with_evidence(self, evidence: Evidence) -> Self {
         Self { evidence, ..self }
     }
 

@@ -220,6 +220,16 @@ impl ProfileFile {
         Ok(names)
     }
 
+    /// The name that the symbol `name` has in the binary, where that is another one.
+    pub fn linkage_name(&self, name: &str) -> Result<Option<String>, Error> {
+        if self.format == Format::Rekall {
+            return Ok(self.extra()?.extra.linkage_names.get(name).cloned());
+        }
+        let Some(node) = self.item(Section::Constants, name)? else { return Ok(None) };
+        let symbol = isf::symbol_from_node(&node, isf::NO_TABLES);
+        symbol.map(|symbol| symbol.linkage_name).map_err(|e| self.locate(Section::Constants, name, e))
+    }
+
     fn stored_address(&self, name: &str, node: &Node) -> Result<u64, Error> {
         let stored = node.as_u64().ok_or_else(|| Error::corrupt("", "the address is not an integer of 64 bits"))?;
         self.full_address(name, stored)

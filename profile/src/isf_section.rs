@@ -69,7 +69,7 @@ pub(crate) struct IsfSection {
     pub(crate) addresses: BTreeMap<String, u64>,
     /// By struct and member.
     typedefs: BTreeMap<String, BTreeMap<String, String>>,
-    extra: IsfExtra,
+    pub(crate) extra: IsfExtra,
 }
 
 impl IsfSection {

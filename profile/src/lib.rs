@@ -36,6 +36,7 @@ mod source;
 mod span;
 pub mod stored;
 mod struct_index;
+mod symbol_offset_index;
 mod words;
 
 pub use compare::{
@@ -59,3 +60,4 @@ pub use source::{
     DirectorySource, LAYOUT, ProfileSource, list_sharded, sharded, stored_names, unsharded, without_ending,
 };
 pub use struct_index::{StructIndex, StructIndexSpec};
+pub use symbol_offset_index::{KernelSymbols, SymbolOffsetBuilder, SymbolOffsetIndex, SymbolOffsetSpec};

@@ -8,7 +8,8 @@ use crate::ids::{BuildId, GuidAge, MachUuid};
 use crate::index::{self, LinuxIndex};
 use crate::source::{ProfileSource, without_ending};
 use crate::stored::{self, STORED};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::symbol_offset_index::SymbolOffsetIndex;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -233,6 +234,22 @@ impl ProfilePath {
             Ok(DataIndex::of_source(source, module)?.map(|index| index.matches(&mut read)))
         };
         self.by_index(&DataIndex::name(module), observe, matches)
+    }
+
+    /// The Linux profiles of which traits are in the kernel whose symbols `symbols` gives, by Rekall's symbol-offset indexes
+    /// of all sources: those that fit best first. The symbols are not asked for, and the result is `None`, when no source
+    /// has an index.
+    pub fn by_symbols(
+        &self,
+        symbols: &mut dyn FnMut() -> HashMap<String, Vec<u64>>,
+        observe: &mut dyn FnMut(Step),
+    ) -> Option<Vec<IndexMatch>> {
+        let mut known = None;
+        let matches = |source: &dyn ProfileSource| {
+            Ok(SymbolOffsetIndex::of_source(source)?
+                .map(|index| index.matches(known.get_or_insert_with(&mut *symbols))))
+        };
+        self.by_index(SymbolOffsetIndex::NAME, observe, matches)
     }
 
     /// What the index `name` of each source says, best first.

@@ -15,7 +15,7 @@ use quaid_analyzer::paging::{GuestMemory, Pagefile};
 use quaid_analyzer::plugins::{self, Plugin};
 use quaid_analyzer::{Args, Evidence, Identity, OpenError, Opt, Options, Session, Value, render};
 use quaid_profile::ProfilePath;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// The plugins, those of several operating systems under one name once, with the options of all.
@@ -105,7 +105,7 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
     }
     let session = match opened {
         Ok(session) => session,
-        Err(error) => match of_image_itself(context, path, memory, &options, &error) {
+        Err(error) => match without_identity(context, path, memory, &profiles, &options, &error) {
             Some(session) => session,
             None => bail!("{}: {error}{}", path.display(), next_steps(&error, path, &globals.profile_path)),
         },
@@ -116,7 +116,7 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
         // That was told already.
         Evidence::Identity if session.profile_name() == IMAGE_ITSELF => {}
         Evidence::Identity | Evidence::Banner { .. } | Evidence::BuildId(_) => context.detail(1, &decided),
-        Evidence::Exports { .. } | Evidence::Data { .. } => context.warn(&decided),
+        Evidence::Exports { .. } | Evidence::Data { .. } | Evidence::SymbolOffsets { .. } => context.warn(&decided),
     }
     if let Some(from) = session.profile().metadata().text("GraftedFrom") {
         context.warn(&format!("the profile has types of another build ({from}); what follows may be wrong"));
@@ -153,14 +153,13 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
     })
 }
 
-/// What the profile that is made of the image is called.
-const IMAGE_ITSELF: &str = "image-itself";
-
-/// The last way to a profile: a Linux kernel whose profile nobody has, and that carries its symbols and types with it.
-fn of_image_itself<'m>(
+/// The last ways to a profile of a Linux kernel, when no place has one by its banner or build-id: where its symbols are, then
+/// what it carries with it.
+fn without_identity<'m>(
     context: &Context,
     path: &Path,
     memory: &'m dyn PhysicalMemory,
+    profiles: &ProfilePath,
     options: &Options,
     error: &OpenError,
 ) -> Option<Session<'m>> {
@@ -168,6 +167,61 @@ fn of_image_itself<'m>(
     if !found.iter().any(|identity| matches!(identity, Identity::Linux { .. })) {
         return None;
     }
+    by_symbol_offsets(context, path, memory, profiles, options)
+        .or_else(|| of_image_itself(context, path, memory, options))
+}
+
+/// How many traits must be compared before they tell a build.
+const MIN_TRAITS: usize = 3;
+
+/// By Rekall's symbol-offset index. What fits in part only, and what fits several profiles, is told and not taken.
+fn by_symbol_offsets<'m>(
+    context: &Context,
+    path: &Path,
+    memory: &'m dyn PhysicalMemory,
+    profiles: &ProfilePath,
+    options: &Options,
+) -> Option<Session<'m>> {
+    let mut symbols = || {
+        context.detail(2, "Looking for the kernel's symbols in the image, for the symbol-offset index");
+        dwarf::image_symbols(path, memory).unwrap_or_else(|why| {
+            context.detail(1, &why.to_string());
+            HashMap::new()
+        })
+    };
+    let mut observe = |step: &str| context.detail(2, step);
+    let found = profiles.by_symbols(&mut symbols, &mut |step| observe(&step.to_string()))?;
+    let best = found.first()?;
+    let (name, matched, compared) = (&best.profile, best.matched, best.compared);
+    let why = if let [_, other, ..] = found.as_slice() {
+        format!("the kernel has traits of {} as well", other.profile)
+    } else if !best.is_exact() {
+        "only a partial match".to_owned()
+    } else if compared < MIN_TRAITS {
+        format!("less than {MIN_TRAITS} could be compared")
+    } else {
+        let options = Options { profile: Some(name.clone()), ..options.clone() };
+        match Session::open(memory, profiles, &options, &mut observe) {
+            Ok(session) => return Some(session.with_evidence(Evidence::SymbolOffsets { matched, compared })),
+            Err(why) => why.to_string(),
+        }
+    };
+    context.warn(&format!(
+        "{matched} of {compared} traits of {name} fit by the symbol-offset index, and it is not taken: {why}; `--profile {name}` tries it all the same"
+    ));
+    None
+}
+
+/// What the profile that is made of the image is called.
+const IMAGE_ITSELF: &str = "image-itself";
+
+/// Of a kernel that carries its symbols and types.
+fn of_image_itself<'m>(
+    context: &Context,
+    path: &Path,
+    memory: &'m dyn PhysicalMemory,
+    options: &Options,
+) -> Option<Session<'m>> {
     context.detail(2, "No place has the profile; looking for the kernel's symbols and BTF in the image itself");
     let made = dwarf::convert_image(path, memory, &dwarf::Options::default());
     let profile = made.map_err(|why| context.detail(1, &why.to_string())).ok()?.0;

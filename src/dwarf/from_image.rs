@@ -103,7 +103,7 @@ fn banners(memory: &dyn PhysicalMemory) -> Vec<(Pa, String)> {
 }
 
 /// The largest table of symbols in memory, and where its tokens are.
-fn symbols(place: &str, memory: &dyn PhysicalMemory) -> Result<(Vec<Symbol>, Pa), ConvertError> {
+pub(super) fn symbols(place: &str, memory: &dyn PhysicalMemory) -> Result<(Vec<Symbol>, Pa), ConvertError> {
     let mut best: Option<(Vec<Symbol>, Pa)> = None;
     let mut why = "its texts of 256 tokens are nowhere".to_owned();
     for at in scan::find_all(memory, DIGITS).take(MAX_TRIED) {

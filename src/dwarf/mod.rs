@@ -45,6 +45,7 @@ use quaid_analyzer::image::PhysicalMemory;
 use quaid_profile::{Arch, Profile, release_of};
 use separate::Separate;
 use source::{Input, Source};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use symbols::Symbols;
 use system_map::Form;
@@ -134,6 +135,17 @@ pub fn convert_image(
     options: &Options,
 ) -> Result<(Profile, ConvertReport), ConvertError> {
     convert_source(Source::from_image(path, memory, &options.beside)?, options)
+}
+
+/// The addresses of the symbols of the Linux kernel in a memory image, from the table that it carries, by name; as the kernel
+/// runs. `path` names the image.
+pub fn image_symbols(path: &Path, memory: &dyn PhysicalMemory) -> Result<HashMap<String, Vec<u64>>, ConvertError> {
+    let (table, _) = from_image::symbols(&path.display().to_string(), memory)?;
+    let mut symbols: HashMap<String, Vec<u64>> = HashMap::new();
+    for kallsyms::Symbol { name, address, .. } in table {
+        symbols.entry(name).or_default().push(address);
+    }
+    Ok(symbols)
 }
 
 fn convert_source(source: Source, options: &Options) -> Result<(Profile, ConvertReport), ConvertError> {

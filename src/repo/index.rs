@@ -4,13 +4,16 @@ use super::add::existing;
 use super::change::Draft;
 use super::error::Error;
 use super::git_store::{EntryKind, GitStore};
+use super::inventory::Inventory;
 use super::layout::{is_index, name_of};
+use super::rows::last_modified;
 use git2::Oid;
 use quaid_profile::{
-    DataIndex, DataIndexSpec, Error as ProfileError, ExportIndex, LAYOUT, LinuxIndex, ProfileFile, StructIndex,
-    StructIndexSpec, whole,
+    DataIndex, DataIndexSpec, Error as ProfileError, ExportIndex, KernelSymbols, LAYOUT, LinuxIndex, ProfileFile,
+    StructIndex, StructIndexSpec, SymbolOffsetBuilder, SymbolOffsetIndex, SymbolOffsetSpec, whole,
 };
-use std::collections::BTreeSet;
+use serde_json::Number;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What became of one index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub fn index(store: &GitStore, modules: &[&str], all: bool) -> Result<(Option<Oi
         }
         for name in specified(draft)? {
             if name.split('/').next().is_some_and(wanted) {
-                done.push(by_specification(draft, &name, all)?);
+                done.push(by_specification(store, draft, &name, all)?);
             }
         }
         if wanted("Linux") {
@@ -206,7 +209,7 @@ fn specified(draft: &Draft<'_>) -> Result<Vec<String>, Error> {
 }
 
 /// An index of Rekall's, by its specification.
-fn by_specification(draft: &mut Draft<'_>, name: &str, all: bool) -> Result<Indexed, Error> {
+fn by_specification(store: &GitStore, draft: &mut Draft<'_>, name: &str, all: bool) -> Result<Indexed, Error> {
     let source = format!("{LAYOUT}/src/{name}.yaml");
     let refused = |why: String| Error::Refused { label: source.clone(), why };
     let bytes = draft.read(&source)?.unwrap_or_default();
@@ -228,15 +231,61 @@ fn by_specification(draft: &mut Draft<'_>, name: &str, all: bool) -> Result<Inde
             let (index, prefix) = (known.unwrap_or_else(|| StructIndex::new(&spec)), spec.path.clone());
             (Box::new(OfStructs(spec, index)), prefix)
         }
+        Some(SymbolOffsetSpec::TYPE) => {
+            let spec = SymbolOffsetSpec::parse(&spec).map_err(refused)?;
+            let known = old.and_then(|bytes| SymbolOffsetIndex::parse(&path, &bytes).ok());
+            return by_symbol_offsets(store, draft, name, &spec, known);
+        }
         Some(other) => {
-            let why =
-                format!("indexes of type {} are not made; Linux kernels are found by banner", other.escape_debug());
+            let why = format!("indexes of type {} are not known", other.escape_debug());
             return Ok(Indexed { name: name.to_owned(), profiles: 0, left_out: vec![(source, why)] });
         }
     };
     let done = update(draft, name, &prefix, &mut *index)?;
     draft.put(&path, index.text().as_bytes())?;
     Ok(done)
+}
+
+/// `Linux/index`. What tells a kernel apart depends on all the others, so that it is made anew when one of them is new, gone
+/// or another one.
+fn by_symbol_offsets(
+    store: &GitStore,
+    draft: &mut Draft<'_>,
+    name: &str,
+    spec: &SymbolOffsetSpec,
+    known: Option<SymbolOffsetIndex>,
+) -> Result<Indexed, Error> {
+    let inventory = Inventory::of(store, &spec.path)?;
+    let committed = inventory.committed()?;
+    let modified: BTreeMap<String, Number> = inventory
+        .profiles()
+        .map(|(profile, _)| (profile.to_owned(), last_modified(committed.get(profile).copied().unwrap_or_default())))
+        .collect();
+    if let Some(known) = known.filter(|known| known.is_of(spec, &modified)) {
+        return Ok(Indexed { name: name.to_owned(), profiles: known.len(), left_out: Vec::new() });
+    }
+    let mut builder = SymbolOffsetBuilder::new(spec, modified.len());
+    let mut left_out = Vec::new();
+    for (profile, item) in inventory.profiles() {
+        let Some(time) = modified.get(profile) else { continue };
+        let read = || -> Result<KernelSymbols, Error> {
+            Ok(KernelSymbols::of(spec, &inventory.whole(inventory.open(item)?)?)?)
+        };
+        match read() {
+            Ok(symbols) => builder.take(profile, time.clone(), symbols),
+            Err(why) => left_out.push((profile.to_owned(), why.to_string())),
+        }
+    }
+    let (index, alike) = builder.finish();
+    let why = "no symbol, and no two, tell it apart from another profile";
+    left_out.extend(alike.into_iter().map(|profile| (profile, why.to_owned())));
+    let path = format!("{LAYOUT}/{name}");
+    if !index.is_empty() {
+        draft.put(&path, index.to_json().as_bytes())?;
+    } else if draft.entry(&path)?.is_some() {
+        draft.remove(&path);
+    }
+    Ok(Indexed { name: name.to_owned(), profiles: index.len(), left_out })
 }
 
 /// `Linux/banners`, as `add` keeps it, made anew.

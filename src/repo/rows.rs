@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use quaid_profile::{MAX_PROFILE_BYTES, canonical_json, decompress, stored::Digest};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 /// The file's name below the layout's folder.
 pub const INVENTORY: &str = "inventory";
@@ -12,6 +12,15 @@ pub const SIGNATURE: &str = "inventory.sig";
 
 /// The largest signature that is read, in bytes: one of ssh has a few hundred.
 pub const MAX_SIGNATURE_BYTES: u64 = 1 << 16;
+
+/// `LastModified` of what was committed at this time (Unix, seconds). Rekall's are the times of files, with a fraction; that
+/// of a commit has none.
+pub(super) fn last_modified(committed: i64) -> Number {
+    #[expect(clippy::cast_precision_loss, reason = "53 bits of seconds are enough")]
+    let seconds = committed as f64;
+    // Every integer is finite.
+    Number::from_f64(seconds).unwrap_or_else(|| committed.into())
+}
 
 /// The lines of an inventory.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -93,10 +102,7 @@ impl Rows {
 
     /// A name, the time at which it was committed (Unix, seconds), and what its text is.
     pub fn insert(&mut self, name: &str, committed: i64, digest: &Digest) {
-        // Rekall's are the times of files, with a fraction. That of a commit has none: an f64 holds it.
-        #[expect(clippy::cast_precision_loss, reason = "53 bits of seconds are enough")]
-        let modified = committed as f64;
-        let row = json!({ "LastModified": modified, "SHA256": digest.sha256, "Size": digest.bytes });
+        let row = json!({ "LastModified": last_modified(committed), "SHA256": digest.sha256, "Size": digest.bytes });
         self.0.insert(name.to_owned(), row);
     }
 

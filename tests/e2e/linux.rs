@@ -45,7 +45,7 @@ fn address(row: &Value, key: &str) -> u64 {
 }
 
 /// Every task of the guest is a row and every row a task, but for pid 0, which /proc does not list.
-fn check_tasks(rows: &[Value], told: &str) {
+pub(crate) fn check_tasks(rows: &[Value], told: &str) {
     let mut told = truth::tasks(told);
     for row in rows.iter().filter(|row| number(row, "pid") != 0) {
         let pid = number(row, "pid");

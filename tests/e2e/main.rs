@@ -35,6 +35,7 @@ mod repo_sync;
 mod seeds;
 mod serve;
 mod support;
+mod symbol_offsets;
 mod symbol_server;
 mod truth;
 mod variants;

@@ -73,6 +73,14 @@ pub enum Evidence {
     },
     /// The Linux kernel's build-id: no place has a profile by its banner.
     BuildId(BuildId),
+    /// Rekall's symbol-offset index: symbols of the Linux kernel's own table are as far apart as they are in this profile
+    /// alone. No place has a profile by its banner or its build-id.
+    SymbolOffsets {
+        /// How many traits of the profile the kernel has.
+        matched: usize,
+        /// How many could be compared.
+        compared: usize,
+    },
     /// The Windows kernel's exports: they are where the profile has them.
     Exports {
         /// How many are.
@@ -98,6 +106,10 @@ impl fmt::Display for Evidence {
             Self::Banner { build_id: None } => f.write_str("the kernel's banner"),
             Self::Banner { build_id: Some(id) } => write!(f, "the kernel's banner; its build-id is the same, {id}"),
             Self::BuildId(id) => write!(f, "the kernel's build-id, {id}; no profile is known by its banner"),
+            Self::SymbolOffsets { matched, compared } => write!(
+                f,
+                "{matched} of {compared} traits of the symbol-offset index fit; no profile is known by the kernel's banner or build-id"
+            ),
             Self::Data { matched, compared } => {
                 write!(f, "{matched} of {compared} points of the data index fit; its RSDS record cannot be read")
             }

@@ -11,14 +11,10 @@ pub(super) fn cli() -> Command {
     Command::new("index")
         .about("Bring the indexes up to date: exports and data of Windows kernels, banners of Linux kernels")
         .after_help(
-            "Rekall's indexes of data and of structs are made where v1.0/src/MODULE/index.yaml (or eprocess_index.yaml and the like) says \
-             of which symbols or members.",
+            "Rekall's indexes of data, of structs and of symbol offsets are made where v1.0/src/MODULE/index.yaml (or \
+             eprocess_index.yaml and the like) says of which symbols or members.",
         )
-        .arg(
-            Arg::new("MODULE")
-                .num_args(0..)
-                .help("Only of these: nt, Linux, or another folder of profiles"),
-        )
+        .arg(Arg::new("MODULE").num_args(0..).help("Only of these: nt, Linux, or another folder of profiles"))
         .arg(
             Arg::new("all")
                 .long("all")
