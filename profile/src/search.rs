@@ -92,8 +92,8 @@ pub enum NotFound {
         /// Every place that was searched, in order.
         searched: Vec<String>,
     },
-    /// The name lacks the age, and there are several.
-    #[error("{name} lacks the age, and there are several: {}", .candidates.join(", "))]
+    /// The name lacks the age, or the build of macOS, and there are several.
+    #[error("{name} lacks the {}, and there are several: {}", if .name.starts_with("OSX") { "build" } else { "age" }, .candidates.join(", "))]
     Ambiguous {
         /// The name.
         name: String,
@@ -437,7 +437,10 @@ pub fn guid_of_name(name: &str) -> Option<([u8; 16], Option<u32>)> {
 fn find(source: &dyn ProfileSource, name: &str) -> Result<Option<(String, Vec<u8>)>, NotFound> {
     let (folder, last) = name.rsplit_once('/').unwrap_or(("", name));
     let Some((_, age)) = guid_of_name(name) else {
-        return Ok(source.read(name)?.map(|bytes| (name.to_owned(), bytes)));
+        return match source.read(name)? {
+            Some(bytes) => Ok(Some((name.to_owned(), bytes))),
+            None => find_macos(source, name),
+        };
     };
     let module = folder.split('/').next().unwrap_or_default();
     let mut folders = vec![folder];
@@ -470,6 +473,24 @@ fn find(source: &dyn ProfileSource, name: &str) -> Result<Option<(String, Vec<u8
         }
     }
     Ok(None)
+}
+
+/// The profile of macOS that Rekall called `OSX/10.7.4_AMD` before it told the build, as in `OSX/10.7.4_11E53.64bit`, when a
+/// source has one build of that version.
+fn find_macos(source: &dyn ProfileSource, name: &str) -> Result<Option<(String, Vec<u8>)>, NotFound> {
+    let old = name.strip_prefix("OSX").and_then(|old| old.strip_prefix(['/', '_']));
+    let Some(version) = old.and_then(|old| old.strip_suffix("_AMD")) else { return Ok(None) };
+    let is_build = |leaf: &String| {
+        let build = leaf.strip_prefix(version).and_then(|rest| rest.strip_suffix(".64bit"));
+        build.is_some_and(|build| build.is_empty() || build.starts_with('_'))
+    };
+    let names = source.list("OSX")?.into_iter().filter(is_build).map(|leaf| format!("OSX/{leaf}"));
+    let names: Vec<String> = names.collect();
+    match names.as_slice() {
+        [] => Ok(None),
+        [only] => Ok(source.read(only)?.map(|bytes| (only.clone(), bytes))),
+        _ => Err(NotFound::Ambiguous { name: name.to_owned(), candidates: names }),
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::symbols::Symbols;
 use super::system_map::Form;
 use super::{ConvertError, ConvertReport, Options, add_dwarf, dsymutil_text, vtypes};
 use quaid_profile::{Arch, Profile};
+use std::path::Path;
 
 /// One build of one of the files.
 struct Build<'d> {
@@ -99,6 +100,7 @@ pub(super) fn add(
     if let Some(base) = profile.symbol("_mh_execute_header") {
         profile.metadata.set("KernelBase", format!("{:#x}", base.address));
     }
+    add_version(debug.input.file(), profile);
     if let Some(uuid) = debug.file.uuid {
         profile.metadata.set("UUID", uuid.to_string());
     }
@@ -149,7 +151,39 @@ fn add_vtypes(
     symbols.put(Form::SystemMap, profile, report);
     profile.structs = vtypes::read(&types.name, types.bytes())?.structs;
     profile.metadata.set("arch", arch.name());
+    add_version(types.file(), profile);
     Ok(())
+}
+
+/// Adds the version and build of macOS that the path of a file names. A kernel knows that of its Darwin alone.
+fn add_version(file: &Path, profile: &mut Profile) {
+    let path = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let parts = path.components().rev();
+    if let Some((version, build)) = parts.filter_map(|part| part.as_os_str().to_str()).find_map(version_and_build) {
+        profile.metadata.set("MacOSVersion", version);
+        profile.metadata.set("MacOSBuild", build);
+    }
+}
+
+/// "10.13.3" and "17D47" of `KDK_10.13.3_17D47.kdk`, as Apple calls its Kernel Debug Kits, or `HighSierra_10.13.3_17D47.zip`,
+/// as Volatility's profiles are called.
+fn version_and_build(name: &str) -> Option<(&str, &str)> {
+    let is_number = |text: &str| !text.is_empty() && text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit());
+    let is_version = |text: &&str| (2..=3).contains(&text.split('.').count()) && text.split('.').all(is_number);
+    // Two digits, a letter, a number, and of what is not final yet a letter.
+    let is_build = |text: &&str| {
+        let number = text.get(3..).unwrap_or_default();
+        let number = number.strip_suffix(|c: char| c.is_ascii_lowercase()).unwrap_or(number);
+        text.get(..2).is_some_and(is_number)
+            && text.get(2..3).is_some_and(|c| c.starts_with(|c: char| c.is_ascii_alphabetic()))
+            && is_number(number)
+    };
+    let words: Vec<&str> = name.split(['_', ' ', '-']).collect();
+    words.windows(2).find_map(|pair| {
+        let [version, build] = pair else { return None };
+        let build = build.split('.').next().unwrap_or_default();
+        Some((*version, build)).filter(|(version, build)| is_version(version) && is_build(build))
+    })
 }
 
 /// The build with debugging information that is meant: of the best-named files, if they are of one link.
@@ -174,4 +208,27 @@ fn choose<'b, 'd>(source: &Source, builds: &'b [Build<'d>]) -> Result<&'b Build<
         ));
     }
     Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_kits_and_profiles_tell_version_and_build() {
+        for (name, expected) in [
+            ("KDK_10.13.3_17D47.kdk", Some(("10.13.3", "17D47"))),
+            ("KDK_13.0_22A5365d.kdk", Some(("13.0", "22A5365d"))),
+            ("HighSierra_10.13.3_17D47.zip", Some(("10.13.3", "17D47"))),
+            ("10.10.2_14c1510.64bit", Some(("10.10.2", "14c1510"))),
+            ("kernel_10.13.3", None),
+            ("10.13.3_kernel", None),
+            ("1.2.3.4_17D47", None),
+            ("10..3_17D47", None),
+            ("10.13.3_é7D47", None),
+            ("10.13.3_17D", None),
+        ] {
+            assert_eq!(version_and_build(name), expected, "{name}");
+        }
+    }
 }

@@ -6,8 +6,8 @@
 use super::error::Error;
 use super::rows::{INVENTORY, SIGNATURE};
 use quaid_profile::{
-    GuidAge, LAYOUT, LinuxIndex, MachUuid, Metadata, Os, guid_of_name, normalised_name, release_of, sharded, unsharded,
-    without_ending,
+    Arch, GuidAge, LAYOUT, LinuxIndex, MachUuid, Metadata, Os, guid_of_name, normalised_name, release_of, sharded,
+    unsharded, without_ending,
 };
 
 /// The names of one profile.
@@ -40,7 +40,7 @@ pub fn place(metadata: &Metadata, given: Option<&str>) -> Result<Placement, Stri
         Some(Os::Macos) => {
             let uuid = metadata.text("UUID").and_then(|text| text.parse::<MachUuid>().ok());
             let uuid = uuid.map(|uuid| format!("OSX/UUID/{uuid}"));
-            (uuid.clone(), uuid)
+            (macos_name(metadata).or_else(|| uuid.clone()), uuid)
         }
         Some(Os::Windows) | None => (None, None),
     };
@@ -137,6 +137,20 @@ fn linux_name(metadata: &Metadata) -> Option<String> {
     let (distro, release) = distribution(kernel, metadata.banner().unwrap_or_default());
     let arch = metadata.arch().map_or_else(|| "unknown".to_owned(), |arch| arch.name().to_lowercase());
     writable_name(&format!("Linux/{distro}/{release}/{arch}/{kernel}")).ok()
+}
+
+/// `OSX/<version>_<build>.64bit`, of the one kernel of a release of macOS that most machines run: where Rekall has it. Of an
+/// arm64 kernel there is one for each chip, and of a Kernel Debug Kit also kernels for developers.
+fn macos_name(metadata: &Metadata) -> Option<String> {
+    let (version, build) = (metadata.text("MacOSVersion")?, metadata.text("MacOSBuild")?);
+    let bits = match metadata.arch()? {
+        Arch::Amd64 => 64,
+        Arch::I386 => 32,
+        _ => return None,
+    };
+    let released = metadata.banner().is_none_or(|banner| banner.contains("/RELEASE_"));
+    let name = released.then(|| format!("OSX/{version}_{build}.{bits}bit"))?;
+    writable_name(&name).ok().filter(|written| *written == name)
 }
 
 /// Marks in a kernel's release that one distribution makes, with the number of its own release after it.
@@ -399,6 +413,33 @@ mod tests {
         let linux = metadata(&[("ProfileClass", "Linux"), ("Release", "6.1.0"), ("BuildID", "00FFaa10")]);
         let placed = place(&linux, Some("Linux/mine/a.json")).expect("a place");
         assert_eq!(placed, Placement { name: "Linux/mine/a".into(), links: vec!["Linux/BUILDID/00ffaa10".into()] });
+    }
+
+    #[test]
+    fn macos_kernels_go_by_version_and_build_else_by_uuid() {
+        let uuid = "OSX/UUID/2A3B4C5D-0000-1111-2222-333344445555";
+        let banner =
+            |kind: &str| format!("Darwin Kernel Version 17.4.0: Sun Dec 17; root:xnu-4570.41.2~1/{kind}_X86_64");
+        let place = |arch: &str, build: &str, banner: &str| {
+            let entries = [
+                ("ProfileClass", "Darwin"),
+                ("arch", arch),
+                ("MacOSVersion", "10.13.3"),
+                ("MacOSBuild", build),
+                ("UUID", "2a3b4c5d-0000-1111-2222-333344445555"),
+                ("Banner", banner),
+            ];
+            let placed = place(&metadata(&entries), None).expect("a place");
+            (placed.name, placed.links)
+        };
+        let by_version = |bits: &str| (format!("OSX/10.13.3_17D47.{bits}"), vec![uuid.to_owned()]);
+        assert_eq!(place("AMD64", "17D47", &banner("RELEASE")), by_version("64bit"));
+        assert_eq!(place("I386", "17D47", &banner("RELEASE")), by_version("32bit"));
+        for (arch, build, kind) in
+            [("AMD64", "17D47", "DEVELOPMENT"), ("ARM64", "17D47", "RELEASE"), ("AMD64", "../../x", "RELEASE")]
+        {
+            assert_eq!(place(arch, build, &banner(kind)), (uuid.to_owned(), vec![]), "{arch} {build} {kind}");
+        }
     }
 
     #[test]

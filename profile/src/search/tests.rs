@@ -251,3 +251,27 @@ fn a_guid_with_another_age_is_taken_when_it_is_the_only_one() {
         .expect_err("two other ages");
     assert!(matches!(error, NotFound::Nowhere { .. }), "{error}");
 }
+
+#[test]
+fn macos_profiles_are_found_without_their_build_when_there_is_one() {
+    let tree = tempfile::tempdir().expect("a folder");
+    let mut kernel = Profile::default();
+    kernel.metadata.set("ProfileClass", "Darwin");
+    for name in ["OSX/10.7.4_11E53.64bit", "OSX/10.7.4_11E53.32bit", "OSX/10.8.5.64bit", "OSX/10.7.40_11X1.64bit"] {
+        store(tree.path(), name, &kernel);
+    }
+    let path = search(tree.path());
+    for (old, name) in [
+        ("OSX/10.7.4_AMD", "OSX/10.7.4_11E53.64bit"),
+        ("OSX_10.7.4_AMD.json.gz", "OSX/10.7.4_11E53.64bit"),
+        ("OSX/10.8.5_AMD", "OSX/10.8.5.64bit"),
+    ] {
+        assert_eq!(path.load_stored(old, &mut |_| ()).expect("found").name, name, "{old}");
+    }
+    for none in ["OSX/10.7_AMD", "OSX/10.7.4", "Linux/10.7.4_AMD"] {
+        assert!(matches!(path.load_stored(none, &mut |_| ()), Err(NotFound::Nowhere { .. })), "{none}");
+    }
+    store(tree.path(), "OSX/10.7.4_11E53a.64bit", &kernel);
+    let error = path.load_stored("OSX/10.7.4_AMD", &mut |_| ()).expect_err("two builds");
+    assert!(matches!(error, NotFound::Ambiguous { ref candidates, .. } if candidates.len() == 2), "{error}");
+}
