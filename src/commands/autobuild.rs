@@ -1,13 +1,16 @@
 //! `--autobuild`: the profile that an image needs, made on the way. Only when it was asked for, and never with `--offline`.
 
+use super::debug_servers::DebugServers;
 use super::repo::build::{Builder, windows_recipe};
+use super::repo::fetch::fetch_linux_kernel;
+use crate::cli::chain_text;
 use crate::context::Context;
 use crate::repo::GitStore;
 use crate::repo::build::Wish;
 use crate::repo::layout::module_of_pdb;
 use anyhow::{Result, bail};
 use quaid_analyzer::{Identity, OpenError};
-use quaid_profile::{GuidAge, NotFound, guid_of_name};
+use quaid_profile::{BuildId, GuidAge, NotFound, guid_of_name};
 use std::path::Path;
 
 /// How many kernels of one image are built at most: it runs one, and has copies of files of others.
@@ -23,7 +26,16 @@ pub(super) fn autobuild(context: &Context, error: &OpenError) -> Result<bool> {
         return Ok(false);
     }
     let wishes: Vec<(String, Wish)> = wishes(error).into_iter().take(MAX_BUILDS).collect();
-    if wishes.is_empty() {
+    let servers = DebugServers::new(context, &[]);
+    let mut kernels = linux_kernels(error);
+    if !kernels.is_empty() && servers.is_empty() {
+        context.note(
+            "--autobuild makes no profile of a Linux kernel: no debuginfod server is named (DEBUGINFOD_URLS, or debuginfod_urls \
+             of the configuration)",
+        );
+        kernels.clear();
+    }
+    if wishes.is_empty() && kernels.is_empty() {
         return Ok(false);
     }
     if context.globals.offline {
@@ -43,11 +55,31 @@ pub(super) fn autobuild(context: &Context, error: &OpenError) -> Result<bool> {
         let recipe = windows_recipe(&store, &target)?;
         built += builder.build(&recipe, &[wish], true)?.built;
     }
+    for (build_id, banner) in kernels {
+        context.note(&format!("making the profile of the Linux kernel {build_id} in {}", store.place()));
+        match fetch_linux_kernel(&store, &servers, Some(build_id), banner) {
+            Ok(added) => {
+                context.note(&format!("built {}", added.name));
+                built += 1;
+            }
+            Err(why) => context.warn(&chain_text(&why)),
+        }
+    }
     Ok(built > 0)
 }
 
-/// The Windows builds that the error is about, each with its target. A Linux kernel's debugging information is not had by its
-/// banner.
+/// The Linux kernels that the error is about, by build-id and banner. Those whose build-id the image does not tell are not had
+/// by their banner.
+fn linux_kernels(error: &OpenError) -> Vec<(&BuildId, &str)> {
+    let OpenError::NoProfile { found, .. } = error else { return Vec::new() };
+    let kernel = |identity| match identity {
+        &Identity::Linux { ref banner, build_id: Some(ref id) } => Some((id, banner.as_str())),
+        _ => None,
+    };
+    found.iter().filter_map(kernel).take(MAX_BUILDS).collect()
+}
+
+/// The Windows builds that the error is about, each with its target.
 fn wishes(error: &OpenError) -> Vec<(String, Wish)> {
     let named = |id: GuidAge, pdb: &str| {
         let leaf = pdb.rsplit(['\\', '/']).next().unwrap_or_default();

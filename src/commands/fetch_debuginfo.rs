@@ -1,24 +1,19 @@
 //! `fetch_debuginfo`: gets the debugging information of a Linux kernel from debuginfod servers, or tells which package has
 //! it.
 
+use super::debug_servers::DebugServers;
 use super::plugin::open_image;
-use super::transfer::Screen;
 use crate::context::{Context, Outcome, UsageError};
-use crate::debuginfod::{Advice, Artifact, Event, Job, MAX_FILE_BYTES, Servers, Wanted, advice, fetch};
+use crate::debuginfod::{Advice, Artifact, MAX_FILE_BYTES, Wanted, advice};
 use crate::dwarf;
 use crate::input;
 use crate::output::{Output, write_atomically};
-use crate::symserver::{HttpSettings, HttpTransport, Policy, Transport, part_path};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use quaid_analyzer::linux_kernels;
 use quaid_profile::BuildId;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How long elfutils' clients wait for a server that may have to unpack a package first.
-const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The options.
 pub(crate) fn cli() -> clap::Command {
@@ -83,7 +78,9 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let Subject { build_id, of_image, banners } = subject(context, args)?;
     let advices: Vec<Advice> = banners.iter().filter_map(|banner| advice(banner)).collect();
     let Some(build_id) = build_id else { return tell(context, &banners, &advices) };
-    if of_image && servers(context, args).urls.is_empty() {
+    let given: Vec<&str> = args.get_many::<String>("server").into_iter().flatten().map(String::as_str).collect();
+    let servers = DebugServers::new(context, &given);
+    if of_image && servers.is_empty() {
         context.note(
             "No server is named (--server, DEBUGINFOD_URLS), and nothing is fetched: the banner tells the package",
         );
@@ -99,7 +96,7 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     if target.exists() && !context.globals.overwrite {
         return existing(context, &target, &wanted);
     }
-    let bytes = get(context, args, &wanted, &target).map_err(|error| {
+    let bytes = servers.get(&wanted, &target).map_err(|error| {
         // What a server does not have, a package has.
         advices.iter().fold(error, |error, advice| anyhow!("{error}\n{advice}"))
     })?;
@@ -211,76 +208,6 @@ fn existing(context: &Context, target: &Path, wanted: &Wanted) -> Result<Outcome
     context.note(&format!("{} is there already: nothing to fetch", target.display()));
     print(context, &target.display())?;
     Ok(Outcome::Done)
-}
-
-/// Asks the servers.
-fn get(context: &Context, args: &ArgMatches, wanted: &Wanted, target: &Path) -> Result<Vec<u8>> {
-    let Servers { urls, problems } = servers(context, args);
-    for problem in &problems {
-        context.warn(problem);
-    }
-    if urls.is_empty() {
-        bail!(
-            "cannot fetch {wanted}: there is no server to ask. Give --server URL or set DEBUGINFOD_URLS: that of the \
-             kernel's distribution, or https://debuginfod.elfutils.org, which asks those of many"
-        );
-    }
-    let (settings, policy) = settings(context);
-    let http = if context.globals.offline {
-        None
-    } else {
-        Some(HttpTransport::new(settings).context("cannot set up the network client")?)
-    };
-    let part = part_path(target);
-    let job = Job {
-        wanted,
-        servers: &urls,
-        transport: http.as_ref().map(|http| http as &dyn Transport),
-        part: Some(&part),
-        policy: &policy,
-    };
-    let mut screen = Screen::new(context);
-    let fetched = fetch(&job, &mut |event| match event {
-        Event::Trying(url) => context.note(&format!("Trying to fetch {url}")),
-        Event::Transfer(transfer) => screen.transfer(transfer),
-        Event::Received(bytes) => screen.received(bytes),
-        Event::Failed(attempt) => {
-            screen.clear();
-            context.detail(2, &attempt.to_string());
-        }
-    });
-    Ok(fetched?)
-}
-
-/// The command line's servers, else the environment's, else the configuration's.
-fn servers(context: &Context, args: &ArgMatches) -> Servers {
-    if let Some(given) = args.get_many::<String>("server") {
-        return Servers::parse(&given.map(String::as_str).collect::<Vec<_>>().join(" "));
-    }
-    match std::env::var("DEBUGINFOD_URLS") {
-        Ok(list) if !list.trim().is_empty() => Servers::parse(&list),
-        _ => Servers::parse(&context.globals.debuginfod_urls.join(" ")),
-    }
-}
-
-/// Time-outs and limits, with what the environment says of them.
-fn settings(context: &Context) -> (HttpSettings, Policy) {
-    let number = |name: &str| {
-        let text = std::env::var(name).ok().filter(|text| !text.trim().is_empty())?;
-        let number = text.trim().parse::<u32>().ok();
-        if number.is_none() {
-            context.warn(&format!("{name} is no number and is not used: `{}`", text.escape_debug()));
-        }
-        number
-    };
-    let stall_timeout = match number("DEBUGINFOD_TIMEOUT") {
-        Some(seconds @ 1..) => Duration::from_secs(seconds.into()),
-        _ => TIMEOUT,
-    };
-    let user_agent = concat!("quaid/", env!("CARGO_PKG_VERSION"));
-    let policy = Policy { max_bytes: MAX_FILE_BYTES, ..Policy::default() };
-    let retries = number("DEBUGINFOD_RETRY_LIMIT").unwrap_or(policy.retries);
-    (HttpSettings { stall_timeout, user_agent, ..HttpSettings::default() }, Policy { retries, ..policy })
 }
 
 /// The data of this command: where the file is, or which package has it.

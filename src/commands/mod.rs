@@ -2,6 +2,7 @@
 
 mod autobuild;
 mod convert_profile;
+mod debug_servers;
 mod fetch_debuginfo;
 mod fetch_pdb;
 mod image_info;

@@ -210,7 +210,7 @@ impl Checked {
 }
 
 /// A banner must fit what the profile says of itself.
-fn check_banner(metadata: &Metadata, banner: &str) -> Result<(), String> {
+pub(super) fn check_banner(metadata: &Metadata, banner: &str) -> Result<(), String> {
     if metadata.os() != Some(Os::Linux) {
         return Err("--banner is for profiles of Linux kernels".to_owned());
     }

@@ -9,7 +9,7 @@
 //!
 //! The word after `linux` is the kernel's build-id where it is known. Lines that begin with `#` are remarks.
 
-use quaid_profile::{BuildId, GuidAge, release_of};
+use quaid_profile::{BuildId, GuidAge, Metadata, release_of, trimmed_banner};
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -45,6 +45,20 @@ impl Item {
             Self::Windows { id, pdb } => json!({"os": "windows", "guid_age": id.to_string(), "pdb": pdb}),
             Self::Linux { banner, build_id } => {
                 json!({"os": "linux", "banner": banner, "build_id": build_id.as_ref().map(ToString::to_string)})
+            }
+        }
+    }
+
+    /// Whether a profile with this metadata is the one that is wanted, as far as it tells: it knows no other banner or
+    /// build-id, and no other release.
+    pub fn fits(&self, metadata: &Metadata) -> bool {
+        match self {
+            Self::Windows { id, .. } => metadata.guid_age().is_none_or(|own| own.guid == id.guid),
+            Self::Linux { banner, build_id } => {
+                let same_id = metadata.build_id().zip(build_id.clone()).is_none_or(|(own, id)| own == id);
+                let known = metadata.banner().or(metadata.release());
+                same_id
+                    && known.is_none_or(|known| trimmed_banner(known) == banner || Some(known) == release_of(banner))
             }
         }
     }
@@ -144,6 +158,26 @@ mod tests {
         assert_eq!(parse(&format!("# of a.raw\n\n{lines}{lines}")), Ok(items.clone()));
         let rows: Vec<Value> = items.iter().map(Item::to_json).collect();
         assert_eq!(parse(&Value::from(rows).to_string()), Ok(items));
+    }
+
+    #[test]
+    fn a_profile_of_another_build_of_the_release_does_not_fit() {
+        let banner = "Linux version 6.1.0-9-amd64 (a@b) #1 SMP Debian 6.1.27-1";
+        let (id, other) = ("00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff", "11ff00ff00ff00ff00ff00ff00ff00ff00ff00ff");
+        let wanted = Item::linux(Some(id), banner).expect("an item");
+        for (key, value, fits) in [
+            ("Banner", banner, true),
+            ("Banner", "Linux version 6.1.0-9-amd64 (a@b) #1 SMP Debian 6.1.27-2", false),
+            ("Release", "6.1.0-9-amd64", true),
+            ("Release", "6.1.0-10-amd64", false),
+            ("BuildID", id, true),
+            ("BuildID", other, false),
+            ("ProfileClass", "Linux", true),
+        ] {
+            let mut metadata = Metadata::default();
+            metadata.set(key, value);
+            assert_eq!(wanted.fits(&metadata), fits, "{key} {value}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod repo_import_url;
 mod repo_inventory;
 mod repo_killed;
 mod repo_lint;
+mod repo_linux;
 mod repo_signed;
 mod repo_sync;
 mod seeds;

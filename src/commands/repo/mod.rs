@@ -5,7 +5,7 @@ pub(crate) mod build;
 mod bundle;
 mod diff;
 mod export;
-mod fetch;
+pub(crate) mod fetch;
 mod get;
 mod history;
 mod import;

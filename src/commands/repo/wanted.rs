@@ -135,20 +135,22 @@ fn needs(context: &Context, path: &Path, regex: Option<&Regex>) -> Result<Vec<It
 }
 
 /// Whether one of the places has the profile. A place that cannot be asked is told.
-fn has(context: &Context, profiles: &ProfilePath, item: &Item) -> bool {
-    let mut observe = |step: quaid_profile::Step| context.detail(2, &step.to_string());
-    match item {
+pub(super) fn has(context: &Context, profiles: &ProfilePath, item: &Item) -> bool {
+    let names: Vec<String> = match item {
         Item::Windows { id, pdb } => {
             let own = module_of_pdb(pdb).map(|module| format!("{module}/GUID/{id}"));
-            let mut names = own.into_iter().chain([format!("GUID/{id}")]);
-            names.any(|name| profiles.load_stored(&name, &mut observe).is_ok())
+            own.into_iter().chain([format!("GUID/{id}")]).collect()
         }
-        Item::Linux { banner, .. } => match profiles.linux_candidates(banner) {
-            Ok(names) => names.iter().any(|name| profiles.load_stored(name, &mut observe).is_ok()),
-            Err(why) => {
+        Item::Linux { banner, build_id } => {
+            let known = profiles.linux_candidates(banner).unwrap_or_else(|why| {
                 context.warn(&why.to_string());
-                false
-            }
-        },
-    }
+                Vec::new()
+            });
+            known.into_iter().chain(build_id.iter().map(|id| format!("Linux/BUILDID/{id}"))).collect()
+        }
+    };
+    let mut observe = |step: quaid_profile::Step| context.detail(2, &step.to_string());
+    names
+        .iter()
+        .any(|name| profiles.load_stored(name, &mut observe).is_ok_and(|found| item.fits(found.profile.metadata())))
 }

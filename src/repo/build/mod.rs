@@ -4,16 +4,19 @@
 //! - [`GuidList`] and [`Rejects`] are the files that say which builds there are to make, and which could not be made.
 //! - [`build_windows`] fetches PDBs, parses them and commits their profiles, many at a time. A process that is killed loses
 //!   only what it had not told as built; what was downloaded is in [`pdb_cache`].
-//! - [`build_sources`] makes profiles of files that the repository has.
+//! - [`build_sources`] makes profiles of files that the repository has; [`build_linux_kernel`] that of a kernel's debugging
+//!   information.
 
 mod guid_list;
+mod linux_kernel;
 mod pdb_cache;
 mod recipe;
 mod sources;
 mod windows;
 
 pub use guid_list::{GuidList, Rejects};
-pub use pdb_cache::{pdb_cache, pdb_cache_path};
+pub use linux_kernel::build_linux_kernel;
+pub use pdb_cache::{debug_cache, pdb_cache, pdb_cache_path};
 pub use recipe::{Handler, Recipe, WindowsRecipe, recipes};
 pub use sources::{SourceRecipe, build_sources};
 pub use windows::{Event, Job, Summary, Wish, build_windows, has_build};

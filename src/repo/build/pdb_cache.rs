@@ -1,4 +1,5 @@
-//! Where a repository keeps the PDBs that its profiles were made of: beside the profiles, and ignored by git.
+//! Where a repository keeps the PDBs that its profiles were made of, and puts files of kernels while it reads them: beside
+//! the profiles, and ignored by git.
 
 use super::super::error::Error;
 use super::super::git_store::GitStore;
@@ -11,9 +12,13 @@ const IGNORE: &str = "*\n";
 /// Where the folder is: `v1.0/src/pdb` of the work tree, `pdb` in a bare repository. It has the layout of a symbol store
 /// (`NAME/GUIDAGE/NAME`), so that debuggers can use it.
 pub fn pdb_cache_path(store: &GitStore) -> PathBuf {
+    ignored_path(store, "pdb")
+}
+
+fn ignored_path(store: &GitStore, name: &str) -> PathBuf {
     match store.repo.workdir() {
-        Some(root) => root.join(LAYOUT).join("src/pdb"),
-        None => store.repo.path().join("pdb"),
+        Some(root) => root.join(LAYOUT).join("src").join(name),
+        None => store.repo.path().join(name),
     }
 }
 
@@ -22,7 +27,19 @@ pub fn pdb_cache_path(store: &GitStore) -> PathBuf {
 /// # Errors
 /// It cannot be made.
 pub fn pdb_cache(store: &GitStore) -> Result<PathBuf, Error> {
-    let folder = pdb_cache_path(store);
+    ignored_folder(pdb_cache_path(store))
+}
+
+/// The folder for debugging information of Linux kernels, made if it is not there. A file of it has hundreds of MB, and is
+/// there no longer than its profile takes to be made.
+///
+/// # Errors
+/// It cannot be made.
+pub fn debug_cache(store: &GitStore) -> Result<PathBuf, Error> {
+    ignored_folder(ignored_path(store, "debug"))
+}
+
+fn ignored_folder(folder: PathBuf) -> Result<PathBuf, Error> {
     let ignore = folder.join(".gitignore");
     let io = |why| Error::Io { path: folder.clone(), why };
     std::fs::create_dir_all(&folder).map_err(io)?;
