@@ -1,5 +1,6 @@
 //! Profiles made again that an old producer made, from what they were made of. A Windows profile's PDB is in the
-//! repository's cache; it counts only when its SHA-256 is the one that the profile names.
+//! repository's cache, the zip of a Linux kernel's below `v1.0/src`; it counts only when its SHA-256 is the one that the
+//! profile names.
 
 use super::add::{Checked, place_all};
 use super::build::pdb_cache;
@@ -9,11 +10,12 @@ use super::git_store::GitStore;
 use super::inventory::Inventory;
 use super::producer::{Producer, ProducerRule};
 use crate::completeness::Completeness;
+use crate::dwarf;
 use crate::hex::hex;
 use crate::input;
 use crate::pdb::{self, ParseOptions};
 use crate::symserver::Wanted;
-use quaid_profile::{Profile, ProfileFile};
+use quaid_profile::{LAYOUT, Os, Profile, ProfileFile};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -49,7 +51,11 @@ pub fn rebuild(store: &GitStore, rule: &ProducerRule, tell: &mut dyn FnMut(&str,
             continue;
         }
         count += 1;
-        match make(&old, &cache).and_then(|new| checked(name, &new).map_err(|why| why.to_string())) {
+        let made = match old.metadata.os() {
+            Some(Os::Linux) => make_linux(store, name, &old),
+            _ => make(&old, &cache),
+        };
+        match made.and_then(|new| checked(name, &new).map_err(|why| why.to_string())) {
             Ok(checked) if checked.placement.name == name => batch.push((name.to_owned(), checked)),
             Ok(checked) => {
                 tell(name, &Rebuilt::Failed(format!("its name would be {} now", checked.placement.name)));
@@ -70,7 +76,8 @@ fn make(old: &Profile, cache: &Path) -> Result<Profile, String> {
     let text = |key: &str| metadata.text(key).map(str::to_owned);
     let (Some(id), Some(file)) = (metadata.guid_age(), text("PDBFile")) else {
         return Err(
-            "only profiles of PDBs are made again; convert_profile and `repo add --replace` do it for others".into()
+            "only profiles of PDBs and of Linux zips are made again; convert_profile and `repo add --replace` do it for others"
+                .into()
         );
     };
     if metadata.0.contains_key("Grafted") {
@@ -106,9 +113,34 @@ fn make(old: &Profile, cache: &Path) -> Result<Profile, String> {
     Ok(new)
 }
 
-fn checked(label: &str, profile: &Profile) -> Result<Checked, Error> {
-    let file = ProfileFile::parse(label, profile.to_rekall().as_bytes())?;
-    Checked::of(label, &file, None, None)
+/// A Linux profile again, from the zip of which `repo build` made it.
+fn make_linux(store: &GitStore, name: &str, old: &Profile) -> Result<Profile, String> {
+    let source = format!("{LAYOUT}/src/{name}.zip");
+    let path = store.repo.workdir().map(|root| root.join(&source)).filter(|path| path.is_file());
+    let Some(path) = path else {
+        return Err(format!(
+            "there is no {source} in a work tree; convert_profile and `repo add --replace` make it again"
+        ));
+    };
+    let (mut new, _) = dwarf::convert(&path).map_err(|why| why.to_string())?;
+    let sha256 = |profile: &Profile| profile.metadata.text("SourceSHA256").map(str::to_owned);
+    if let Some(known) = sha256(old).filter(|known| sha256(&new).as_ref() != Some(known)) {
+        return Err(format!("{source} is not the file that it was made of (SHA-256 {known})"));
+    }
+    // What a person said of it.
+    if let (Some(banner), None) = (old.metadata.banner(), new.metadata.banner()) {
+        new.metadata.set("Banner", banner);
+    }
+    new.merge.clone_from(&old.merge);
+    Ok(new)
+}
+
+/// The profile, to be stored under its name.
+fn checked(name: &str, profile: &Profile) -> Result<Checked, Error> {
+    let file = ProfileFile::parse(name, profile.to_rekall().as_bytes())?;
+    // A Linux kernel is where its zip is, whatever it is called by what it tells.
+    let given = (profile.metadata.os() == Some(Os::Linux)).then_some(name);
+    Checked::of(name, &file, None, given)
 }
 
 fn publish(store: &GitStore, batch: Vec<(String, Checked)>, tell: &mut dyn FnMut(&str, &Rebuilt)) -> Result<(), Error> {
@@ -117,7 +149,7 @@ fn publish(store: &GitStore, batch: Vec<(String, Checked)>, tell: &mut dyn FnMut
     }
     let (mut names, mut prepared) = (Vec::new(), Vec::new());
     for (name, checked) in batch {
-        prepared.push(checked.write(store, "its PDB, made again".to_owned())?);
+        prepared.push(checked.write(store, "its source, made again".to_owned())?);
         names.push(name);
     }
     let (_, placed) = store.change(|draft| {

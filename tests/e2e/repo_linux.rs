@@ -1,10 +1,11 @@
 //! Linux kernels that a repository makes itself: from a debuginfod server on loopback, by the list of what images lack or on
-//! the way. The judges are what the demo machine was made from, readelf, and git.
+//! the way, and from the zips below `v1.0/src/Linux`. The judges are what the demo machine was made from, readelf, and git.
 
 use crate::repo::{check_whole, git, new_repository};
 use crate::support::{arg, demo_kernel, ok, quaid, rows, run};
 use crate::symbol_server::{Answer, Server};
 use serde_json::Value;
+use std::path::Path;
 use std::process::Command;
 
 /// Where the demo's profile goes: by the release that its banner tells.
@@ -129,4 +130,53 @@ fn a_missing_linux_profile_is_made_on_the_way_when_that_was_asked_for() {
     let asked = server.log().len();
     assert_eq!(pslist(&server.url, &["--autobuild"]).0, Some(0));
     assert_eq!(server.log().len(), asked);
+}
+
+/// A zip of the demo's kernel, as Rekall's builders have it.
+pub(crate) fn zip_kernel(target: &Path) {
+    std::fs::create_dir_all(target.parent().expect("a folder")).expect("created");
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(target).expect("created"));
+    for name in ["vmlinux", "System.map"] {
+        zip.start_file(name, zip::write::SimpleFileOptions::default()).expect("begun");
+        std::io::Write::write_all(&mut zip, &std::fs::read(demo_kernel().join(name)).expect("the demo's"))
+            .expect("written");
+    }
+    zip.finish().expect("finished");
+}
+
+#[test]
+fn what_an_old_version_made_of_a_zip_is_made_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    let (name, zip) = ("Linux/Mine/6.1/amd64/6.1.0-demo", root.join("v1.0/src/Linux/Mine/6.1/amd64/6.1.0-demo.zip"));
+    zip_kernel(&zip);
+    std::fs::write(root.join("v1.0/config.yaml"), "Linux:\n  type: LinuxProfile\n").expect("written");
+    ok(&["repo", "-C", arg(&root), "build"]);
+    let get = || ok(&["repo", "-C", arg(&root), "get", name]);
+    let new = get();
+    // As an older version would have left it, and another one that was made of something else.
+    let old = |source: &str| {
+        let mut old: Value = serde_json::from_str(&new).expect("JSON");
+        old["$METADATA"]["Producer"] = "quaid 0.0.9".into();
+        old["$STRUCTS"].as_object_mut().expect("an object").remove("task_struct").expect("a struct");
+        if !source.is_empty() {
+            old["$METADATA"]["SourceSHA256"] = source.into();
+        }
+        let file = folder.path().join("old.json");
+        std::fs::write(&file, old.to_string()).expect("written");
+        ok(&["repo", "-C", arg(&root), "add", "--replace", "--name", name, arg(&file)]);
+        run(&["repo", "-C", arg(&root), "rebuild", "--producer", "<0.1.0"])
+    };
+    let output = old("");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(get(), new);
+    let output = old(&"0".repeat(64));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(3) && told.contains("is not the file that it was made of"), "{told}");
+    std::fs::remove_file(&zip).expect("removed");
+    let output = run(&["repo", "-C", arg(&root), "rebuild", "--producer", "<0.1.0"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(3) && told.contains("there is no v1.0/src/Linux/Mine"), "{told}");
+    check_whole(&root);
 }

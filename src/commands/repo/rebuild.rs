@@ -9,7 +9,7 @@ use std::path::Path;
 
 pub(super) fn cli() -> Command {
     Command::new("rebuild")
-        .about("Make profiles again that an old version made, from the PDBs that the repository keeps")
+        .about("Make profiles again that an old version made, from the PDBs and Linux zips that the repository keeps")
         .arg(
             Arg::new("producer")
                 .long("producer")
