@@ -356,13 +356,14 @@ fn profiles_are_made_of_the_files_that_the_configuration_names() {
     let root = folder.path().join("profiles");
     new_repository(&root);
     let v1 = root.join("v1.0");
-    for folder in ["src/nt", "src/OSX", "src/Linux/Mine/6.1/amd64"] {
+    for folder in ["src/nt", "src/OSX", "src/artifacts"] {
         std::fs::create_dir_all(v1.join(folder)).expect("created");
     }
     let config = "nt/undocumented:\n  type: CopyAndTransform\n  source: src/nt/undocumented.yaml\n\nOSX:\n  type: \
-                  OSXProfile\n  index: src/OSX/index.yaml\n  transforms:\n    merge:\n      - OSX/dynamic\n  sources:\n    - \
-                  src/OSX/10.9_13A603.64bit\n    - src/OSX/missing\n\nLinux:\n  type: LinuxProfile\n\nart:\n  type: \
-                  ArtifactProfile\n  patterns: ['x']\n";
+                  OSXProfile\n  index:\n    src: src/OSX/index.yaml\n    dst: OSX/index\n  transforms:\n    merge:\n      - \
+                  OSX/dynamic\n  sources:\n    - src/OSX/10.9_13A603.64bit\n    - src/OSX/missing\n\nLinux:\n  type: \
+                  LinuxProfile\n  index:\n    - src: src/Linux/index.yaml\n      dest: Linux/index\n\nartifacts:\n  type: \
+                  ArtifactProfile\n  patterns:\n    - 'src/artifacts/*.yaml'\n\nelse:\n  type: Else\n";
     std::fs::write(v1.join("config.yaml"), config).expect("written");
     let yaml = |size: u32| {
         format!(
@@ -370,27 +371,29 @@ fn profiles_are_made_of_the_files_that_the_configuration_names() {
         )
     };
     std::fs::write(v1.join("src/nt/undocumented.yaml"), yaml(8)).expect("written");
-    let osx = r#"{"$METADATA": {"ProfileClass": "OSX", "Type": "Profile"}, "$CONSTANTS": {"_version": 4096}}"#;
+    let osx = r#"{"$METADATA": {"ProfileClass": "OSX", "Type": "Profile"}, "$CONSTANTS": {"_version": 4096, "_lowGlo": 8192}}"#;
+    let index = "path: OSX/\nbase_symbol: _lowGlo\nsymbols:\n  - name: _version\n    data: ['str:Darwin']\n";
+    std::fs::write(v1.join("src/OSX/index.yaml"), index).expect("written");
+    let artifact = |name: &str| {
+        format!("# data\n\nname: {name}\nsources:\n  - type: FILE\n    attributes: {{paths: ['/etc/x'], size: 3}}\n")
+    };
+    let two = format!("{}---\n{}---\n", artifact("A"), artifact("B"));
+    std::fs::write(v1.join("src/artifacts/two.yaml"), two).expect("written");
+    std::fs::write(v1.join("src/artifacts/one.yaml"), artifact("C")).expect("written");
+    std::fs::write(v1.join("src/artifacts/no.txt"), "- [").expect("written");
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     std::io::Write::write_all(&mut gz, osx.as_bytes()).expect("written");
     std::fs::write(v1.join("src/OSX/10.9_13A603.64bit.gz"), gz.finish().expect("finished")).expect("written");
-    // The demo's kernel, zipped as Rekall's builders did.
-    let kernel = crate::support::demo_kernel();
-    let zip = std::fs::File::create(v1.join("src/Linux/Mine/6.1/amd64/6.1.0-demo.zip")).expect("created");
-    let mut zip = zip::ZipWriter::new(zip);
-    for name in ["vmlinux", "System.map"] {
-        zip.start_file(name, zip::write::SimpleFileOptions::default()).expect("begun");
-        std::io::Write::write_all(&mut zip, &std::fs::read(kernel.join(name)).expect("the demo's")).expect("written");
-    }
-    zip.finish().expect("finished");
+    crate::repo_linux::zip_kernel(&v1.join("src/Linux/Mine/6.1/amd64/6.1.0-demo.zip"));
+    let index = "type: symbol_offset\npath: Linux\nbase_symbol: linux_banner\n";
+    std::fs::write(v1.join("src/Linux/index.yaml"), index).expect("written");
     git(&root, &["add", "."]);
     git(&root, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "sources"]);
 
     let all = || ends(quaid().args(["repo", "-C", arg(&root), "build"]));
     let (code, told) = all();
     assert_eq!(code, Some(3), "{told}");
-    for line in ["3 built", "OSX/missing: there is no file v1.0/src/OSX/missing", "ArtifactProfile cannot be built yet"]
-    {
+    for line in ["4 built", "OSX/missing: there is no file v1.0/src/OSX/missing", "else: there is no handler Else"] {
         assert!(told.contains(line), "`{line}` is missing in {told}");
     }
     let get = |name: &str| -> serde_json::Value {
@@ -399,9 +402,23 @@ fn profiles_are_made_of_the_files_that_the_configuration_names() {
     assert_eq!(get("nt/undocumented")["$STRUCTS"]["_A"], serde_json::json!([8, {"B": [4, ["unsigned int", {}]]}]));
     assert_eq!(get("OSX/10.9_13A603.64bit")["$MERGE"], serde_json::json!(["OSX/dynamic"]));
     assert!(get("Linux/Mine/6.1/amd64/6.1.0-demo")["$STRUCTS"]["task_struct"].is_array());
+    let artifacts = get("artifacts");
+    assert_eq!(artifacts["$METADATA"], serde_json::json!({"ProfileClass": "ArtifactProfile"}));
+    let names: Vec<&str> = (0..3).filter_map(|at| artifacts["$ARTIFACTS"][at]["name"].as_str()).collect();
+    assert_eq!((names, artifacts["$ARTIFACTS"].as_array().map(Vec::len)), (vec!["C", "A", "B"], Some(3)));
+    let attributes = &artifacts["$ARTIFACTS"][0]["sources"][0]["attributes"];
+    assert_eq!(*attributes, serde_json::json!({"paths": ["/etc/x"], "size": 3}));
+    // Each with the index that its recipe names.
+    assert_eq!(get("OSX/index")["$INDEX"], serde_json::json!({"OSX/10.9_13A603.64bit": [[-4096, ["44617277696e"]]]}));
+    let traits = &get("Linux/index")["$INDEX"]["$TRAITS"];
+    assert!(traits["Linux/Mine/6.1/amd64/6.1.0-demo"].as_array().is_some_and(|traits| !traits.is_empty()), "{traits}");
     let before = commits(&root);
     let (_, told) = all();
-    assert!(told.contains("0 built, 3 there already") && commits(&root) == before, "{told}");
+    assert!(told.contains("0 built, 4 there already") && commits(&root) == before, "{told}");
+    std::fs::remove_file(v1.join("src/artifacts/one.yaml")).expect("removed");
+    git(&root, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-am", "one less"]);
+    assert_eq!(ends(quaid().args(["repo", "-C", arg(&root), "build", "artifacts"])).0, Some(0));
+    assert_eq!(get("artifacts")["$ARTIFACTS"].as_array().map(Vec::len), Some(2));
     // A source that changes is copied again, a single target alone.
     std::fs::write(v1.join("src/nt/undocumented.yaml"), yaml(16)).expect("written");
     let (code, told) =

@@ -1,5 +1,6 @@
 //! `repo build`: profiles that the repository makes itself.
 
+use super::index::tell_indexes;
 use super::note_author;
 use crate::cli::chain_text;
 use crate::commands::fetch_pdb::symbol_path;
@@ -38,8 +39,7 @@ pub(super) fn cli() -> Command {
             Arg::new("force_build_index")
                 .long("force_build_index")
                 .action(ArgAction::SetTrue)
-                .hide(true)
-                .help("Of Rekall: indexes are not built here"),
+                .help("Bring the indexes that the recipes name up to date, also when nothing is made"),
         )
         .arg(Arg::new("executable").long("executable").value_name("FILE").hide(true).help("Of Rekall: not needed"))
 }
@@ -67,21 +67,24 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     let builder = Builder::of_args(context, store, args)?;
     let mut total = Total::default();
     for recipe in &recipes {
-        match &recipe.handler {
-            Handler::Windows(recipe) => {
-                let done = windows(&builder, recipe, &words, args.get_flag("retry"));
-                total.take(context, &recipe.target, done)?;
-            }
+        let done = match &recipe.handler {
+            Handler::Windows(recipe) => windows(&builder, recipe, &words, args.get_flag("retry")),
             Handler::Sources(_) if !words.is_empty() => {
                 bail!("{} is built as a whole: it takes no {}", recipe.target, words.join(" "))
             }
-            Handler::Sources(sources) => {
-                total.take(context, &recipe.target, builder.build_sources(&recipe.target, sources))?;
-            }
+            Handler::Sources(sources) => builder.build_sources(&recipe.target, sources),
             Handler::Other(handler) => {
-                context.warn(&format!("{}: the handler {handler} cannot be built yet", recipe.target));
+                context.warn(&format!("{}: there is no handler {}", recipe.target, handler.escape_debug()));
                 total.skipped += 1;
+                continue;
             }
+        };
+        let made = done.as_ref().is_ok_and(|done| done.summary.built > 0) || args.get_flag("force_build_index");
+        total.take(context, &recipe.target, done)?;
+        if made && !recipe.indexes.is_empty() {
+            let module = recipe.target.split('/').next().unwrap_or_default();
+            let (_, done) = repo::index(store, &[module], false)?;
+            tell_indexes(context, &done);
         }
     }
     total.tell(context, store)
@@ -103,7 +106,9 @@ fn chosen(recipes: Vec<Recipe>, target: Option<&String>) -> Result<Vec<Recipe>> 
         return Ok(vec![recipe]);
     }
     match WindowsRecipe::of_target(target) {
-        Some(recipe) => Ok(vec![Recipe { target: target.clone(), handler: Handler::Windows(recipe) }]),
+        Some(recipe) => {
+            Ok(vec![Recipe { target: target.clone(), handler: Handler::Windows(recipe), indexes: Vec::new() }])
+        }
         None => bail!(
             "v1.0/config.yaml has no target {target}; there are: {}. A target MODULE/GUID needs no entry",
             if known.is_empty() { "none".to_owned() } else { known.join(", ") }
@@ -283,16 +288,6 @@ fn windows(builder: &Builder<'_>, recipe: &WindowsRecipe, words: &[&str], retry:
         }
     }
     let summary = builder.build(recipe, &wishes, enlist)?;
-    if summary.built > 0 && !recipe.indexes.is_empty() {
-        let module = recipe.target.split('/').next().unwrap_or_default();
-        let (_, done) = repo::index(builder.store, &[module], false)?;
-        for index in done {
-            builder.context.note(&format!("{}: {} profiles", index.name, index.profiles));
-            for (name, why) in index.left_out {
-                builder.context.warn(&format!("{name} is not in {}: {why}", index.name));
-            }
-        }
-    }
     Ok(Done { summary, known, remembered })
 }
 

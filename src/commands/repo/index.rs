@@ -2,7 +2,7 @@
 
 use super::note_author;
 use crate::context::{Context, Outcome};
-use crate::repo::{self, GitStore};
+use crate::repo::{self, GitStore, Indexed};
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::path::Path;
@@ -23,17 +23,26 @@ pub(super) fn cli() -> Command {
         )
 }
 
+/// Tells what became of indexes, and gives how many profiles are in none.
+pub(super) fn tell_indexes(context: &Context, done: &[Indexed]) -> usize {
+    let mut left_out = 0;
+    for index in done {
+        context.note(&format!("{}: {} profiles", index.name, index.profiles));
+        for (name, why) in &index.left_out {
+            context.warn(&format!("{name} is not in {}: {why}", index.name));
+            left_out += 1;
+        }
+    }
+    left_out
+}
+
 pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<Outcome> {
     let store = &GitStore::open(root)?;
     let modules: Vec<&str> = args.get_many::<String>("MODULE").into_iter().flatten().map(String::as_str).collect();
     let (commit, done) = repo::index(store, &modules, args.get_flag("all")).context("no index was changed")?;
     let mut outcome = if done.is_empty() { Outcome::NothingFound } else { Outcome::Done };
-    for index in &done {
-        context.note(&format!("{}: {} profiles", index.name, index.profiles));
-        for (name, why) in &index.left_out {
-            context.warn(&format!("{name} is not in {}: {why}", index.name));
-            outcome = Outcome::SomeErrors;
-        }
+    if tell_indexes(context, &done) > 0 {
+        outcome = Outcome::SomeErrors;
     }
     if done.is_empty() {
         context.note(&format!("{} has no profile that an index is made of", store.place()));

@@ -22,6 +22,8 @@ pub struct Recipe {
     pub target: String,
     /// What makes them.
     pub handler: Handler,
+    /// The specifications of the indexes that are made of them.
+    pub indexes: Vec<String>,
 }
 
 /// What makes the profiles of a recipe.
@@ -29,9 +31,9 @@ pub struct Recipe {
 pub enum Handler {
     /// `WindowsGUIDProfile`.
     Windows(WindowsRecipe),
-    /// `CopyAndTransform`, `OSXProfile`, `LinuxProfile`.
+    /// `CopyAndTransform`, `OSXProfile`, `LinuxProfile`, `ArtifactProfile`.
     Sources(SourceRecipe),
-    /// A type that is known and cannot be built yet, or is not known at all.
+    /// A type that is not known.
     Other(String),
 }
 
@@ -48,8 +50,6 @@ pub struct WindowsRecipe {
     pub pdbs: Vec<String>,
     /// `$MERGE` of its profiles.
     pub merge: Vec<String>,
-    /// The specifications of its indexes.
-    pub indexes: Vec<String>,
 }
 
 impl WindowsRecipe {
@@ -62,7 +62,6 @@ impl WindowsRecipe {
             profile_class: None,
             pdbs: pdbs_of(module),
             merge: Vec::new(),
-            indexes: Vec::new(),
         })
     }
 
@@ -118,7 +117,6 @@ fn recipe(target: &str, entry: &Value) -> Result<Recipe, Error> {
                 profile_class: text("profile_class"),
                 pdbs: if pdbs.is_empty() { pdbs_of(module) } else { pdbs },
                 merge,
-                indexes: index_specs(entry.get("index")),
             })
         }
         "CopyAndTransform" => {
@@ -128,9 +126,16 @@ fn recipe(target: &str, entry: &Value) -> Result<Recipe, Error> {
         }
         "OSXProfile" => Handler::Sources(SourceRecipe::Osx { sources: texts(entry.get("sources")), merge }),
         "LinuxProfile" => Handler::Sources(SourceRecipe::Linux),
+        "ArtifactProfile" => {
+            let patterns = texts(entry.get("patterns"));
+            if patterns.is_empty() {
+                return Err(wrong("has no `patterns`, of the names of its files"));
+            }
+            Handler::Sources(SourceRecipe::Artifacts { patterns })
+        }
         _ => Handler::Other(handler),
     };
-    Ok(Recipe { target: target.to_owned(), handler })
+    Ok(Recipe { target: target.to_owned(), handler, indexes: index_specs(entry.get("index")) })
 }
 
 /// One text, or a list of them.
@@ -142,13 +147,12 @@ fn texts(value: Option<&Value>) -> Vec<String> {
     }
 }
 
-/// `index: FILE`, or a list of `{src: FILE, dest: NAME}`.
+/// `index: FILE`, `{src: FILE, dest: NAME}`, or a list of these.
 fn index_specs(value: Option<&Value>) -> Vec<String> {
+    let source = |item: &Value| item.get("src").unwrap_or(item).as_str().map(str::to_owned);
     match value {
-        Some(Value::Array(items)) => {
-            items.iter().filter_map(|item| item.get("src")?.as_str()).map(str::to_owned).collect()
-        }
-        other => texts(other),
+        Some(Value::Array(items)) => items.iter().filter_map(source).collect(),
+        other => other.and_then(source).into_iter().collect(),
     }
 }
 
@@ -171,7 +175,7 @@ mod tests {
         let Handler::Windows(nt) = &recipes[0].handler else { panic!("{recipes:?}") };
         assert_eq!((nt.guids.as_str(), nt.profile_class.as_deref()), ("src/nt/guids.yaml", Some("Nt")));
         assert_eq!(nt.merge, ["nt/undocumented"]);
-        assert_eq!(nt.indexes, ["src/nt/index.yaml"]);
+        assert_eq!(recipes[0].indexes, ["src/nt/index.yaml"]);
         assert_eq!(nt.pdbs, ["ntkrnlmp.pdb", "ntkrnlpa.pdb", "ntkrpamp.pdb", "ntoskrnl.pdb"]);
         let source = "src/nt/undocumented.yaml".to_owned();
         assert_eq!(recipes[1].handler, Handler::Sources(SourceRecipe::Copy { source, merge: Vec::new() }));
@@ -180,8 +184,24 @@ mod tests {
     }
 
     #[test]
+    fn each_way_to_name_an_index_is_understood() {
+        for (index, specs) in [
+            ("src/a.yaml", &["src/a.yaml"][..]),
+            ("{src: src/a.yaml, dst: OSX/index}", &["src/a.yaml"]),
+            (
+                "[{src: src/a.yaml, dest: nt/index}, {src: src/b.yaml, dest: nt/eprocess_index}]",
+                &["src/a.yaml", "src/b.yaml"],
+            ),
+            ("[]", &[]),
+        ] {
+            let recipes = parse(&format!("Linux:\n  type: LinuxProfile\n  index: {index}\n")).expect(index);
+            assert_eq!(recipes[0].indexes, specs, "{index}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_with_an_entry_is_told() {
-        for text in ["a: 1\n", "a:\n  type: WindowsGUIDProfile\n", "- a\n"] {
+        for text in ["a: 1\n", "a:\n  type: WindowsGUIDProfile\n", "a:\n  type: ArtifactProfile\n", "- a\n"] {
             assert!(parse(text).is_err(), "{text}");
         }
         let out = parse("a/GUID:\n  type: WindowsGUIDProfile\n  guids: ../../x\n");

@@ -1,15 +1,21 @@
-//! `CopyAndTransform`, `OSXProfile` and `LinuxProfile`: profiles of files that the repository has below `v1.0/src`.
+//! `CopyAndTransform`, `OSXProfile`, `LinuxProfile` and `ArtifactProfile`: profiles of files that the repository has below
+//! `v1.0/src`.
 
 use super::super::add::{Checked, place_all};
 use super::super::error::Error;
-use super::super::git_store::{GitStore, Snapshot};
+use super::super::git_store::{EntryKind, GitStore, Snapshot};
 use super::windows::{Event, Summary, message};
-use super::{bad, check_source_name, source_bytes};
+use super::{bad, check_source_name, source_bytes, source_text};
 use crate::dwarf;
 use quaid_profile::{LAYOUT, Profile, ProfileFile, decompress, stored_names};
+use regex::Regex;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+
+/// Where sources are.
+const SOURCES: &str = "src";
 
 /// Where Linux sources are, and where their profiles go.
 const LINUX_SOURCES: &str = "src/Linux";
@@ -42,6 +48,19 @@ pub enum SourceRecipe {
     },
     /// `LinuxProfile`: every zip below `src/Linux`, at the same place below `Linux`, once.
     Linux,
+    /// `ArtifactProfile`: what to look for on a machine, as data; the YAML documents of all files whose names fit a pattern
+    /// become one profile under the target's name, which is made again when they change.
+    Artifacts {
+        /// With `*` and `?`, which take slashes too.
+        patterns: Vec<String>,
+    },
+}
+
+impl SourceRecipe {
+    /// Whether there is one profile, which follows its files.
+    fn replaces(&self) -> bool {
+        matches!(self, Self::Copy { .. } | Self::Artifacts { .. })
+    }
 }
 
 /// A profile to be made, and of what.
@@ -63,7 +82,7 @@ pub fn build_sources(
 ) -> Result<(Summary, usize), Error> {
     let (mut summary, mut known) = (Summary::default(), 0);
     let mut items = items(store, target, recipe)?;
-    if !matches!(recipe, SourceRecipe::Copy { .. }) {
+    if !recipe.replaces() {
         let head = store.profiles()?;
         let before = items.len();
         let mut lacking = Vec::new();
@@ -87,8 +106,7 @@ pub fn build_sources(
             }
             tell(Event::Tried(number * BATCH + at + 1));
         }
-        // A copy replaces what was copied of the file before.
-        let replace = matches!(recipe, SourceRecipe::Copy { .. });
+        let replace = recipe.replaces();
         let (_, placed) = store.change(|draft| {
             let mut lines = Vec::new();
             let placed = place_all(draft, prepared.iter(), replace, &mut lines)?;
@@ -123,6 +141,7 @@ fn has(head: &Snapshot<'_>, name: &str) -> Result<bool, Error> {
 fn items(store: &GitStore, target: &str, recipe: &SourceRecipe) -> Result<Vec<Item>, Error> {
     match recipe {
         SourceRecipe::Copy { source, .. } => Ok(vec![Item { name: target.to_owned(), source: source.clone() }]),
+        SourceRecipe::Artifacts { patterns } => Ok(vec![Item { name: target.to_owned(), source: patterns.join(", ") }]),
         SourceRecipe::Osx { sources, .. } => {
             let item = |source: &String| {
                 check_source_name(source)?;
@@ -138,19 +157,25 @@ fn items(store: &GitStore, target: &str, recipe: &SourceRecipe) -> Result<Vec<It
                     "is read from a work tree, and this repository is bare: build in a clone",
                 ));
             };
-            let folder = root.join(LAYOUT).join(LINUX_SOURCES);
-            let mut names = Vec::new();
-            zips(&folder, "", MAX_DEPTH, &mut names).map_err(|why| Error::Io { path: folder.clone(), why })?;
-            names.sort();
-            let item =
-                |name: String| Item { source: format!("{LINUX_SOURCES}/{name}.zip"), name: format!("Linux/{name}") };
-            Ok(names.into_iter().map(item).collect())
+            let files = files_of_work_tree(root, LINUX_SOURCES)?;
+            let item = |source: &String| {
+                let name = source.strip_prefix("src/")?.strip_suffix(".zip")?.to_owned();
+                Some(Item { source: source.clone(), name })
+            };
+            Ok(files.iter().filter_map(item).collect())
         }
     }
 }
 
-/// The zips below a folder, by their path without the ending. Links are not followed.
-fn zips(folder: &Path, below: &str, depth: usize, names: &mut Vec<String>) -> io::Result<()> {
+/// The files of a work tree below a folder of the layout's, by their path from there. Links are not followed.
+fn files_of_work_tree(root: &Path, below: &str) -> Result<BTreeSet<String>, Error> {
+    let folder = root.join(LAYOUT).join(below);
+    let mut names = BTreeSet::new();
+    list(&folder, &format!("{below}/"), MAX_DEPTH, &mut names).map_err(|why| Error::Io { path: folder, why })?;
+    Ok(names)
+}
+
+fn list(folder: &Path, below: &str, depth: usize, names: &mut BTreeSet<String>) -> io::Result<()> {
     let entries = match folder.read_dir() {
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -161,12 +186,54 @@ fn zips(folder: &Path, below: &str, depth: usize, names: &mut Vec<String>) -> io
         let Ok(leaf) = entry.file_name().into_string() else { continue };
         let kind = entry.file_type()?;
         if kind.is_dir() && depth > 0 {
-            zips(&entry.path(), &format!("{below}{leaf}/"), depth - 1, names)?;
-        } else if let Some(stem) = leaf.strip_suffix(".zip").filter(|_| kind.is_file() && names.len() < MAX_SOURCES) {
-            names.push(format!("{below}{stem}"));
+            list(&entry.path(), &format!("{below}{leaf}/"), depth - 1, names)?;
+        } else if kind.is_file() && names.len() < MAX_SOURCES {
+            names.insert(format!("{below}{leaf}"));
         }
     }
     Ok(())
+}
+
+/// What files below `src` have whose names fit, one document after the other, by the files' names.
+fn artifacts(store: &GitStore, patterns: &[String]) -> Result<Profile, String> {
+    let text = |why: Error| why.to_string();
+    let patterns: Vec<Regex> = patterns.iter().map(|pattern| glob(pattern)).collect::<Result<_, String>>()?;
+    let mut names = match store.repo.workdir() {
+        Some(root) => files_of_work_tree(root, SOURCES).map_err(text)?,
+        None => BTreeSet::new(),
+    };
+    if let Some(head) = store.head().map_err(text)? {
+        let walk = head.walk(&format!("{LAYOUT}/{SOURCES}"), &mut |path, entry| {
+            names.extend((entry.kind == EntryKind::File).then(|| format!("{SOURCES}/{path}")));
+            Ok(())
+        });
+        walk.map_err(text)?;
+    }
+    names.retain(|name| patterns.iter().any(|pattern| pattern.is_match(name.strip_suffix(".gz").unwrap_or(name))));
+    if names.is_empty() {
+        return Err(format!("no file below v1.0/{SOURCES} has a name that fits"));
+    }
+    let mut definitions = Vec::new();
+    for name in &names {
+        let Some(text) = source_text(store, name).map_err(text)? else { continue };
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&text)
+            .map_err(|why| format!("v1.0/{name} is no YAML: {}", why.to_string().lines().next().unwrap_or_default()))?;
+        definitions.extend(documents.into_iter().filter(|document| !document.is_null()));
+    }
+    let mut profile = Profile::default();
+    profile.metadata.set("ProfileClass", "ArtifactProfile");
+    profile.other.insert("$ARTIFACTS".to_owned(), Value::Array(definitions));
+    Ok(profile)
+}
+
+/// A pattern of names: `*` and `?` take every character, slashes too.
+fn glob(pattern: &str) -> Result<Regex, String> {
+    let told = || pattern.escape_debug();
+    if pattern.contains('[') {
+        return Err(format!("`{}` has a set of characters, and only `*` and `?` are understood", told()));
+    }
+    let regex = regex::escape(pattern).replace(r"\*", ".*").replace(r"\?", ".");
+    Regex::new(&format!("^(?s:{regex})$")).map_err(|_| format!("`{}` is no pattern of names", told()))
 }
 
 fn make(store: &GitStore, recipe: &SourceRecipe, item: &Item) -> Result<Checked, String> {
@@ -182,6 +249,7 @@ fn make(store: &GitStore, recipe: &SourceRecipe, item: &Item) -> Result<Checked,
             let bytes = bytes.ok_or_else(|| format!("there is no file v1.0/{}", item.source))?;
             (read(&item.source, &bytes)?, &merge[..])
         }
+        SourceRecipe::Artifacts { patterns } => (artifacts(store, patterns)?, &[][..]),
     };
     if !merge.is_empty() {
         profile.merge = merge.to_vec();
