@@ -2,13 +2,13 @@
 
 use super::change::{Draft, message_of};
 use super::error::Error;
-use super::git_store::{Entry, EntryKind, GitStore};
+use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
 use super::layout::{self, Placement, path_of};
 use crate::input;
 use git2::Oid;
 use quaid_profile::{
     Error as ProfileError, LAYOUT, LinuxIndex, MAX_PROFILE_BYTES, Metadata, Os, Profile, ProfileFile, release_of,
-    stored::{self, Stored},
+    stored::{self, STORED, Stored},
     stored_names, trimmed_banner, unsharded, whole,
 };
 use std::path::{Path, PathBuf};
@@ -164,18 +164,15 @@ fn prepare(store: &GitStore, path: &Path, options: &AddOptions) -> Result<Prepar
     checked.write(store, name.unwrap_or_default())
 }
 
-/// A profile that may be stored: whole, canonical, with a place to go, in the texts that it is stored in.
-pub(super) struct Checked {
+/// A profile as its canonical text, with a place to go.
+pub(super) struct Canonical {
     pub(super) placement: Placement,
     pub(super) metadata: Metadata,
-    /// The text at the profile's name.
-    own: String,
-    /// Its types and symbols, by name, when it is stored in several files.
-    parts: Vec<(String, String)>,
+    text: String,
 }
 
-impl Checked {
-    /// Checks a profile. `banner` is recorded in it; `given` is the name that the user chose for it.
+impl Canonical {
+    /// That of a profile. `banner` is recorded in it; `given` is the name that the user chose for it.
     pub(super) fn of(
         label: &str,
         file: &ProfileFile,
@@ -190,14 +187,62 @@ impl Checked {
             }
             None => file.canonical()?,
         };
+        let placement = layout::place(&metadata, given).map_err(|why| refused(label, why))?;
+        Ok(Self { placement, metadata, text })
+    }
+
+    /// The profile as `head` has it, when that is this very text, in several files. What was split was checked.
+    pub(super) fn stored_in(&self, head: &Snapshot<'_>, label: &str) -> Result<Option<Prepared>, Error> {
+        let path = path_of(&self.placement.name);
+        let file = |path: &str| -> Result<Option<Oid>, Error> {
+            Ok(head.entry(path)?.filter(|entry| entry.kind == EntryKind::File).map(|entry| entry.id))
+        };
+        let Some(blob) = file(&path)? else { return Ok(None) };
+        let stored = ProfileFile::parse(&path, &head.blob(blob, &path)?)?;
+        if stored.metadata().kind() != STORED || !stored::is_whole(&stored, &self.text)? {
+            return Ok(None);
+        }
+        let mut parts = Vec::new();
+        for part in stored::parts(&stored)? {
+            let Some(blob) = file(&format!("{LAYOUT}/{part}"))? else { return Ok(None) };
+            parts.push((part, blob));
+        }
+        let (placement, metadata) = (self.placement.clone(), self.metadata.clone());
+        Ok(Some(Prepared { label: label.to_owned(), placement, metadata, blob, parts }))
+    }
+
+    /// Checks the profile, and splits it.
+    pub(super) fn check(self, label: &str) -> Result<Checked, Error> {
+        let Self { placement, metadata, text } = self;
         // The sections are well formed, all of them, before anything is stored.
         ProfileFile::parse(label, text.as_bytes())?.decode()?;
-        let placement = layout::place(&metadata, given).map_err(|why| refused(label, why))?;
         let (own, parts) = match stored::split(&placement.name, &text)? {
             Some(Stored { profile, types, symbols }) => (profile, vec![types, symbols]),
             None => (text, Vec::new()),
         };
-        Ok(Self { placement, metadata, own, parts })
+        Ok(Checked { placement, metadata, own, parts })
+    }
+}
+
+/// A profile that may be stored: whole, canonical, with a place to go, in the texts that it is stored in.
+pub(super) struct Checked {
+    pub(super) placement: Placement,
+    pub(super) metadata: Metadata,
+    /// The text at the profile's name.
+    own: String,
+    /// Its types and symbols, by name, when it is stored in several files.
+    parts: Vec<(String, String)>,
+}
+
+impl Checked {
+    /// Checks a profile, see [`Canonical::of`].
+    pub(super) fn of(
+        label: &str,
+        file: &ProfileFile,
+        banner: Option<&str>,
+        given: Option<&str>,
+    ) -> Result<Self, Error> {
+        Canonical::of(label, file, banner, given)?.check(label)
     }
 
     /// Writes the blobs. `label` is what the commit's message calls the file.
@@ -277,10 +322,21 @@ fn put(draft: &mut Draft<'_>, item: &Prepared, replace: bool) -> Result<Added, E
         None => puts.extend(item.blobs()),
         Some(old) => {
             let is_plain = unsharded(&old.path).ends_with(name.as_str());
-            let difference = match whole(old.file, |part| draft.read(&format!("{LAYOUT}/{part}"))) {
-                Ok(old) => compare(&old, &item.read(draft)?)?,
-                Err(_) if replace => Difference::Content,
-                Err(error) => return Err(error),
+            let has = |path: &str, blob| -> Result<bool, Error> {
+                Ok(draft.entry(path)?.is_some_and(|entry| entry.id == blob))
+            };
+            let mut same = has(&old.path, item.blob)?;
+            for (path, blob) in item.part_blobs() {
+                same = same && has(&path, blob)?;
+            }
+            let difference = if same {
+                Difference::None
+            } else {
+                match whole(old.file, |part| draft.read(&format!("{LAYOUT}/{part}"))) {
+                    Ok(old) => compare(&old, &item.read(draft)?)?,
+                    Err(_) if replace => Difference::Content,
+                    Err(error) => return Err(error),
+                }
             };
             match difference {
                 Difference::None => {

@@ -3,12 +3,12 @@
 //! Files are read by one thread, checked and split on all cores, and written by the caller's; no more profiles are in
 //! memory at a time than there are cores, and a few.
 
-use super::add::{Checked, Prepared, check_free, existing, place_all, refused};
+use super::add::{Canonical, Checked, Prepared, check_free, existing, place_all, refused};
 use super::change::{Draft, message_of};
 use super::error::Error;
 use super::git_program::git_program;
 use super::git_source::GitSource;
-use super::git_store::{EntryKind, GitStore};
+use super::git_store::{EntryKind, GitStore, Snapshot};
 use super::layout::{is_index, path_of, version_link, writable_name};
 use crate::input;
 use git2::Oid;
@@ -107,6 +107,8 @@ struct Link {
 /// A file as a worker leaves it.
 enum Content {
     Profile(Box<Checked>),
+    /// A profile that HEAD has as it is.
+    Known(Box<Prepared>),
     Symlink(Link),
     /// No profile.
     Other,
@@ -161,7 +163,8 @@ pub(super) fn import_raw(
         });
         for _ in 0..workers {
             let (raws, sender) = (Arc::clone(&raws), sender.clone());
-            scope.spawn(move || work(&raws, &sender, options));
+            let root = &store.root;
+            scope.spawn(move || work(root, &raws, &sender, options));
         }
         // When the workers end, so does what they read from and what is read from them: nobody waits for an end that
         // does not come.
@@ -173,9 +176,12 @@ pub(super) fn import_raw(
             match outcome {
                 Ok(Content::Other) => imported.others += 1,
                 Ok(Content::Symlink(link)) => symlinks.push(link),
+                Ok(Content::Known(item)) => {
+                    prepared.push(*item);
+                    labels.push(label);
+                }
                 Ok(Content::Profile(checked)) => {
-                    let file = label.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
-                    let item = checked.write(store, file)?;
+                    let item = checked.write(store, leaf(&label).to_owned())?;
                     blobs.extend(item.blobs());
                     for link in &item.placement.links {
                         let symlink = Profile::symlink(&item.placement.name).to_rekall();
@@ -230,6 +236,11 @@ pub(super) fn import_raw(
     }
     imported.rejected.sort_by(|a, b| a.file.cmp(&b.file));
     Ok(imported)
+}
+
+/// What a commit's message calls a file.
+fn leaf(label: &str) -> &str {
+    label.rsplit(['/', '\\']).next().unwrap_or_default()
 }
 
 /// The files below the places, each with what it is called there.
@@ -328,19 +339,32 @@ fn read_zip(path: &Path, label: &str, send: &Sink<'_>) -> bool {
     true
 }
 
-/// Checks and splits files until there are none left.
-fn work(raws: &Mutex<Receiver<Raw>>, sender: &SyncSender<(String, Result<Content, Error>)>, options: &ImportOptions) {
+/// Checks and splits files until there are none left. What HEAD has is looked for through a handle of its own.
+fn work(
+    root: &Path,
+    raws: &Mutex<Receiver<Raw>>,
+    sender: &SyncSender<(String, Result<Content, Error>)>,
+    options: &ImportOptions,
+) {
+    let store = GitStore::open(root).ok();
+    let head = store.as_ref().and_then(|store| store.head().ok()?);
     loop {
         let raw = raws.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Raw { label, name, bytes }) = raw else { return };
-        let outcome = bytes.and_then(|bytes| read_one(&label, &name, &bytes, options));
+        let outcome = bytes.and_then(|bytes| read_one(&label, &name, &bytes, options, head.as_ref()));
         if sender.send((label, outcome)).is_err() {
             return;
         }
     }
 }
 
-fn read_one(label: &str, name: &str, bytes: &[u8], options: &ImportOptions) -> Result<Content, Error> {
+fn read_one(
+    label: &str,
+    name: &str,
+    bytes: &[u8],
+    options: &ImportOptions,
+    head: Option<&Snapshot<'_>>,
+) -> Result<Content, Error> {
     if !is_json_object(bytes).map_err(|why| refused(label, why.to_string()))? {
         return Ok(Content::Other);
     }
@@ -359,19 +383,25 @@ fn read_one(label: &str, name: &str, bytes: &[u8], options: &ImportOptions) -> R
     // A tree of Rekall's gives its profiles names; files of ISF are called what their makers liked.
     let named = (file.format() == Format::Rekall && name.contains('/')).then_some(name.as_str());
     let by_name = || writable_name(&name).ok();
-    let mut checked = match Checked::of(label, &file, None, named) {
-        Ok(checked) => checked,
+    let mut canonical = match Canonical::of(label, &file, None, named) {
+        Ok(canonical) => canonical,
         // Without an identity the name is all there is; a name that is for another profile is left out.
-        Err(_) if named.is_none() && by_name().is_some() => Checked::of(label, &file, None, Some(&name))?,
-        Err(_) => Checked::of(label, &file, None, None)?,
+        Err(_) if named.is_none() && by_name().is_some() => Canonical::of(label, &file, None, Some(&name))?,
+        Err(_) => Canonical::of(label, &file, None, None)?,
     };
-    let guid = checked.metadata.guid_age();
+    let guid = canonical.metadata.guid_age();
     let version = guid.and_then(|guid| options.versions.get(&guid.to_string()));
-    if let Some(link) = version.and_then(|version| version_link(&checked.placement.name, &checked.metadata, version)) {
-        checked.placement.links.retain(|known| *known != link);
-        checked.placement.links.push(link);
+    let version = version.and_then(|version| version_link(&canonical.placement.name, &canonical.metadata, version));
+    if let Some(link) = version {
+        canonical.placement.links.retain(|known| *known != link);
+        canonical.placement.links.push(link);
     }
-    Ok(Content::Profile(Box::new(checked)))
+    // What is stored and cannot be read is told when it is compared.
+    let known = head.and_then(|head| canonical.stored_in(head, leaf(label)).ok()?);
+    Ok(match known {
+        Some(known) => Content::Known(Box::new(known)),
+        None => Content::Profile(Box::new(canonical.check(label)?)),
+    })
 }
 
 /// Puts the blobs that are in no pack yet, each named by its path so that git finds those that resemble each other, into
