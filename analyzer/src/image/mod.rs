@@ -17,6 +17,7 @@ mod fields;
 mod flattened;
 mod hibernation;
 mod hints;
+mod inflate;
 mod kdump;
 mod libvirt_save;
 mod lime;

@@ -7,6 +7,7 @@
 
 use super::super::PhysicalMemory;
 use super::super::fields::{piece, u32_at, u64_at};
+use super::super::inflate;
 use super::Volume;
 use std::io::Read as _;
 
@@ -144,15 +145,12 @@ impl Stream {
     }
 
     fn unpack(&self, packed: &[u8], into: &mut Vec<u8>) -> Result<(), String> {
-        let limit = self.chunk_bytes + 1;
         match self.compression {
             Compression::Stored => into.extend(packed),
-            Compression::Zlib => {
-                let read = flate2::read::ZlibDecoder::new(packed).take(limit).read_to_end(into);
-                read.map_err(|error| error.to_string())?;
-            }
+            Compression::Zlib => inflate::zlib(packed, self.chunk_bytes, into)?,
             Compression::Deflate => {
-                let read = flate2::read::DeflateDecoder::new(packed).take(limit).read_to_end(into);
+                let limit = self.chunk_bytes + 1;
+                let read = flate2::bufread::DeflateDecoder::new(packed).take(limit).read_to_end(into);
                 read.map_err(|error| error.to_string())?;
             }
             Compression::Snappy => {

@@ -10,7 +10,7 @@ use super::codec_layer::{Codec, CodecLayer, Place};
 use super::fields::{piece, u32_at, u64_at};
 use super::run_layer::end_of;
 use super::vote::{Layer, Probe, Vote};
-use super::{Gap, GapKind, Hints, PhysicalMemory, Run, array};
+use super::{Gap, GapKind, Hints, PhysicalMemory, Run, array, inflate};
 use crate::addr::Pa;
 use crate::error::PageFault;
 use md5::{Digest as _, Md5};
@@ -301,13 +301,8 @@ impl Codec for Ewf {
             let most = stored.bytes.min(self.chunk_bytes + self.chunk_bytes / 16 + 1024);
             let packed = piece(segment.memory.as_ref(), stored.offset, most);
             let packed = packed.ok_or_else(|| place("lies behind the end of the file"))?;
-            into.reserve_exact(self.chunk_bytes as usize + 1);
-            let mut zlib = flate2::Decompress::new(true);
-            match zlib.decompress_vec(&packed, into, flate2::FlushDecompress::Finish) {
-                Ok(flate2::Status::StreamEnd) => {}
-                Ok(_) => return Err(place("is not a whole zlib stream")),
-                Err(error) => return Err(place(&format!("is not valid zlib ({error})"))),
-            }
+            inflate::zlib(&packed, self.chunk_bytes, into)
+                .map_err(|why| place(&format!("cannot be unpacked: {why}")))?;
         } else {
             let data = piece(segment.memory.as_ref(), stored.offset, expected + 4).filter(|_| stored.bytes > expected);
             let data = data.ok_or_else(|| place("is cut short"))?;

@@ -14,9 +14,8 @@ use super::page_bitmap::PageBitmap;
 use super::raw::Raw;
 use super::run_layer::{Layout, MAX_RUNS, end_of, holds, with_missing};
 use super::vote::{Layer, Probe, Vote};
-use super::{GapKind, PhysicalMemory, array, lzo};
+use super::{GapKind, PhysicalMemory, array, inflate, lzo};
 use crate::addr::Pa;
-use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -230,10 +229,7 @@ fn unpack(flags: u32, data: &[u8], expected: usize, into: &mut Vec<u8>) -> Resul
     const ZSTD_WINDOW: u64 = 1 << 20;
     match flags & (ZLIB | LZO | SNAPPY | ZSTD) {
         0 => into.extend_from_slice(data),
-        ZLIB => {
-            let decoder = flate2::read::ZlibDecoder::new(data);
-            decoder.take(expected as u64 + 1).read_to_end(into).map_err(|why| format!("zlib: {why}"))?;
-        }
+        ZLIB => inflate::zlib(data, expected as u64, into)?,
         LZO => lzo::decompress(data, expected, into).map_err(|why| format!("LZO: {why}"))?,
         SNAPPY => {
             into.resize(expected, 0);

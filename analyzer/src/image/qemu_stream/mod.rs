@@ -13,9 +13,8 @@ mod tests;
 use super::codec_layer::{Codec, CodecLayer, Place};
 use super::run_layer::{END_OF_PHYSICAL, Layout};
 use super::vote::{Layer, Probe, Vote};
-use super::{GapKind, Hints, PhysicalMemory, array};
+use super::{GapKind, Hints, PhysicalMemory, array, inflate};
 use crate::addr::Pa;
-use std::io::Read;
 use std::sync::Arc;
 
 use machine::Part;
@@ -164,8 +163,7 @@ impl Codec for Stream {
         let bytes = u64::from(bytes).min(2 * self.page_bytes);
         let mut data = vec![0; bytes as usize];
         base.read(Pa(at + 4), &mut data).map_err(|fault| here(&fault))?;
-        let decoder = flate2::read::ZlibDecoder::new(&data[..]);
-        decoder.take(self.page_bytes + 1).read_to_end(into).map_err(|why| here(&why))?;
+        inflate::zlib(&data, self.page_bytes, into).map_err(|why| here(&why))?;
         if into.len() as u64 == self.page_bytes { Ok(()) } else { Err(here(&"it does not unpack to a page")) }
     }
 }
