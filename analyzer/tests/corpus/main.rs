@@ -4,6 +4,9 @@ mod containers;
 mod damaged;
 mod examples;
 mod formats;
+#[cfg(unix)]
+#[path = "../../src/image/hibernation/sample.rs"]
+mod hibernation;
 mod hints;
 mod linux;
 #[cfg(unix)]

@@ -4,6 +4,7 @@
 //!
 //! Each sample is changed 300 times; `$QUAID_MUTATIONS` says how often instead (5000 before a release).
 
+use crate::hibernation::{TABLES, legacy, windows_7, windows_11, windows_xp};
 use crate::support::{corpus, formats};
 use quaid_analyzer::Pa;
 use quaid_analyzer::image::{self, Image};
@@ -245,6 +246,16 @@ fn mutate(sample: &Path) {
     assert!(opened > 0 && refused > 0, "{}: {opened} opened, {refused} refused", sample.display());
 }
 
+/// Changes samples that the corpus does not have.
+fn mutate_all(samples: &[(&str, Vec<u8>)]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, bytes) in samples {
+        let sample = folder.path().join(name);
+        std::fs::write(&sample, bytes).expect("written");
+        mutate(&sample);
+    }
+}
+
 #[test]
 fn damaged_images_of_every_format_are_survived() {
     let Some(folder) = formats() else { return };
@@ -257,7 +268,6 @@ fn damaged_images_of_every_format_are_survived() {
 #[test]
 fn damaged_compressed_images_are_survived() {
     let Some(folder) = formats() else { return };
-    let temporary = tempfile::tempdir().expect("a folder");
     let mut lime = Vec::new();
     File::open(folder.join("synth/two.lime")).expect("a sample").take(1 << 19).read_to_end(&mut lime).expect("read");
     let gzip = flate2::read::GzEncoder::new(&lime[..], flate2::Compression::fast());
@@ -270,16 +280,33 @@ fn damaged_compressed_images_are_survived() {
         packed.read_to_end(&mut bytes).expect("packed");
         bytes
     };
-    for (name, bytes) in [
+    mutate_all(&[
         ("gzip", read(Box::new(gzip))),
         ("zlib", read(Box::new(zlib))),
         ("xz", xz.finish().expect("packed")),
         ("zstd", zstd),
-    ] {
-        let sample = temporary.path().join(name);
-        std::fs::write(&sample, bytes).expect("written");
-        mutate(&sample);
-    }
+    ]);
+}
+
+#[test]
+fn damaged_hibernation_files_are_survived() {
+    mutate_all(&[
+        ("xp", legacy(false, TABLES, windows_xp)),
+        ("7", legacy(true, TABLES, windows_7)),
+        ("11", windows_11()),
+    ]);
+}
+
+/// What libvirt writes before QEMU's stream, and the stream.
+#[test]
+fn damaged_libvirt_saves_are_survived() {
+    let Some(folder) = formats() else { return };
+    let mut saved = b"LibvirtQemudSave".to_vec();
+    saved.extend([2, 9, 1, 0].map(u32::to_le_bytes).concat());
+    saved.resize(92, 0);
+    saved.extend(b"<domain/>");
+    File::open(folder.join("qemu/none.migrate")).expect("a sample").read_to_end(&mut saved).expect("read");
+    mutate_all(&[("saved", saved)]);
 }
 
 #[test]

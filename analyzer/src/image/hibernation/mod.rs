@@ -181,4 +181,6 @@ impl Codec for Pages {
 }
 
 #[cfg(test)]
+mod sample;
+#[cfg(test)]
 mod tests;
