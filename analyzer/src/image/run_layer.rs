@@ -51,7 +51,7 @@ impl RunLayer {
         }
         let ranges: Vec<(u64, u64)> = usable.iter().map(|d| (d.start, d.bytes)).collect();
         let (pieces, losers) = first_wins(&ranges);
-        let overlapping = conflicts(&usable, &pieces, &losers);
+        let overlapping = conflicts(base.as_ref(), &usable, &pieces, &losers);
         if overlapping > 0 {
             warnings.push(format!("{overlapping} range(s) overlap another one: where they do, the first one counts"));
         }
@@ -205,22 +205,47 @@ pub(super) struct Piece {
 }
 
 /// How many of the ranges that lost bytes to another one had something else there. QEMU's dumps of a guest's mappings have
-/// a segment for each, and many of one piece of memory.
-fn conflicts(declared: &[Declared], pieces: &[Piece], losers: &[usize]) -> usize {
+/// a segment for each, and many of one piece of memory; a kernel's own dump has its text a second time, with the same bytes.
+fn conflicts(base: &dyn PhysicalMemory, declared: &[Declared], pieces: &[Piece], losers: &[usize]) -> usize {
     /// More ranges than this are not compared one with another: that takes long, and only a sentence depends on it.
     const MAX_COMPARED: usize = 1 << 12;
+    /// Of the memory that is there twice no more than this is compared, in bytes; a kernel's text and data are smaller.
+    const MAX_COMPARED_BYTES: u64 = 128 << 20;
     if losers.len() > MAX_COMPARED || pieces.len() > 2 * MAX_COMPARED {
         return losers.len();
     }
-    let place = |range: &Declared| range.file_offset.wrapping_sub(range.start);
-    let is_conflict = |loser: &&usize| {
+    let mut budget = MAX_COMPARED_BYTES;
+    let mut is_conflict = |loser: &&usize| {
         let Some(range) = declared.get(**loser) else { return false };
+        let end = range.start + range.bytes;
         let first = pieces.partition_point(|piece| piece.start + piece.bytes <= range.start);
-        let inside = pieces.iter().skip(first).take_while(|piece| piece.start < range.start + range.bytes);
-        let mut winners = inside.filter_map(|piece| declared.get(piece.range));
-        winners.any(|winner| place(winner) != place(range))
+        let mut inside = pieces.iter().skip(first).take_while(|piece| piece.start < end);
+        inside.any(|piece| {
+            let Some(winner) = declared.get(piece.range) else { return false };
+            let start = piece.start.max(range.start);
+            let bytes = (piece.start + piece.bytes).min(end) - start;
+            let offset = |range: &Declared| range.file_offset.checked_add(start - range.start);
+            let (one, other) = (offset(winner), offset(range));
+            one != other && !same_bytes(base, one, other, bytes, &mut budget)
+        })
     };
-    losers.iter().filter(is_conflict).count()
+    losers.iter().filter(&mut is_conflict).count()
+}
+
+/// Whether `base` has the same bytes at two offsets; not so when they cannot be read, or `budget` has no room for them.
+fn same_bytes(base: &dyn PhysicalMemory, one: Option<u64>, other: Option<u64>, bytes: u64, budget: &mut u64) -> bool {
+    const STEP: usize = 1 << 16;
+    let (Some(one), Some(other), Some(left)) = (one, other, budget.checked_sub(bytes)) else { return false };
+    *budget = left;
+    let (mut first, mut second) = (vec![0; STEP], vec![0; STEP]);
+    (0..bytes).step_by(STEP).all(|done| {
+        let wanted = usize::try_from(bytes - done).map_or(STEP, |left| left.min(STEP));
+        let read = |at: u64, buffer: &mut [u8]| {
+            at.checked_add(done)
+                .is_some_and(|at| base.read(Pa(at), buffer.get_mut(..wanted).unwrap_or_default()).is_ok())
+        };
+        read(one, &mut first) && read(other, &mut second) && first == second
+    })
 }
 
 /// Sorted, disjoint pieces of the ranges (start, bytes), the earlier range winning where several hold an address, and the

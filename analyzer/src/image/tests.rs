@@ -191,6 +191,22 @@ fn of_overlapping_ranges_the_first_counts() {
     assert!(image.warnings.iter().any(|w| w.starts_with("2 range(s) overlap")), "{:?}", image.warnings);
 }
 
+/// The dump of a crashed kernel has its text and data once more, before the ranges of memory that hold them.
+#[test]
+fn the_same_bytes_in_two_places_are_no_conflict() {
+    let text: Vec<u8> = (0..0x1_8001_u64).map(|at| ((at * at) >> 7) as u8).collect();
+    let segments = [
+        [1, ELF64_DATA, 0xffff_ffff_8100_0000, 0x2000, 0x1_8001, 0x1_8001],
+        [1, ELF64_DATA + 0x1_8001, 0xffff_8880_0000_1000, 0x1000, 0x2_0000, 0x2_0000],
+    ];
+    let mut memory = vec![3; 0x2_0000];
+    memory[0x1000..0x1_9001].copy_from_slice(&text);
+    let warned = |memory: &[u8]| opened(&elf64(&segments, &[&text, memory].concat()), "ELF core").warnings;
+    assert_eq!(warned(&memory), [""; 0]);
+    memory[0x1_9000] ^= 1;
+    assert!(warned(&memory)[0].starts_with("1 range(s) overlap"));
+}
+
 #[test]
 fn segments_that_show_the_same_memory_twice_are_no_conflict() {
     // As QEMU writes a guest's mappings: each page table entry's range, with its physical address.
