@@ -3,6 +3,7 @@
 mod btf;
 mod hostile;
 mod inputs;
+mod isr;
 mod kernel;
 mod layouts;
 mod macho;

@@ -39,6 +39,34 @@ impl Layout {
     }
 }
 
+/// Differences that have a reason, counted, and those that have none.
+#[derive(Default)]
+pub(crate) struct Verdict {
+    pub(crate) known: BTreeMap<&'static str, usize>,
+    pub(crate) unexplained: Vec<String>,
+}
+
+impl Verdict {
+    pub(crate) fn known(&mut self, why: &'static str) {
+        *self.known.entry(why).or_default() += 1;
+    }
+
+    pub(crate) fn wrong(&mut self, what: String) {
+        self.unexplained.push(what);
+    }
+
+    /// Prints what was compared and the reasons; fails where something has none.
+    pub(crate) fn end(self, compared: &str) {
+        println!("{compared}");
+        for (why, count) in &self.known {
+            println!("    {count} times: {why}");
+        }
+        let Self { unexplained, .. } = self;
+        let first = unexplained.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n");
+        assert!(unexplained.is_empty(), "{} differences without a reason:\n{first}", unexplained.len());
+    }
+}
+
 /// All layouts of a name, the suffixed ones too, are those that pahole prints, and none is missing.
 pub(crate) fn assert_every_layout(ours: &BTreeMap<String, Layout>, truth: &BTreeMap<String, Vec<Layout>>) {
     for (name, layouts) in truth {

@@ -4,7 +4,7 @@
 //! skipped everywhere else.
 
 use super::oracles::{
-    Aliases, Layout, assert_every_layout, assert_every_typedef, isf_layouts, isf_type, masked, pahole_layouts,
+    Aliases, Layout, Verdict, assert_every_layout, assert_every_typedef, isf_layouts, isf_type, masked, pahole_layouts,
     rekall_layouts, rekall_type, without_aliases,
 };
 use super::{DEBIAN_ISF, converted};
@@ -16,36 +16,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Differences that have a reason, counted, and those that have none.
-#[derive(Default)]
-struct Verdict {
-    known: BTreeMap<&'static str, usize>,
-    unexplained: Vec<String>,
-}
-
-impl Verdict {
-    fn known(&mut self, why: &'static str) {
-        *self.known.entry(why).or_default() += 1;
-    }
-
-    fn wrong(&mut self, what: String) {
-        self.unexplained.push(what);
-    }
-
-    /// Prints what was compared and the reasons; fails where something has none.
-    fn end(self, compared: &str) {
-        println!("{compared}");
-        for (why, count) in &self.known {
-            println!("    {count} times: {why}");
-        }
-        let Self { unexplained, .. } = self;
-        let first = unexplained.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n");
-        assert!(unexplained.is_empty(), "{} differences without a reason:\n{first}", unexplained.len());
-    }
-}
-
 /// The vmlinux that `$QUAID_VMLINUX` names, and its profile.
-fn judged() -> Option<(PathBuf, &'static Value)> {
+pub(super) fn judged() -> Option<(PathBuf, &'static Value)> {
     static PROFILE: OnceLock<Value> = OnceLock::new();
     let Some(vmlinux) = std::env::var_os("QUAID_VMLINUX").map(PathBuf::from) else {
         skipped("$QUAID_VMLINUX names no vmlinux (scripts/check-vmlinux fetches one)");
@@ -184,7 +156,7 @@ const ENUM_TYPEDEF: &str = "dwarf2json calls an enumeration that a typedef names
 const BOOL_SIGN: &str = "dwarf2json takes _Bool for signed";
 
 /// Whether it is the name of another layout: `NAME_1`.
-fn is_numbered(name: &str, is_known: impl Fn(&str) -> bool) -> bool {
+pub(super) fn is_numbered(name: &str, is_known: impl Fn(&str) -> bool) -> bool {
     name.rsplit_once('_').is_some_and(|(plain, number)| number.parse::<u32>().is_ok() && is_known(plain))
 }
 
