@@ -5,7 +5,8 @@
 //! stand as texts in `kallsyms_token_table`, whose offsets follow in `kallsyms_token_index`. Before them lie, from the
 //! front: the number of symbols, the names (each with its length before it), and for each 256th name where it begins
 //! (`kallsyms_markers`). Addresses come before these up to Linux 6.3, and after them since 6.4: as distances of 32 bits to
-//! `kallsyms_relative_base`, or as they are.
+//! `kallsyms_relative_base`, or as they are. All are little-endian and laid at multiples of a word, which has 8 bytes, or 4 in
+//! kernels of 32 bits.
 
 use std::fmt::Write as _;
 
@@ -21,8 +22,8 @@ const MARKED: usize = 256;
 const MAX_NAME_BYTES: usize = 514;
 /// More symbols than a kernel has: Debian's have 200,000.
 const MAX_SYMBOLS: usize = 1 << 22;
-/// How far apart the tables are laid, in bytes, on 64 bits.
-const ALIGN: usize = 8;
+/// The bytes of an address, and how far apart the tables are laid: of 64 bits and of 32.
+const WORDS: [usize; 2] = [8, 4];
 
 /// A decoded symbol.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,29 +35,13 @@ pub(crate) struct Symbol {
     pub(crate) name: String,
 }
 
-/// The symbols of a 64-bit little-endian kernel, in the order of the table. `digits` is where [`DIGITS`] were found in
-/// `kernel`.
+/// The symbols of a little-endian kernel, in the order of the table. `digits` is where [`DIGITS`] were found in `kernel`.
 ///
 /// # Errors
 /// Why what is there is no table, in words.
 pub(crate) fn decode(kernel: &[u8], digits: usize) -> Result<Vec<Symbol>, String> {
-    let (table, index) =
-        token_table(kernel, digits).ok_or("the texts of 256 tokens and their offsets are not there")?;
-    let tokens = tokens(kernel, table, index).ok_or("the offsets of the tokens lead nowhere")?;
-    let names = Names::before(kernel, table).ok_or("before the tokens are no names with their number and markers")?;
-    let list = names.expand(kernel, &tokens).ok_or("the names do not end where their markers do")?;
-    let after = (index + 2 * TOKENS).next_multiple_of(ALIGN);
-    let addresses = relative(kernel, names.count_at, list.len(), true)
-        .or_else(|| relative(kernel, after, list.len(), false))
-        .or_else(|| absolute(kernel, names.count_at, list.len()))
-        .ok_or("the addresses are neither before the number of symbols nor after the tokens")?;
-    let mut symbols = Vec::with_capacity(list.len());
-    for (address, name) in addresses.into_iter().zip(list) {
-        let mut letters = name.chars();
-        let letter = letters.next().filter(char::is_ascii_graphic).ok_or("a name has no letter before it")?;
-        symbols.push(Symbol { address, letter, name: letters.as_str().to_owned() });
-    }
-    Ok(symbols)
+    let [wide, narrow] = WORDS.map(|word| Layout { kernel, word });
+    wide.decode(digits).or_else(|why| narrow.decode(digits).map_err(|_| why.to_owned()))
 }
 
 /// The symbols of the kernel in `kernel`, which has one at most.
@@ -68,7 +53,7 @@ pub(crate) fn find(kernel: &[u8]) -> Option<Vec<Symbol>> {
 
 /// Whether the table of tokens is around the digits: that takes its 4 KiB alone.
 pub(crate) fn is_table(kernel: &[u8], digits: usize) -> bool {
-    token_table(kernel, digits).is_some_and(|(table, index)| tokens(kernel, table, index).is_some())
+    WORDS.into_iter().any(|word| Layout { kernel, word }.tokens(digits).is_some())
 }
 
 /// The symbols as `/proc/kallsyms` prints them.
@@ -89,38 +74,119 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
+/// A kernel's image, and how many bytes an address has in it.
+#[derive(Clone, Copy)]
+struct Layout<'k> {
+    kernel: &'k [u8],
+    word: usize,
 }
 
-/// Where the table of tokens and the one of their offsets begin: the digits are the tokens 0x30 to 0x39, and the offset of
-/// the first of them leads to where the table begins.
-fn token_table(kernel: &[u8], digits: usize) -> Option<(usize, usize)> {
-    let mut end = digits;
-    for _ in b'0'..=u8::MAX {
-        let text = kernel.get(end..end.checked_add(MAX_TOKEN_BYTES)?.min(kernel.len()))?;
-        end += memchr::memchr(0, text)? + 1;
+/// The texts of the tokens, and where they and their offsets lie.
+struct Tokens<'k> {
+    texts: Vec<&'k [u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl<'k> Layout<'k> {
+    fn decode(self, digits: usize) -> Result<Vec<Symbol>, &'static str> {
+        let tokens = self.tokens(digits).ok_or("the texts of 256 tokens and their offsets are not there")?;
+        let names =
+            Names::before(self, tokens.start).ok_or("before the tokens are no names with their number and markers")?;
+        let list = names.expand(self, &tokens.texts).ok_or("the names do not end where their markers do")?;
+        let addresses = self
+            .relative(names.count_at, list.len(), true)
+            .or_else(|| self.relative(tokens.end, list.len(), false))
+            .or_else(|| self.absolute(names.count_at, list.len()))
+            .ok_or("the addresses are neither before the number of symbols nor after the tokens")?;
+        let mut symbols = Vec::with_capacity(list.len());
+        for (address, name) in addresses.into_iter().zip(list) {
+            let mut letters = name.chars();
+            let letter = letters.next().filter(char::is_ascii_graphic).ok_or("a name has no letter before it")?;
+            symbols.push(Symbol { address, letter, name: letters.as_str().to_owned() });
+        }
+        Ok(symbols)
     }
-    let index = end.next_multiple_of(ALIGN);
-    let of_digit = usize::from(u16_at(kernel, index.checked_add(2 * usize::from(b'0'))?)?);
-    Some((digits.checked_sub(of_digit)?, index))
-}
 
-/// The texts of the tokens.
-fn tokens(kernel: &[u8], table: usize, index: usize) -> Option<Vec<&[u8]>> {
-    let mut next = 0;
-    (0..TOKENS)
-        .map(|token| {
-            let offset = usize::from(u16_at(kernel, index + 2 * token)?);
-            if offset != next {
-                return None;
-            }
-            let text = kernel.get(table + offset..)?;
-            let text = text.get(..memchr::memchr(0, text.get(..MAX_TOKEN_BYTES).unwrap_or(text))?)?;
-            next = offset + text.len() + 1;
-            Some(text)
-        })
-        .collect()
+    fn aligned(self, at: usize) -> usize {
+        at.next_multiple_of(self.word)
+    }
+
+    fn word_at(self, at: usize) -> Option<u64> {
+        let mut bytes = [0; 8];
+        bytes.get_mut(..self.word)?.copy_from_slice(self.kernel.get(at..at.checked_add(self.word)?)?);
+        Some(u64::from_le_bytes(bytes))
+    }
+
+    /// Whether a kernel may have this address: the upper half on 64 bits, above what programs have on 32 (at least 1 GiB).
+    fn is_kernel_s(self, address: u64) -> bool {
+        if self.word == 8 { address >> 63 == 1 } else { (1 << 30..1 << 32).contains(&address) }
+    }
+
+    /// The table of tokens around its digits. These are the tokens 0x30 to 0x39, and the offset of the first of them leads to
+    /// where the table begins.
+    fn tokens(self, digits: usize) -> Option<Tokens<'k>> {
+        let mut end = digits;
+        for _ in b'0'..=u8::MAX {
+            let text = self.kernel.get(end..end.checked_add(MAX_TOKEN_BYTES)?.min(self.kernel.len()))?;
+            end += memchr::memchr(0, text)? + 1;
+        }
+        let index = self.aligned(end);
+        let of_digit = usize::from(u16_at(self.kernel, index.checked_add(2 * usize::from(b'0'))?)?);
+        let start = digits.checked_sub(of_digit)?;
+        let mut next = 0;
+        let texts = (0..TOKENS)
+            .map(|token| {
+                let offset = usize::from(u16_at(self.kernel, index + 2 * token)?);
+                if offset != next {
+                    return None;
+                }
+                let text = self.kernel.get(start + offset..)?;
+                let text = text.get(..memchr::memchr(0, text.get(..MAX_TOKEN_BYTES).unwrap_or(text))?)?;
+                next = offset + text.len() + 1;
+                Some(text)
+            })
+            .collect::<Option<_>>()?;
+        Some(Tokens { texts, start, end: self.aligned(index + 2 * TOKENS) })
+    }
+
+    /// Addresses that are distances of 32 bits: the distances end (or begin) at `at`, and the base follows them.
+    fn relative(self, at: usize, count: usize, before: bool) -> Option<Vec<u64>> {
+        let bytes = self.aligned(count.checked_mul(4)?);
+        let offsets = if before { at.checked_sub(self.word)?.checked_sub(bytes)? } else { at };
+        let base = self.word_at(offsets.checked_add(bytes)?)?;
+        if !self.is_kernel_s(base) {
+            return None;
+        }
+        let distances = self.kernel.get(offsets..offsets.checked_add(count.checked_mul(4)?)?)?;
+        let distances: Vec<i32> =
+            distances.chunks_exact(4).filter_map(|four| Some(i32::from_le_bytes(four.try_into().ok()?))).collect();
+        // With per-CPU symbols of their own (CONFIG_KALLSYMS_ABSOLUTE_PERCPU) distances are negative, and what is not is an
+        // address; without, all are distances.
+        let negative = distances.iter().filter(|&&distance| distance < 0).count();
+        let absolute_percpu = negative > count / 2;
+        let addresses: Vec<u64> = distances
+            .into_iter()
+            .map(|distance| match u32::try_from(distance) {
+                Ok(distance) if absolute_percpu => u64::from(distance),
+                _ if absolute_percpu => base.wrapping_sub(1).wrapping_add_signed(-i64::from(distance)),
+                _ => base.wrapping_add(u64::from(distance.cast_unsigned())),
+            })
+            .collect();
+        self.in_order(addresses)
+    }
+
+    /// Addresses as they are, which end at `at`.
+    fn absolute(self, at: usize, count: usize) -> Option<Vec<u64>> {
+        let start = at.checked_sub(count.checked_mul(self.word)?)?;
+        self.in_order((start..at).step_by(self.word).map_while(|at| self.word_at(at)).collect())
+    }
+
+    /// The addresses if they rise, as the kernel's search through them needs it, up to one of the kernel's.
+    fn in_order(self, addresses: Vec<u64>) -> Option<Vec<u64>> {
+        let fit = addresses.is_sorted() && addresses.last().is_some_and(|&last| self.is_kernel_s(last));
+        fit.then_some(addresses)
+    }
 }
 
 /// Where the names are.
@@ -135,7 +201,8 @@ struct Names {
 
 impl Names {
     /// Finds the markers before the table of tokens, the names before these, and the number of symbols before those.
-    fn before(kernel: &[u8], table: usize) -> Option<Self> {
+    fn before(layout: Layout<'_>, table: usize) -> Option<Self> {
+        let kernel = layout.kernel;
         // The markers rise from 0: backwards they fall to it. Their number may be odd.
         let padded = table.checked_sub(4).filter(|&at| u32_at(kernel, at) == Some(0));
         let end = padded.unwrap_or(table);
@@ -150,19 +217,19 @@ impl Names {
             (markers, above) = (at, value);
         }
         if above == 0
-            && let Some(names) = Self::before_markers(kernel, markers, (end - markers) / 4)
+            && let Some(names) = Self::before_markers(layout, markers, (end - markers) / 4)
         {
             return Some(names);
         }
         // From 6.2 (and 6.1.38) to 6.3 the order of the names by the alphabet stands between, three bytes for each.
         (MARKED + 1..MAX_SYMBOLS).find_map(|count| {
-            let order = table.checked_sub((3 * count).next_multiple_of(ALIGN))?;
+            let order = table.checked_sub(layout.aligned(3 * count))?;
             let marked = count.div_ceil(MARKED);
-            let markers = order.checked_sub((4 * marked).next_multiple_of(ALIGN))?;
+            let markers = order.checked_sub(layout.aligned(4 * marked))?;
             let second = u32_at(kernel, markers + 4)? as usize;
             let begins = u32_at(kernel, markers)? == 0 && (MARKED..=MARKED * MAX_NAME_BYTES).contains(&second);
             if begins {
-                Self::before_markers(kernel, markers, marked).filter(|names| names.count == count)
+                Self::before_markers(layout, markers, marked).filter(|names| names.count == count)
             } else {
                 None
             }
@@ -170,18 +237,19 @@ impl Names {
     }
 
     /// The names before `marked` markers.
-    fn before_markers(kernel: &[u8], markers: usize, marked: usize) -> Option<Self> {
+    fn before_markers(layout: Layout<'_>, markers: usize, marked: usize) -> Option<Self> {
+        let Layout { kernel, word } = layout;
         let last = u32_at(kernel, markers + 4 * marked.checked_sub(1)?)? as usize;
         // Behind the last marker are up to 256 names more.
-        let nearest = markers.checked_sub(last)? / ALIGN * ALIGN;
-        let farthest = nearest.saturating_sub(MARKED * MAX_NAME_BYTES + ALIGN).max(ALIGN);
-        (farthest..=nearest).rev().step_by(ALIGN).find_map(|start| {
-            let count_at = start - ALIGN;
-            let count = u32_at(kernel, count_at)? as usize;
-            // Older kernels have a number of 64 bits there, newer ones padding.
-            let fits = count.div_ceil(MARKED) == marked && u32_at(kernel, count_at + 4)? == 0;
+        let nearest = markers.checked_sub(last)? / word * word;
+        let farthest = nearest.saturating_sub(MARKED * MAX_NAME_BYTES + word).max(word);
+        (farthest..=nearest).rev().step_by(word).find_map(|start| {
+            let count_at = start - word;
+            // Older kernels have a number of a word there, newer ones padding.
+            let count = usize::try_from(layout.word_at(count_at)?).ok()?;
+            let fits = count.div_ceil(MARKED) == marked;
             let names = Self { count_at, count, start, markers };
-            (fits && names.ends_at_markers(kernel)).then_some(names)
+            (fits && names.ends_at_markers(layout)).then_some(names)
         })
     }
 
@@ -196,7 +264,7 @@ impl Names {
         }
     }
 
-    fn ends_at_markers(&self, kernel: &[u8]) -> bool {
+    fn ends_at_markers(&self, Layout { kernel, word }: Layout<'_>) -> bool {
         let walk = || {
             let mut at = self.start;
             for name in 0..self.count {
@@ -209,13 +277,13 @@ impl Names {
                     return None;
                 }
             }
-            Some(self.markers - at < ALIGN)
+            Some(self.markers - at < word)
         };
         walk().unwrap_or(false)
     }
 
     /// The names, each with its letter before it.
-    fn expand(&self, kernel: &[u8], tokens: &[&[u8]]) -> Option<Vec<String>> {
+    fn expand(&self, Layout { kernel, .. }: Layout<'_>, tokens: &[&[u8]]) -> Option<Vec<String>> {
         let mut at = self.start;
         let mut names = Vec::with_capacity(self.count);
         for _ in 0..self.count {
@@ -234,53 +302,19 @@ impl Names {
     }
 }
 
-/// Addresses that are distances of 32 bits: the distances end (or begin) at `at`, and the base follows them.
-fn relative(kernel: &[u8], at: usize, count: usize, before: bool) -> Option<Vec<u64>> {
-    let bytes = count.checked_mul(4)?.next_multiple_of(ALIGN);
-    let offsets = if before { at.checked_sub(ALIGN)?.checked_sub(bytes)? } else { at };
-    let base = u64_at(kernel, offsets.checked_add(bytes)?)?;
-    // A base of a kernel is in the upper half of addresses.
-    if base >> 63 == 0 {
-        return None;
-    }
-    let distances = kernel.get(offsets..offsets.checked_add(count.checked_mul(4)?)?)?;
-    let distances: Vec<i32> =
-        distances.chunks_exact(4).filter_map(|four| Some(i32::from_le_bytes(four.try_into().ok()?))).collect();
-    // With per-CPU symbols of their own (CONFIG_KALLSYMS_ABSOLUTE_PERCPU) distances are negative, and what is not is an
-    // address; without, all are distances.
-    let negative = distances.iter().filter(|&&distance| distance < 0).count();
-    let absolute_percpu = negative > count / 2;
-    let addresses: Vec<u64> = distances
-        .into_iter()
-        .map(|distance| match u32::try_from(distance) {
-            Ok(distance) if absolute_percpu => u64::from(distance),
-            _ if absolute_percpu => base.wrapping_sub(1).wrapping_add_signed(-i64::from(distance)),
-            _ => base.wrapping_add(u64::from(distance.cast_unsigned())),
-        })
-        .collect();
-    rises(&addresses).then_some(addresses)
-}
-
-/// Addresses of 64 bits, which end at `at`.
-fn absolute(kernel: &[u8], at: usize, count: usize) -> Option<Vec<u64>> {
-    let start = at.checked_sub(count.checked_mul(8)?)?;
-    let addresses = kernel.get(start..at)?.chunks_exact(8);
-    let addresses: Vec<u64> = addresses.filter_map(|eight| Some(u64::from_le_bytes(eight.try_into().ok()?))).collect();
-    (rises(&addresses) && addresses.last().is_some_and(|last| last >> 63 == 1)).then_some(addresses)
-}
-
-/// Whether addresses are in order, as the kernel's search through them needs it.
-fn rises(addresses: &[u64]) -> bool {
-    !addresses.is_empty() && addresses.is_sorted()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Where a kernel of 64 or 32 bits begins.
+    fn base(word: usize) -> u64 {
+        if word == 8 { 0xffff_ffff_8100_0000 } else { 0xc100_0000 }
+    }
+
     /// A table of each order, as scripts/kallsyms lays it: `names` are compressed by no token but their own bytes.
-    fn table(count: usize, order: &str) -> Vec<u8> {
-        let align = |bytes: &mut Vec<u8>| bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
+    fn table(count: usize, order: &str, word: usize) -> Vec<u8> {
+        let align = |bytes: &mut Vec<u8>| bytes.resize(bytes.len().next_multiple_of(word), 0);
+        let in_word = |number: u64| number.to_le_bytes().into_iter().take(word);
         let (mut names, mut markers) = (Vec::new(), Vec::new());
         for number in 0..count {
             if number % MARKED == 0 {
@@ -300,7 +334,7 @@ mod tests {
             names.extend(name.bytes());
         }
         let mut addresses: Vec<u8> = match order {
-            "absolute" => (0..count as u64).flat_map(|at| (0xffff_ffff_8100_0000 + 16 * at).to_le_bytes()).collect(),
+            "absolute" => (0..count as u64).flat_map(|at| in_word(base(word) + 16 * at)).collect(),
             "distances" => (0..i32::try_from(count).expect("small")).flat_map(|at| (16 * at).to_le_bytes()).collect(),
             // The first ten are per-CPU.
             _ => (0..i32::try_from(count).expect("small"))
@@ -309,13 +343,13 @@ mod tests {
         };
         align(&mut addresses);
         if order != "absolute" {
-            addresses.extend(0xffff_ffff_8100_0000_u64.to_le_bytes());
+            addresses.extend(in_word(base(word)));
         }
         let mut bytes = vec![0xcc; 64];
         if order != "new" {
             bytes.extend(&addresses);
         }
-        bytes.extend((count as u64).to_le_bytes());
+        bytes.extend(in_word(count as u64));
         bytes.extend(names);
         align(&mut bytes);
         bytes.extend(markers);
@@ -343,24 +377,25 @@ mod tests {
 
     #[test]
     fn every_order_of_the_tables_is_read() {
-        for order in ["old", "order of names", "new", "absolute", "distances"] {
+        let orders = ["old", "order of names", "new", "absolute", "distances"];
+        for (word, order) in WORDS.into_iter().flat_map(|word| orders.map(|order| (word, order))) {
             for count in [300, 1000, 4096] {
-                let kernel = table(count, order);
-                let symbols = find(&kernel).unwrap_or_else(|| panic!("{order} {count}"));
+                let kernel = table(count, order, word);
+                let symbols = find(&kernel).unwrap_or_else(|| panic!("{order} {count} {word}"));
                 assert_eq!(symbols.len(), count, "{order}");
                 let last = symbols.last().expect("one");
-                assert_eq!(last.address, 0xffff_ffff_8100_0000 + 16 * (count as u64 - 1), "{order}");
+                assert_eq!(last.address, base(word) + 16 * (count as u64 - 1), "{order}");
                 assert_eq!(symbols[1].letter, 't');
                 assert!(symbols[200].name.starts_with("symbol_00200xxx") && symbols[200].name.len() == 162);
                 let percpu = !matches!(order, "absolute" | "distances");
-                assert_eq!(symbols[5].address, if percpu { 5 } else { 0xffff_ffff_8100_0050 }, "{order}");
+                assert_eq!(symbols[5].address, if percpu { 5 } else { base(word) + 0x50 }, "{order}");
             }
         }
     }
 
     #[test]
     fn damaged_tables_give_no_panic_and_no_endless_search() {
-        let whole = table(1000, "order of names");
+        let whole = table(1000, "order of names", 8);
         let mut seed = 7_u64;
         for _ in 0..300 {
             let mut kernel = whole.clone();

@@ -4,6 +4,7 @@ mod btf;
 mod hostile;
 mod inputs;
 mod isr;
+mod kallsyms;
 mod kernel;
 mod layouts;
 mod macho;
