@@ -1,4 +1,5 @@
-//! Changes of files that are the same in every run: they come from the name of the file and the number of the case.
+//! Changes of files that are the same in every run: they come from the name of the file and the number of the case, and from
+//! `$QUAID_MUTATION_SEED`, a number (default 0), for other changes.
 
 /// Values that counts, sizes, offsets and indices go wrong with.
 const VALUES: [u32; 16] = [
@@ -39,6 +40,8 @@ pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(name: &str, case: u64) -> Self {
+        let further = std::env::var("QUAID_MUTATION_SEED").map_or(0_u64, |seed| seed.parse().expect("a number"));
+        let case = case.wrapping_add(further << 32);
         let mut seed = case.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d;
         for byte in name.bytes() {
             seed = (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

@@ -3,7 +3,7 @@
 //! memory.
 //!
 //! Changes come from the number of the case, so a case that fails is the same in every run. `$QUAID_MUTATIONS` tells how
-//! many each file gets.
+//! many each file gets; `scripts/fuzz` runs 5,000.
 
 use super::layouts::kernel;
 use crate::limits::limited;

@@ -2,7 +2,7 @@
 //! in one of the forms, in little time and memory.
 //!
 //! Changes come from the number of the case, so a case that fails is the same in every run. `$QUAID_MUTATIONS` tells how
-//! many each PDB gets; `scripts/fuzz-pdb` runs all 5,000.
+//! many each PDB gets; `scripts/fuzz` runs 5,000.
 
 use super::hostile;
 use crate::limits::limited;
