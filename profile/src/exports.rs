@@ -169,6 +169,11 @@ impl ExportIndex {
         Ok(())
     }
 
+    /// Takes up the lines of another one with the same exports, those that tell one.
+    pub fn merge(&mut self, other: Self) {
+        self.rows.extend(other.rows.into_iter().filter(|(_, row)| row.iter().any(Option::is_some)));
+    }
+
     /// Forgets the profiles whose name `keep` refuses.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
         self.rows.retain(|profile, _| keep(profile));
@@ -257,6 +262,16 @@ mod tests {
         assert!(!partial[0].is_exact());
         assert_eq!(index().matches(&rvas(0x9000)), []);
         assert_eq!(index().matches(&BTreeMap::new()), []);
+    }
+
+    #[test]
+    fn lines_that_tell_nothing_are_not_taken_over() {
+        let mut other = ExportIndex::of_kernel();
+        other.insert("nt/GUID/C", |_| Ok::<_, ()>(Some(16))).expect("taken up");
+        other.insert("nt/GUID/D", |_| Ok::<_, ()>(None)).expect("taken up");
+        let mut merged = index();
+        merged.merge(other);
+        assert_eq!((merged.len(), merged.is_complete("nt/GUID/C")), (3, true));
     }
 
     #[test]

@@ -9,14 +9,15 @@ use super::error::Error;
 use super::git_program::git_program;
 use super::git_source::GitSource;
 use super::git_store::{EntryKind, GitStore, Snapshot};
+use super::index::{enter_exports, has_exports, take_exports};
 use super::layout::{is_index, path_of, version_link, writable_name};
 use crate::input;
 use git2::Oid;
 use quaid_profile::{
-    Format, GuidAge, LAYOUT, MAX_PROFILE_BYTES, Profile, ProfileFile, ProfilePath, is_json_object, stored_names,
-    unsharded, without_ending,
+    ExportIndex, Format, GuidAge, LAYOUT, MAX_PROFILE_BYTES, Profile, ProfileFile, ProfilePath, is_json_object,
+    stored_names, unsharded, without_ending,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ pub struct Imported {
     pub unpacked: Option<String>,
     /// Further lists that a list at a URL names; they are not followed.
     pub further: usize,
+    /// Whether `nt/exports` lacks the kernels, because it is damaged, or of another version's exports.
+    pub not_indexed: bool,
 }
 
 impl Imported {
@@ -73,6 +76,7 @@ impl Imported {
         self.links += other.links;
         self.others += other.others;
         self.further += other.further;
+        self.not_indexed |= other.not_indexed;
         self.rejected.extend(other.rejected);
     }
 }
@@ -106,7 +110,8 @@ struct Link {
 
 /// A file as a worker leaves it.
 enum Content {
-    Profile(Box<Checked>),
+    /// A profile, and its line in the index of exports.
+    Profile(Box<Checked>, ExportIndex),
     /// A profile that HEAD has as it is.
     Known(Box<Prepared>),
     Symlink(Link),
@@ -151,6 +156,7 @@ pub(super) fn import_raw(
     let mut labels: Vec<String> = Vec::new();
     let mut symlinks: Vec<Link> = Vec::new();
     let mut blobs: Vec<(String, Oid)> = Vec::new();
+    let mut exports = ExportIndex::of_kernel();
     let workers = thread::available_parallelism().map_or(2, usize::from);
     thread::scope(|scope| {
         let (raw_sender, raw_receiver) = sync_channel::<Raw>(1);
@@ -180,7 +186,8 @@ pub(super) fn import_raw(
                     prepared.push(*item);
                     labels.push(label);
                 }
-                Ok(Content::Profile(checked)) => {
+                Ok(Content::Profile(checked, line)) => {
+                    exports.merge(line);
                     let item = checked.write(store, leaf(&label).to_owned())?;
                     blobs.extend(item.blobs());
                     for link in &item.placement.links {
@@ -201,20 +208,25 @@ pub(super) fn import_raw(
     symlinks.sort();
     imported.unpacked = pack(store, blobs)?;
     let source = ProfilePath::new(vec![Box::new(GitSource::open(&store.root)?)]);
-    let (commit, (placed, linked)) = store.change(|draft| {
+    let (commit, (placed, linked, indexed)) = store.change(|draft| {
         let mut lines = Vec::new();
         let in_order = order.iter().filter_map(|&at| prepared.get(at));
         let placed = place_all(draft, in_order, options.replace, &mut lines)?;
+        let mut lines_of_placed = exports.clone();
+        let names: BTreeSet<&str> = placed.iter().flatten().map(|added| added.name.as_str()).collect();
+        lines_of_placed.retain(|name| names.contains(name));
+        let indexed = enter_exports(draft, &lines_of_placed)?;
         let linked = place_links(draft, &source, &symlinks, options.replace);
         let written = symlinks.iter().zip(&linked).filter(|(_, outcome)| matches!(outcome, Ok(true)));
         lines.extend(written.map(|(link, _)| format!("{} -> {}", link.name, link.target)));
         let message = match lines.len() {
-            0 => "import: index of Linux kernels".to_owned(),
+            0 => "import: indexes".to_owned(),
             count => message_of(&format!("import: {count} names"), &lines),
         };
-        Ok((Some(message), (placed, linked)))
+        Ok((Some(message), (placed, linked, indexed)))
     })?;
     imported.commit = commit;
+    imported.not_indexed = !indexed;
     if commit.is_some() && imported.unpacked.is_none() {
         imported.unpacked = git_does(store, &["repack", "-d", "-q"]);
     }
@@ -398,10 +410,14 @@ fn read_one(
     }
     // What is stored and cannot be read is told when it is compared.
     let known = head.and_then(|head| canonical.stored_in(head, leaf(label)).ok()?);
-    Ok(match known {
-        Some(known) => Content::Known(Box::new(known)),
-        None => Content::Profile(Box::new(canonical.check(label)?)),
-    })
+    if let Some(known) = known {
+        return Ok(Content::Known(Box::new(known)));
+    }
+    let mut line = ExportIndex::of_kernel();
+    if has_exports(&canonical.placement.name) {
+        take_exports(&mut line, &canonical.placement.name, &file)?;
+    }
+    Ok(Content::Profile(Box::new(canonical.check(label)?), line))
 }
 
 /// Puts the blobs that are in no pack yet, each named by its path so that git finds those that resemble each other, into

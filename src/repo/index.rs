@@ -102,10 +102,7 @@ impl ByProfile for ExportIndex {
         Self::retain(self, keep);
     }
     fn take(&mut self, name: &str, profile: &ProfileFile) -> Result<(), ProfileError> {
-        self.insert(name, |export| {
-            let symbol = profile.symbol(export)?;
-            Ok(symbol.and_then(|symbol| u32::try_from(symbol.address).ok()))
-        })
+        take_exports(self, name, profile)
     }
     fn len(&self) -> usize {
         Self::len(self)
@@ -178,6 +175,40 @@ fn update(draft: &Draft<'_>, name: &str, prefix: &str, index: &mut dyn ByProfile
     Ok(Indexed { name: name.to_owned(), profiles: index.len(), left_out })
 }
 
+/// Whether `nt/exports` has profiles of this name.
+pub(super) fn has_exports(name: &str) -> bool {
+    name.starts_with(EXPORTED)
+}
+
+/// Takes up the exports of a profile.
+pub(super) fn take_exports(index: &mut ExportIndex, name: &str, profile: &ProfileFile) -> Result<(), ProfileError> {
+    index.insert(name, |export| {
+        let symbol = profile.symbol(export)?;
+        Ok(symbol.and_then(|symbol| u32::try_from(symbol.address).ok()))
+    })
+}
+
+/// Enters lines in `nt/exports`, which is made if it is not there. Tells whether it could be done: one that is damaged, or
+/// of other exports, is left to [`index`].
+pub(super) fn enter_exports(draft: &mut Draft<'_>, lines: &ExportIndex) -> Result<bool, Error> {
+    let path = format!("{LAYOUT}/{}", ExportIndex::name("nt"));
+    let mut merged = ExportIndex::of_kernel();
+    if let Some(old) = draft.read(&path)? {
+        match ExportIndex::parse(&path, &old) {
+            Ok(old) if old.has_exports_of(&merged) => merged = old,
+            _ => return Ok(false),
+        }
+    }
+    merged.merge(lines.clone());
+    if !merged.is_empty() {
+        draft.put(&path, merged.to_json().as_bytes())?;
+    }
+    Ok(true)
+}
+
+/// With what the names of the profiles in `nt/exports` begin.
+const EXPORTED: &str = "nt/GUID/";
+
 /// `nt/exports`.
 fn exports(draft: &mut Draft<'_>, all: bool) -> Result<Option<Indexed>, Error> {
     let name = ExportIndex::name("nt");
@@ -187,7 +218,7 @@ fn exports(draft: &mut Draft<'_>, all: bool) -> Result<Option<Indexed>, Error> {
     // A damaged one, and one with other exports, is made anew.
     let known = old.as_ref().filter(|_| !all).and_then(|bytes| ExportIndex::parse(&path, bytes).ok());
     let mut index = known.filter(|known| known.has_exports_of(&empty)).unwrap_or(empty);
-    let done = update(draft, &name, "nt/GUID/", &mut index)?;
+    let done = update(draft, &name, EXPORTED, &mut index)?;
     if done.profiles == 0 && old.is_none() && done.left_out.is_empty() {
         return Ok(None);
     }

@@ -226,3 +226,29 @@ fn the_data_index_is_made_by_its_specification() {
     assert_eq!(index["$METADATA"]["ProfileClass"], "Index");
     ok(&["repo", "-C", arg(&repo), "verify"]);
 }
+
+#[test]
+fn what_is_imported_is_in_the_index_of_exports() {
+    let (Some(win7), Some(win10)) = (nt_isf(WIN7.1), nt_isf(WIN10.1)) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let repo = folder.path().join("profiles");
+    ok(&["repo", "init", arg(&repo)]);
+    ok(&["repo", "-C", arg(&repo), "import", arg(&win7), arg(&win10)]);
+    let commits = || crate::repo::git(&repo, &["rev-list", "--count", "HEAD"]).trim().to_owned();
+    assert_eq!(commits(), "2", "one commit after that of init");
+    // As `repo index` makes it of the stored profiles.
+    let imported = std::fs::read(repo.join("v1.0/nt/exports")).expect("the index");
+    crate::repo::git(&repo, &["rm", "--quiet", "v1.0/nt/exports"]);
+    crate::repo::git(&repo, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "-qm", "none"]);
+    ok(&["repo", "-C", arg(&repo), "index", "nt"]);
+    let made = std::fs::read(repo.join("v1.0/nt/exports")).expect("the index");
+    assert_eq!(String::from_utf8_lossy(&imported), String::from_utf8_lossy(&made));
+    assert!(String::from_utf8_lossy(&made).contains(WIN7.1));
+    // One that cannot be read is left to `repo index`, which is told.
+    ok(&["repo", "-C", arg(&repo), "remove", WIN7.1]);
+    std::fs::write(repo.join("v1.0/nt/exports"), "damaged").expect("written");
+    crate::repo::git(&repo, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "-qam", "damaged"]);
+    let (code, told) = stderr(&["repo", "-C", arg(&repo), "import", arg(&win7)]);
+    assert!(code == Some(0) && told.contains("nt/exports is as it was"), "{told}");
+    assert_eq!(std::fs::read(repo.join("v1.0/nt/exports")).expect("the index"), b"damaged");
+}

@@ -46,7 +46,7 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
         note_author(context, store);
     }
     if has_kernel {
-        note_indexes(context, store)?;
+        note_indexes(context, store, &["nt/exports", "nt/index"])?;
     }
     let all_failed = failed.len() == files.len();
     if all_failed && failed.len() == 1 {

@@ -84,7 +84,8 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     ));
     if imported.commit.is_some() {
         note_author(context, store);
-        note_indexes(context, store)?;
+        let left: &[&str] = if imported.not_indexed { &["nt/exports", "nt/index"] } else { &["nt/index"] };
+        note_indexes(context, store, left)?;
     }
     match (stored + known + links, rejected) {
         (0, 0) => bail!(
