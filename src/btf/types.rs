@@ -106,14 +106,41 @@ impl Btf<'_> {
     fn layout(&self, id: Id) -> Layout<'_> {
         let Some(record) = self.get(id) else { return Layout::default() };
         let parts = match record.kind {
-            Kind::Enum | Kind::Enum64 => record.labels().map(|(name, value)| (self.name(name), value, 0)).collect(),
+            Kind::Enum | Kind::Enum64 => {
+                record.labels().map(|(name, value)| (self.name(name), value, 0, Shape::default())).collect()
+            }
             Kind::Struct | Kind::Union => record
                 .members()
-                .map(|member| (self.name(member.name_offset), member.first_bit.into(), member.bits.unwrap_or(0)))
+                .map(|member| {
+                    let bits = member.bits.unwrap_or(0);
+                    (self.name(member.name_offset), member.first_bit.into(), bits, self.shape(member.ty))
+                })
                 .collect(),
             _ => Vec::new(),
         };
         (record.kind == Kind::Union, record.size_or_type, parts)
+    }
+
+    /// What tells the type of a member from others: the pointers and arrays that lead to a name, and the name that the
+    /// profile has for it. What is behind a name is not looked into.
+    fn shape(&self, mut id: Id) -> Shape<'_> {
+        let mut path = Vec::new();
+        for _ in 0..MAX_DEPTH {
+            let Some(record) = self.get(id) else { break };
+            let name = self.name(record.name_offset);
+            match record.kind {
+                Kind::Ptr | Kind::Array => path.push(record.kind as u8),
+                Kind::Typedef if self.nameless_target(record).is_some() => return (path, name),
+                Kind::Typedef | Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag => {}
+                Kind::FuncProto => {
+                    path.push(record.kind as u8);
+                    break;
+                }
+                _ => return (path, name),
+            }
+            id = if record.kind == Kind::Array { record.array().0 } else { record.size_or_type };
+        }
+        (path, None)
     }
 
     /// How often each type is referred to by another one, by id.
@@ -140,8 +167,11 @@ impl Btf<'_> {
     }
 }
 
-/// Whether it is a union, its size, and of each member or label the name, the first bit or value, and the bits.
-type Layout<'d> = (bool, u32, Vec<(Option<&'d str>, u64, u32)>);
+/// Whether it is a union, its size, and of each member or label the name, the first bit or value, the bits and the type.
+type Layout<'d> = (bool, u32, Vec<(Option<&'d str>, u64, u32, Shape<'d>)>);
+
+/// Kinds of the types that lead to a name, and the name.
+type Shape<'d> = (Vec<u8>, Option<&'d str>);
 
 fn is_tagged(kind: Kind) -> bool {
     matches!(kind, Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64)

@@ -3,7 +3,8 @@
 //!
 //! The parts: `source` finds the files, `elf` opens the ELF file and hands out its sections and symbols, `image` looks
 //! into an unpacked `vmlinuz`, `units` reads DWARF's compilation units, `survey` walks all of them once to learn which
-//! types and variables there are, `types` builds the model of those that are kept, [`crate::btf`] that of BTF,
+//! types and variables there are (`shapes` tells the types of members apart), `types` builds the model of those that are
+//! kept, [`crate::btf`] that of BTF,
 //! `from_image` finds what a memory image has of them, `system_map` and `kconfig` read the text files, `symbols` names what
 //! has an address, `identity` tells the architecture where no ELF header does, `dwarfdump_text` reads DWARF that was printed,
 //! `vtypes` and `dsymutil_text` what Volatility 2 had of macOS, `identify` tells which build a file is, `separate` finds the
@@ -26,6 +27,7 @@ mod known_symbols;
 mod macho;
 mod report;
 mod separate;
+mod shapes;
 mod source;
 mod survey;
 mod symbols;

@@ -2,9 +2,10 @@
 //!
 //! A kernel has thousands of units, and each repeats the headers' types: 935,000 definitions of 10,000 structs in a
 //! distribution's kernel. So nothing is built here. Definitions of one name are told apart by a fingerprint of their
-//! layout (sizes, names and offsets of members, labels and values), and the place of the first of each is kept.
+//! layout (sizes, names, offsets and types of members, labels and values), and the place of the first of each is kept.
 
 use super::report::{ConvertReport, MAX_LISTED, OtherLayouts};
+use super::shapes::{Fingerprint, Shape, Shapes};
 use super::units::{Place, Slice, Unit, Units, byte_offset, is_aggregate, static_address};
 use gimli::{Abbreviation, DwAte, EntriesRaw, UnitOffset};
 use quaid_profile::{BaseKind, BaseType};
@@ -117,7 +118,7 @@ struct Found<'d> {
 impl<'d> Found<'d> {
     /// Names what typedefs of other units name. In the order of the targets, so that each unit and each target is read
     /// once.
-    fn name_elsewhere(&mut self, units: &Units<'d>) {
+    fn name_elsewhere(&mut self, units: &Units<'d>, shapes: &mut Shapes<'d>) {
         let mut left = MAX_ENTRIES_ELSEWHERE;
         let mut open: Option<Unit<'d>> = None;
         let mut known: Option<(Place, Option<Layout>)> = None;
@@ -129,7 +130,7 @@ impl<'d> Found<'d> {
                 open = units.open(target.unit).ok();
             }
             if known.as_ref().is_none_or(|(place, _)| *place != target) {
-                known = open.as_ref().map(|unit| (target, layout_at(units, unit, target.offset, &mut left)));
+                known = open.as_ref().map(|unit| (target, layout_at(units, unit, target.offset, shapes, &mut left)));
             }
             if let Some((_, Some(Layout { enumeration, nameless: true, fingerprint }))) = known {
                 let definitions = if enumeration { &mut self.enums } else { &mut self.aggregates };
@@ -166,7 +167,7 @@ impl<'d> Found<'d> {
 impl<'d> Survey<'d> {
     /// Walks all units. A damaged unit is told, and read up to the damage.
     pub(super) fn of(units: &Units<'d>, report: &mut ConvertReport) -> Self {
-        let mut found = Found::default();
+        let (mut found, mut shapes) = (Found::default(), Shapes::default());
         report.skipped_relocations = units.skipped_relocations;
         report.damaged_units.extend(units.cut.clone());
         let mut cost_left = units.cost_limit();
@@ -182,7 +183,8 @@ impl<'d> Survey<'d> {
                     report.rust_units += 1;
                     return Ok(());
                 }
-                UnitWalk::new(units, &unit, &mut found).run()
+                shapes.begin(Some(number));
+                UnitWalk::new(units, &unit, &mut found, &mut shapes).run()
             });
             match result {
                 Err(why) if report.damaged_units.len() < MAX_LISTED => {
@@ -191,7 +193,8 @@ impl<'d> Survey<'d> {
                 _ => report.units += 1,
             }
         }
-        found.name_elsewhere(units);
+        shapes.begin(None);
+        found.name_elsewhere(units, &mut shapes);
         found.complete_elsewhere(units);
         let mut survey = Self {
             nameless_enums: found
@@ -220,46 +223,33 @@ pub(super) struct Layout {
 }
 
 /// The layout of the struct or enumeration at `offset`; `None` for declarations, for what is neither, and when `left`,
-/// from which the DIEs in it are taken off, is used up.
-pub(super) fn layout_at<'d>(units: &Units<'d>, unit: &Unit<'d>, offset: usize, left: &mut usize) -> Option<Layout> {
+/// from which the DIEs in it are taken off, is used up. `shapes` are those of no unit.
+pub(super) fn layout_at<'d>(
+    units: &Units<'d>,
+    unit: &Unit<'d>,
+    offset: usize,
+    shapes: &mut Shapes<'d>,
+    left: &mut usize,
+) -> Option<Layout> {
     let mut found = Found::default();
-    let mut walk = UnitWalk::new(units, unit, &mut found);
+    let mut walk = UnitWalk::new(units, unit, &mut found, shapes);
     walk.entries_left = *left;
     let result = walk.walk(Some(UnitOffset(offset)));
     *left = walk.entries_left;
     result.ok().filter(|()| *left > 0)?;
-    let layout = |enumeration, nameless, fingerprint| Layout { enumeration, nameless, fingerprint };
-    if let Some(open) = walk.open.first().filter(|open| open.offset == offset) {
-        return (!open.declaration).then(|| layout(open.enumeration, open.name.is_none(), open.layout.0));
-    }
-    None
+    walk.members.retain(|&(at, _)| at == 0);
+    walk.add_types();
+    let wanted =
+        walk.definitions.first().filter(|definition| definition.offset == offset && !definition.declaration)?;
+    Some(Layout {
+        enumeration: wanted.enumeration,
+        nameless: wanted.name.is_none(),
+        fingerprint: wanted.layout.number(),
+    })
 }
 
-/// A number that two layouts have in common only when they are the same, or by a chance of one in 2^64; a file made to
-/// have it so hides its own second layout, and harms nothing else. Several times as fast as the standard hasher, on six
-/// million members.
-#[derive(Default)]
-struct Fingerprint(u64);
-
-impl Fingerprint {
-    fn add(&mut self, number: u64) {
-        // 2^64 divided by the golden ratio, the usual multiplier.
-        self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn add_text(&mut self, text: &[u8]) {
-        self.add(text.len() as u64);
-        let (words, rest) = text.as_chunks::<8>();
-        for word in words {
-            self.add(u64::from_le_bytes(*word));
-        }
-        self.add(rest.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)));
-    }
-}
-
-/// A struct or enumeration whose children are being read.
-struct Open<'d> {
-    depth: isize,
+/// A struct or enumeration.
+struct Definition<'d> {
     offset: usize,
     name: Option<&'d [u8]>,
     enumeration: bool,
@@ -268,21 +258,18 @@ struct Open<'d> {
     first_label: Option<&'d [u8]>,
 }
 
-/// A struct or enumeration without a tag, until the unit's typedefs are known.
-struct Nameless<'d> {
-    offset: usize,
-    fingerprint: u64,
-    enumeration: bool,
-    first_label: Option<&'d [u8]>,
-    has_typedef: bool,
-}
-
 struct UnitWalk<'w, 'd> {
     units: &'w Units<'d>,
     unit: &'w Unit<'d>,
     found: &'w mut Found<'d>,
-    open: Vec<Open<'d>>,
-    nameless: Vec<Nameless<'d>>,
+    shapes: &'w mut Shapes<'d>,
+    definitions: Vec<Definition<'d>>,
+    /// Those whose children are being read: the depth, and which one it is.
+    open: Vec<(isize, usize)>,
+    /// The types of members, and of which definition each is.
+    members: Vec<(usize, Option<Place>)>,
+    /// Definitions without a tag, and whether a typedef names them; until the unit's typedefs are known.
+    nameless: Vec<(Definition<'d>, bool)>,
     /// Declarations of types that type units define, in file order.
     elsewhere: Vec<(usize, Place)>,
     /// Typedefs and the DIE that each names.
@@ -317,12 +304,15 @@ struct Attributes<'d> {
 }
 
 impl<'w, 'd> UnitWalk<'w, 'd> {
-    fn new(units: &'w Units<'d>, unit: &'w Unit<'d>, found: &'w mut Found<'d>) -> Self {
+    fn new(units: &'w Units<'d>, unit: &'w Unit<'d>, found: &'w mut Found<'d>, shapes: &'w mut Shapes<'d>) -> Self {
         Self {
             units,
             unit,
             found,
+            shapes,
+            definitions: Vec::new(),
             open: Vec::new(),
+            members: Vec::new(),
             nameless: Vec::new(),
             elsewhere: Vec::new(),
             typedefs: Vec::new(),
@@ -334,11 +324,16 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
 
     fn run(mut self) -> gimli::Result<()> {
         let result = self.walk(None);
-        if result.is_ok() {
-            while let Some(open) = self.open.pop() {
-                self.close(&open);
+        if result.is_err() {
+            // The children of these are not all known.
+            for &(_, at) in &self.open {
+                if let Some(definition) = self.definitions.get_mut(at) {
+                    definition.declaration = true;
+                }
             }
         }
+        self.add_types();
+        self.add_definitions();
         self.name_by_typedefs();
         self.complete_variables();
         result
@@ -360,10 +355,8 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 break;
             }
             let Some(abbreviation) = entries.read_abbreviation()? else { continue };
-            while self.open.last().is_some_and(|open| open.depth >= depth) {
-                if let Some(open) = self.open.pop() {
-                    self.close(&open);
-                }
+            while self.open.last().is_some_and(|&(open, _)| open >= depth) {
+                self.open.pop();
             }
             if function.is_some_and(|outer| depth <= outer) {
                 function = None;
@@ -375,12 +368,13 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                     layout.add(tag.0.into());
                     layout.add(attributes.byte_size);
                     let enumeration = tag == gimli::DW_TAG_enumeration_type;
-                    let Attributes { name, signature, .. } = attributes;
+                    let Attributes { name, signature, ty, .. } = attributes;
+                    self.shapes.add(offset, Shape::new(tag, name, ty, signature));
                     self.elsewhere.extend(signature.map(|place| (offset, place)));
                     let declaration = attributes.declaration || signature.is_some();
                     if self.open.len() < MAX_NESTING {
-                        self.open.push(Open {
-                            depth,
+                        self.open.push((depth, self.definitions.len()));
+                        self.definitions.push(Definition {
                             offset,
                             name,
                             enumeration,
@@ -392,29 +386,32 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 }
                 gimli::DW_TAG_member => {
                     let attributes = self.read(&mut entries, abbreviation)?;
-                    if let Some(open) = self.open.last_mut().filter(|open| open.depth + 1 == depth) {
-                        open.layout.add_text(attributes.name.unwrap_or_default());
-                        open.layout.add(attributes.location);
-                        open.layout.add(attributes.bit_offset);
-                        open.layout.add(attributes.bit_size);
+                    if let Some((at, definition)) = self.parent(depth) {
+                        definition.layout.add_text(attributes.name.unwrap_or_default());
+                        definition.layout.add(attributes.location);
+                        definition.layout.add(attributes.bit_offset);
+                        definition.layout.add(attributes.bit_size);
+                        self.members.push((at, attributes.ty));
                     }
                 }
                 gimli::DW_TAG_enumerator => {
                     let attributes = self.read(&mut entries, abbreviation)?;
-                    if let Some(open) = self.open.last_mut().filter(|open| open.depth + 1 == depth) {
-                        open.layout.add_text(attributes.name.unwrap_or_default());
-                        open.layout.add(attributes.value);
-                        open.first_label = open.first_label.or(attributes.name);
+                    if let Some((_, definition)) = self.parent(depth) {
+                        definition.layout.add_text(attributes.name.unwrap_or_default());
+                        definition.layout.add(attributes.value);
+                        definition.first_label = definition.first_label.or(attributes.name);
                     }
                 }
                 gimli::DW_TAG_typedef => {
                     let attributes = self.read(&mut entries, abbreviation)?;
+                    self.add_shape(offset, abbreviation, &attributes);
                     if let (Some(name), Some(target)) = (attributes.name, attributes.ty) {
                         self.typedefs.push((name, target));
                     }
                 }
                 gimli::DW_TAG_base_type => {
                     let attributes = self.read(&mut entries, abbreviation)?;
+                    self.add_shape(offset, abbreviation, &attributes);
                     if let Some(name) = attributes.name {
                         let base = base_type(&attributes, self.unit.big_endian);
                         self.found.base_types.entry(name).or_insert(base);
@@ -423,6 +420,10 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 gimli::DW_TAG_variable if function.is_none() => {
                     let attributes = self.read(&mut entries, abbreviation)?;
                     self.add_variable(offset, &attributes);
+                }
+                tag if Shape::is_of(tag) => {
+                    let attributes = self.read(&mut entries, abbreviation)?;
+                    self.add_shape(offset, abbreviation, &attributes);
                 }
                 tag => {
                     if tag == gimli::DW_TAG_subprogram && function.is_none() {
@@ -475,28 +476,40 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
         Ok(found)
     }
 
-    fn close(&mut self, open: &Open<'d>) {
-        if open.declaration {
-            return;
+    /// The definition that an entry of this depth is a child of.
+    fn parent(&mut self, depth: isize) -> Option<(usize, &mut Definition<'d>)> {
+        let &(_, at) = self.open.last().filter(|&&(open, _)| open + 1 == depth)?;
+        Some((at, self.definitions.get_mut(at)?))
+    }
+
+    fn add_shape(&mut self, offset: usize, abbreviation: &Abbreviation, attributes: &Attributes<'d>) {
+        self.shapes.add(offset, Shape::new(abbreviation.tag(), attributes.name, attributes.ty, None));
+    }
+
+    /// Adds the types of members to the layouts: they are known when the unit was read.
+    fn add_types(&mut self) {
+        for (at, ty) in std::mem::take(&mut self.members) {
+            if let Some(definition) = self.definitions.get_mut(at) {
+                definition.layout.add(self.shapes.number(self.units, ty));
+            }
         }
-        let fingerprint = open.layout.0;
-        let place = Place { unit: self.unit.number, offset: open.offset };
-        match open.name {
-            Some(name) if open.enumeration => self.found.enums.add(name, fingerprint, place),
-            Some(name) => self.found.aggregates.add(name, fingerprint, place),
-            None => self.nameless.push(Nameless {
-                offset: open.offset,
-                fingerprint,
-                enumeration: open.enumeration,
-                first_label: open.first_label,
-                has_typedef: false,
-            }),
+    }
+
+    fn add_definitions(&mut self) {
+        for definition in std::mem::take(&mut self.definitions) {
+            let fingerprint = definition.layout.number();
+            let place = Place { unit: self.unit.number, offset: definition.offset };
+            match definition.name {
+                _ if definition.declaration => {}
+                Some(name) if definition.enumeration => self.found.enums.add(name, fingerprint, place),
+                Some(name) => self.found.aggregates.add(name, fingerprint, place),
+                None => self.nameless.push((definition, false)),
+            }
         }
     }
 
     /// A struct, union or enumeration without a tag goes by the typedefs that name it directly.
     fn name_by_typedefs(&mut self) {
-        self.nameless.sort_unstable_by_key(|nameless| nameless.offset);
         for &(name, target) in &self.typedefs {
             if target.unit != self.unit.number {
                 self.found.typedefs_elsewhere.insert((target, name));
@@ -506,18 +519,18 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 self.found.typedefs_elsewhere.extend(self.elsewhere.get(at).map(|&(_, place)| (place, name)));
                 continue;
             }
-            let Ok(at) = self.nameless.binary_search_by_key(&target.offset, |nameless| nameless.offset) else {
+            let Ok(at) = self.nameless.binary_search_by_key(&target.offset, |(nameless, _)| nameless.offset) else {
                 continue;
             };
-            let Some(nameless) = self.nameless.get_mut(at) else { continue };
-            nameless.has_typedef = true;
+            let Some((nameless, has_typedef)) = self.nameless.get_mut(at) else { continue };
+            *has_typedef = true;
             let definitions = if nameless.enumeration { &mut self.found.enums } else { &mut self.found.aggregates };
-            definitions.add(name, nameless.fingerprint, target);
+            definitions.add(name, nameless.layout.number(), target);
         }
-        for nameless in &self.nameless {
-            if let (true, false, Some(label)) = (nameless.enumeration, nameless.has_typedef, nameless.first_label) {
+        for (nameless, has_typedef) in &self.nameless {
+            if let (true, false, Some(label)) = (nameless.enumeration, has_typedef, nameless.first_label) {
                 let place = Place { unit: self.unit.number, offset: nameless.offset };
-                self.found.nameless_enums.add(label, nameless.fingerprint, place);
+                self.found.nameless_enums.add(label, nameless.layout.number(), place);
             }
         }
     }

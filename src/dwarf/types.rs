@@ -6,6 +6,7 @@
 //! (of a variable `.variable`), so that its name stays when the compiler or an unrelated header changes. A member
 //! without a name is `u1`, `u2`, ... in order, as in Rekall.
 
+use super::shapes::Shapes;
 use super::survey::{Survey, layout_at};
 use super::units::{Entry, Place, Unit, Units, byte_offset, is_aggregate};
 use super::{ConvertError, ConvertReport};
@@ -46,6 +47,7 @@ pub(super) fn build<'d>(
         pointer_bytes: arch.pointer_bytes(),
         open: Vec::new(),
         several: &survey.several,
+        shapes: Shapes::default(),
         ambiguous: survey.several.keys().map(|&(enumeration, name, _)| (enumeration, name)).collect(),
         names: HashMap::new(),
         waiting: Vec::new(),
@@ -123,6 +125,8 @@ struct Builder<'b, 'd> {
     /// The units opened last; the newest is at the end.
     open: Vec<Rc<Unit<'d>>>,
     several: &'b HashMap<(bool, &'d [u8], u64), String>,
+    /// Types of members of those layouts.
+    shapes: Shapes<'d>,
     /// The names in `several`, and whether they are of enumerations.
     ambiguous: HashSet<(bool, &'d [u8])>,
     /// Names given to types that have none, or that share theirs with another layout.
@@ -441,7 +445,7 @@ impl<'d> Builder<'_, 'd> {
 
     /// The name of a type of whose own name there are several layouts. A declaration stands for the most used one.
     fn name_by_layout(&mut self, place: Place, unit: &Unit<'d>, enumeration: bool, name: &'d [u8]) -> String {
-        let layout = layout_at(self.units, unit, place.offset, &mut self.parts_left);
+        let layout = layout_at(self.units, unit, place.offset, &mut self.shapes, &mut self.parts_left);
         let own = layout.and_then(|layout| self.several.get(&(enumeration, name, layout.fingerprint)).cloned());
         let own = own.unwrap_or_else(|| text(name));
         self.names.insert(place, own.clone());

@@ -283,6 +283,30 @@ fn the_most_used_layout_has_the_name_and_the_others_a_suffix() {
 }
 
 #[test]
+fn layouts_that_differ_in_the_type_of_a_member_alone_are_two() {
+    let mut btf = Writer::new(false);
+    btf.put("int", 1, false, 0, 4, &[1 << 24 | 32]); // 1
+    btf.put("long int", 1, false, 0, 8, &[1 << 24 | 64]); // 2
+    btf.put("number", 8, false, 0, 1, &[]); // 3: typedef
+    btf.put("", 2, false, 0, 1, &[]); // 4: pointer to int
+    btf.put("", 2, false, 0, 2, &[]); // 5: pointer to long
+    btf.put("", 2, false, 0, 3, &[]); // 6: pointer to the typedef of int
+    let (x, one, other) = (btf.name("x"), btf.name("one"), btf.name("other"));
+    btf.put("alike", 4, false, 1, 8, &[x, 4, 0]); // 7
+    btf.put("alike", 4, false, 1, 8, &[x, 5, 0]); // 8
+    btf.put("alike", 4, false, 1, 8, &[x, 6, 0]); // 9: as 7
+    btf.put("user", 4, false, 3, 24, &[one, 9, 0, other, 7, 64, x, 8, 128]); // 10
+    let profile = profile_of(&btf.finish()).expect("read");
+    let pointer = |name| Type::pointer_to(Type::named(name));
+    assert_eq!(profile.structs["alike"].members["x"].ty, pointer("int"));
+    assert_eq!(profile.structs["alike_1"].members["x"].ty, pointer("long int"));
+    assert_eq!(profile.structs.len(), 3);
+    let user = &profile.structs["user"].members;
+    let types = [&user["one"].ty, &user["other"].ty, &user["x"].ty];
+    assert_eq!(types, [&Type::named("alike"), &Type::named("alike"), &Type::named("alike_1")]);
+}
+
+#[test]
 fn damaged_btf_is_an_error_or_less_and_never_more() {
     let whole = sample(false);
     for end in 0..whole.len() {

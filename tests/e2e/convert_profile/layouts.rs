@@ -302,11 +302,12 @@ fn layouts_that_differ_between_units_are_all_kept() {
         gcc(&["-g", "-O1", "-ffreestanding", "-c", "-o", arg(&object), arg(&source)], &[]);
         object
     };
-    let small = "typedef struct { char c; } by_typedef; enum kind { FIRST = 1 }; struct twice { int x; };";
-    let large = "typedef struct { long l; } by_typedef; enum kind { FIRST = 2 }; struct twice { long y; int x; };";
+    // `alike` differs in the type of one member alone, and `same` in nothing but a typedef and `const`.
+    let small = "typedef struct { char c; } by_typedef; enum kind { FIRST = 1 }; struct twice { int x; }; struct alike { int *at; int n; }; struct same { const unsigned number; };";
+    let large = "typedef struct { long l; } by_typedef; enum kind { FIRST = 2 }; struct twice { long y; int x; }; struct alike { long *at; int n; }; typedef unsigned word; struct same { word number; };";
     let user = |number: u8| {
         format!(
-            "struct user{number} {{ struct twice *pointer, inside; by_typedef t; enum kind kind; struct twice_1 *taken; _Atomic long counter; }} user{number}; struct twice_1 {{ short s; }} taken{number};"
+            "struct user{number} {{ struct twice *pointer, inside; by_typedef t; enum kind kind; struct twice_1 *taken; _Atomic long counter; struct alike *alike; struct same *same; }} user{number}; struct twice_1 {{ short s; }} taken{number};"
         )
     };
     let objects = [(1, small), (2, large), (3, large)]
@@ -323,14 +324,17 @@ fn layouts_that_differ_between_units_are_all_kept() {
         "by_typedef_1[1] Struct",
         "enum kind[4] FIRST=2",
         "enum kind_1[4] FIRST=1",
-        "user1[40] Struct\n  pointer@0 *twice_2\n  inside@8 twice_2\n  t@12 by_typedef_1\n  kind@16 enum kind_1/unsigned int\n  taken@24 *twice_1\n  counter@32 long int\n",
-        "user2[56] Struct\n  pointer@0 *twice\n  inside@8 twice\n  t@24 by_typedef\n  kind@32 enum kind/unsigned int\n  taken@40 *twice_1\n  counter@48 long int\n",
+        "alike[16] Struct\n  at@0 *long int\n",
+        "alike_1[16] Struct\n  at@0 *int\n",
+        "same[4] Struct",
+        "user1[56] Struct\n  pointer@0 *twice_2\n  inside@8 twice_2\n  t@12 by_typedef_1\n  kind@16 enum kind_1/unsigned int\n  taken@24 *twice_1\n  counter@32 long int\n  alike@40 *alike_1\n  same@48 *same\n",
+        "user2[72] Struct\n  pointer@0 *twice\n  inside@8 twice\n  t@24 by_typedef\n  kind@32 enum kind/unsigned int\n  taken@40 *twice_1\n  counter@48 long int\n  alike@56 *alike\n  same@64 *same\n",
     ] {
         assert!(ours.contains(line), "{line}\n{ours}");
     }
     let told: Vec<_> =
         report.other_layouts.iter().map(|other| (other.name.as_str(), other.uses, other.others)).collect();
-    assert_eq!(told, [("by_typedef", 2, 1), ("twice", 2, 1), ("kind", 2, 1)]);
+    assert_eq!(told, [("alike", 2, 1), ("by_typedef", 2, 1), ("twice", 2, 1), ("kind", 2, 1)]);
 }
 
 #[test]

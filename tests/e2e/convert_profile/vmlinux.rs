@@ -147,8 +147,6 @@ fn ends_flexible(profile: &Profile, ty: &Type) -> bool {
 const ALIAS: &str = "dwarf2json lists a type that has a tag and a typedef under both names";
 const OTHER_LAYOUT: &str = "of several layouts of one name dwarf2json keeps one; quaid keeps all, numbered";
 const OPAQUE: &str = "dwarf2json calls a struct that is only declared by its typedef";
-const TYPE_ALONE: &str =
-    "definitions whose members differ in type alone, and not in place, count as one; each keeps another of the two";
 const ENUM_INTEGER: &str =
     "dwarf2json takes another integer type of the size for that of an enumeration, also one of the other sign";
 const DECLARED: &str = "dwarf2json lists enumerations that are declared only, as empty ones";
@@ -182,16 +180,14 @@ fn only_names_differ(own: &Layout, layout: &Layout, theirs: &BTreeMap<String, La
         if (bit, bits) != (their_bit, their_bits) {
             return None;
         }
-        let bytes = |ty: &str| theirs.get(ty).map(|layout| layout.bytes);
-        let pointed = |ty: &str| ty.trim_start_matches('*').to_owned();
-        reason = match (bytes(ty), bytes(told)) {
-            _ if ty == told => reason,
-            (Some(own), Some(other)) if own == other => Some(TYPE_ALONE),
-            (None, None) if pointed(told) == format!("{}_t", pointed(ty)) && bytes(&pointed(told)).is_none() => {
-                Some(OPAQUE)
+        let is_known = |ty: &str| theirs.contains_key(ty);
+        let (pointed, pointed_told) = (ty.trim_start_matches('*'), told.trim_start_matches('*'));
+        if ty != told {
+            if pointed_told != format!("{pointed}_t") || [ty, told, pointed_told].into_iter().any(is_known) {
+                return None;
             }
-            _ => return None,
-        };
+            reason = Some(OPAQUE);
+        }
     }
     reason
 }
