@@ -148,8 +148,15 @@ fn number(node: &Node, key: &str) -> Result<u64, Error> {
 
 /// A type descriptor.
 pub(crate) fn type_from_node(node: &Node, tables: Tables<'_>) -> Result<Type, Error> {
+    nested(node, tables, 0)
+}
+
+fn nested(node: &Node, tables: Tables<'_>, depth: u32) -> Result<Type, Error> {
+    if depth > Type::MAX_DEPTH {
+        return Err(Error::corrupt("", format!("a type nests more than {} others", Type::MAX_DEPTH)));
+    }
     let kind = part(node, "kind")?.as_text().unwrap_or_default();
-    let inner = |key: &str| part(node, key).and_then(|inner| type_from_node(inner, tables)).map(Box::new);
+    let inner = |key: &str| part(node, key).and_then(|inner| nested(inner, tables, depth + 1)).map(Box::new);
     Ok(match kind {
         "base" => match name_of(node)? {
             "void" => Type::Void,

@@ -190,6 +190,10 @@ pub enum Type {
 }
 
 impl Type {
+    /// How deep the types nest that quaid makes. Real ones need less than ten, and a circle has no end. A function's
+    /// argument lies three levels of JSON below it, and many readers of JSON, ours among them, take no more than 128.
+    pub const MAX_DEPTH: u32 = 32;
+
     /// A native type or a struct by name.
     pub fn named(name: impl Into<String>) -> Self {
         Self::Named(name.into())

@@ -14,9 +14,6 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-/// How many references are followed from a member to the type at the end. Real ones need less than ten; a circle has
-/// no end.
-const MAX_DEPTH: u32 = 64;
 /// How many parts the type of one member or variable may have: function types that refer to each other could have 2^64.
 /// A real one has less than a hundred.
 const MAX_MEMBER_PARTS: usize = 4096;
@@ -125,7 +122,7 @@ impl Btf<'_> {
     /// profile has for it. What is behind a name is not looked into.
     fn shape(&self, mut id: Id) -> Shape<'_> {
         let mut path = Vec::new();
-        for _ in 0..MAX_DEPTH {
+        for _ in 0..Type::MAX_DEPTH {
             let Some(record) = self.get(id) else { break };
             let name = self.name(record.name_offset);
             match record.kind {
@@ -409,7 +406,7 @@ impl<'d> Builder<'_, 'd> {
 
     /// Of an integer or enumeration: its size in bytes, the bits before its value, and those of it.
     fn storage(&self, mut id: Id) -> Option<(u64, u32, u32)> {
-        for _ in 0..MAX_DEPTH {
+        for _ in 0..Type::MAX_DEPTH {
             let record = self.btf.get(id)?;
             match record.kind {
                 Kind::Int => {
@@ -440,7 +437,7 @@ impl<'d> Builder<'_, 'd> {
         if id == 0 {
             return Ok(Type::Void);
         }
-        if depth > MAX_DEPTH || self.member_parts_left == 0 {
+        if depth > Type::MAX_DEPTH || self.member_parts_left == 0 {
             self.report.unresolved += 1;
             return Ok(Type::Void);
         }

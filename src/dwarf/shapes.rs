@@ -5,10 +5,9 @@
 
 use super::units::{Place, Unit, Units, is_aggregate};
 use gimli::DwTag;
+use quaid_profile::Type;
 use std::collections::HashMap;
 
-/// How many references are followed. Real ones need less than ten; a circle has no end.
-const MAX_DEPTH: u32 = 64;
 /// How many types of one unit are known. Those of a distribution's kernel have less than 100,000; types beyond are alike.
 const MAX_TYPES: usize = 1 << 22;
 /// How many DIEs and bytes of abbreviations may be read to find types of other units, which a kernel with type units
@@ -114,7 +113,7 @@ impl<'d> Shapes<'d> {
 
     /// The number of the type at `ty`; without a place it is void.
     pub(super) fn number(&mut self, units: &Units<'d>, ty: Option<Place>) -> u64 {
-        self.at(units, ty, MAX_DEPTH)
+        self.at(units, ty, Type::MAX_DEPTH)
     }
 
     fn at(&mut self, units: &Units<'d>, ty: Option<Place>, depth: u32) -> u64 {

@@ -17,9 +17,6 @@ use quaid_profile::{Arch, BaseType, Enum, Member, Profile, Struct, StructKind, T
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-/// How many references are followed from a member to the type at the end. Real ones need less than ten; a circle has
-/// no end.
-const MAX_DEPTH: u32 = 64;
 /// How many parts the type of one member or variable may have: function types that refer to each other could have 2^64.
 /// A real one has less than a hundred.
 const MAX_MEMBER_PARTS: usize = 4096;
@@ -298,7 +295,7 @@ impl<'d> Builder<'_, 'd> {
     /// Size of the type of a bit field, in bytes.
     fn storage_bytes(&mut self, unit: &Rc<Unit<'d>>, entry: &Entry<'d>) -> Result<Option<u64>, ConvertError> {
         let mut next = entry.attr_value(gimli::DW_AT_type).and_then(|value| self.units.target(unit.number, &value));
-        for _ in 0..MAX_DEPTH {
+        for _ in 0..Type::MAX_DEPTH {
             let Some(place) = next else { break };
             let Some((unit, entry)) = self.entry(place)? else { break };
             if let Some(bytes) = unsigned(&entry, gimli::DW_AT_byte_size) {
@@ -331,7 +328,7 @@ impl<'d> Builder<'_, 'd> {
 
     /// The type at `place`; `path` names it, should it have no name of its own.
     fn type_at(&mut self, place: Place, path: &str, depth: u32) -> Result<Type, ConvertError> {
-        if depth > MAX_DEPTH || self.member_parts_left == 0 {
+        if depth > Type::MAX_DEPTH || self.member_parts_left == 0 {
             self.report.unresolved_types += 1;
             return Ok(Type::Void);
         }
@@ -371,8 +368,14 @@ impl<'d> Builder<'_, 'd> {
             }
             gimli::DW_TAG_array_type => {
                 self.declared.indirection();
+                let dimensions = self.dimensions(&unit, &entry)?;
+                let depth = u32::try_from(dimensions.len()).unwrap_or(u32::MAX).saturating_add(depth);
+                if depth > Type::MAX_DEPTH {
+                    self.report.unresolved_types += 1;
+                    return Ok(Type::Void);
+                }
                 let element = self.type_of(&unit, &entry, path, depth)?;
-                self.dimensions(&unit, &entry)?.into_iter().rev().fold(element, Type::array_of)
+                dimensions.into_iter().rev().fold(element, Type::array_of)
             }
             gimli::DW_TAG_subroutine_type => {
                 let ret = self.type_of(&unit, &entry, &format!("{path}.return"), depth)?;

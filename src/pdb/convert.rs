@@ -6,7 +6,7 @@ use super::error::PdbError;
 use super::naming::Names;
 use super::primitive::{self, Indirection, LONG, Native, Simple, UNSIGNED_CHAR};
 use super::records::{self, EnumRecord, Field, Record, Udt, UdtKind};
-use super::table::{MAX_DEPTH, Tagged, TypeTable, is_anonymous};
+use super::table::{Tagged, TypeTable, is_anonymous};
 use super::virtual_bases::VirtualBases;
 use quaid_profile::{Enum, Member, Profile, Struct, StructKind, Type};
 use std::collections::HashMap;
@@ -216,7 +216,7 @@ impl<'a, 't> Converter<'a, 't> {
 
     fn ty(&mut self, index: u32, depth: u32) -> Result<Type, PdbError> {
         self.budget.spend(64)?;
-        if depth > MAX_DEPTH {
+        if depth > Type::MAX_DEPTH {
             return Ok(self.unknown("type nested deeper than any real one"));
         }
         if index < 0x1000 {

@@ -10,7 +10,8 @@ use super::budget::Budget;
 use super::error::PdbError;
 use super::records::{Field, Record};
 use super::sameness::{Comparison, is_made_up};
-use super::table::{MAX_DEPTH, Tagged, TypeTable, is_anonymous};
+use super::table::{Tagged, TypeTable, is_anonymous};
+use quaid_profile::Type;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -182,7 +183,7 @@ fn anonymous_in(
     budget: &mut Budget,
 ) -> Result<(), PdbError> {
     budget.spend(8)?;
-    if depth > MAX_DEPTH {
+    if depth > Type::MAX_DEPTH {
         return Ok(());
     }
     match table.get(index) {

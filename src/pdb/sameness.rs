@@ -4,7 +4,8 @@
 //! and between C and C++ in nested types and decorated names. What differs in size, members, offsets or types is different.
 
 use super::records::{Field, Record};
-use super::table::{MAX_DEPTH, Tagged, TypeTable, is_anonymous};
+use super::table::{Tagged, TypeTable, is_anonymous};
+use quaid_profile::Type;
 
 /// Compares definitions, and counts the steps.
 pub(super) struct Comparison<'a, 't> {
@@ -57,7 +58,7 @@ impl<'a, 't> Comparison<'a, 't> {
         if left == right {
             return true;
         }
-        if left < 0x1000 || right < 0x1000 || depth > MAX_DEPTH || !self.step() {
+        if left < 0x1000 || right < 0x1000 || depth > Type::MAX_DEPTH || !self.step() {
             return false;
         }
         if let (Some(left), Some(right)) = (self.table.tagged(left), self.table.tagged(right)) {

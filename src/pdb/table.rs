@@ -7,10 +7,8 @@ use super::bytes::Reader;
 use super::error::PdbError;
 use super::primitive::{self, Indirection, Simple};
 use super::records::{self, EnumRecord, Field, Fields, Record, Udt};
+use quaid_profile::Type;
 use std::collections::HashMap;
-
-/// Types are followed this deep, which no PDB of the tests reaches.
-pub(super) const MAX_DEPTH: u32 = 32;
 
 /// The records of the type stream.
 #[derive(Debug, Default)]
@@ -169,7 +167,7 @@ impl<'t> TypeTable<'t> {
 
     /// Size of a type in bytes; `None` where it is not known.
     pub(super) fn size_of(&self, index: u32, depth: u32) -> Option<u64> {
-        if depth > MAX_DEPTH {
+        if depth > Type::MAX_DEPTH {
             return None;
         }
         if index < 0x1000 {

@@ -8,7 +8,8 @@
 
 use super::primitive::{self, Indirection, Simple};
 use super::records::{Field, Record, Udt};
-use super::table::{MAX_DEPTH, Tagged, TypeTable};
+use super::table::{Tagged, TypeTable};
+use quaid_profile::Type;
 
 /// Computes layouts, and counts the steps.
 pub(super) struct VirtualBases<'a, 't> {
@@ -96,7 +97,7 @@ impl<'a, 't> VirtualBases<'a, 't> {
 
     fn step(&mut self, depth: u32) -> Option<()> {
         self.steps = self.steps.checked_sub(1)?;
-        (depth <= MAX_DEPTH).then_some(())
+        (depth <= Type::MAX_DEPTH).then_some(())
     }
 
     /// The definition of a class.

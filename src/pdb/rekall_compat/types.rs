@@ -10,10 +10,10 @@
 //! - argument lists are read as 16-bit indices, so half of the arguments are 0 and the other half is not reached;
 //! - arrays have a `size` in bytes until the element's size is known, and pointers are always taken for 8 bytes.
 
+use crate::pdb::ParseReport;
 use crate::pdb::budget::Budget;
 use crate::pdb::bytes::Reader;
 use crate::pdb::error::PdbError;
-use crate::pdb::{ParseReport, table::MAX_DEPTH};
 use quaid_profile::{Enum, Member, Profile, Struct, Type};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -262,7 +262,7 @@ impl<'t> Types<'t> {
         if index < 0x1000 {
             return Ok(simple(index));
         }
-        let Some((at, _)) = self.record(index).filter(|_| depth < MAX_DEPTH) else { return Ok(None) };
+        let Some((at, _)) = self.record(index).filter(|_| depth < Type::MAX_DEPTH) else { return Ok(None) };
         let Some(mut reader) = self.reader(at) else { return Ok(None) };
         let leaf = reader.u16();
         let mut word = || reader.u32().unwrap_or(0);

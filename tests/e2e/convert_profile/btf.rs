@@ -343,4 +343,14 @@ fn damaged_btf_is_an_error_or_less_and_never_more() {
     }
     btf.put("holder", 4, false, 2, 16, &[member, 1, 0, member, 3, 64]);
     assert!(profile_of(&btf.finish()).expect("the rest of it").structs.contains_key("holder"));
+    // Functions that take functions, deeper than readers of JSON go.
+    let mut btf = Writer::new(false);
+    let member = btf.name("member");
+    for id in 1..100 {
+        btf.put("", 13, false, 1, 0, &[0, id + 1]);
+    }
+    btf.put("holder", 4, false, 1, 8, &[member, 1, 0]);
+    let text = profile_of(&btf.finish()).expect("the rest of it").to_rekall();
+    let json: serde_json::Value = serde_json::from_str(&text).expect("read by any reader of JSON");
+    assert_eq!(json["$STRUCTS"]["holder"][1]["member"][1][0], "Function", "{json}");
 }

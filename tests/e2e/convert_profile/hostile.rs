@@ -23,7 +23,8 @@ fn linked(folder: &Path, text: &str) -> PathBuf {
     target
 }
 
-/// A unit of DWARF 4. Abbreviations: 1 unit, 2 typedef, 3 pointer, 4 struct, 5 member, 6 function type, 7 parameter.
+/// A unit of DWARF 4. Abbreviations: 1 unit, 2 typedef, 3 pointer, 4 struct, 5 member, 6 function type, 7 parameter,
+/// 8 array, 9 subrange.
 fn unit(entries: &str) -> String {
     format!(
         r#"
@@ -38,6 +39,8 @@ init_task: .quad 0
         .byte 5, 0x0d, 0, 0x03, 0x08, 0x49, 0x13, 0x38, 0x0b, 0, 0
         .byte 6, 0x15, 1, 0x49, 0x13, 0, 0
         .byte 7, 0x05, 0, 0x49, 0x13, 0, 0
+        .byte 8, 0x01, 1, 0x49, 0x13, 0, 0
+        .byte 9, 0x21, 0, 0x2f, 0x0b, 0, 0
         .byte 0
         .section .debug_info,"",@progbits
 start:  .4byte finish - version
@@ -90,6 +93,32 @@ holder: .byte 4
     let (profile, report) = convert(&vmlinux).expect("the rest of it");
     assert_eq!(profile.structs["holder"].members.len(), 3);
     assert_eq!(report.unresolved_types, 3);
+    assert!(report.losses().iter().any(|line| line.contains("lead nowhere")));
+}
+
+/// Arrays and functions within each other, deeper than readers of JSON go: what is written can be read.
+#[test]
+fn types_that_nest_too_deep_are_cut() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let function =
+        |number| format!("f{number}: .byte 6\n .4byte 0\n .byte 7\n .4byte f{} - start\n .byte 0\n", number + 1);
+    let functions: String = (0..100).map(function).collect();
+    let dimensions = ".byte 9, 1\n".repeat(200);
+    let entries = format!(
+        "{functions}f100: .byte 6\n .4byte 0\n .byte 0\n\
+         array: .byte 8\n .4byte holder - start\n {dimensions} .byte 0\n\
+         flat: .byte 8\n .4byte holder - start\n .byte 9, 1, 9, 2\n .byte 0\n\
+         holder: .byte 4\n .asciz \"holder\"\n .byte 24\n\
+         .byte 5\n .asciz \"f\"\n .4byte f0 - start\n .byte 0\n\
+         .byte 5\n .asciz \"a\"\n .4byte array - start\n .byte 8\n\
+         .byte 5\n .asciz \"b\"\n .4byte flat - start\n .byte 16\n .byte 0\n"
+    );
+    let (profile, report) = convert(&linked(folder.path(), &unit(&entries))).expect("the rest of it");
+    let json: serde_json::Value = serde_json::from_str(&profile.to_rekall()).expect("read by any reader of JSON");
+    let members = &json["$STRUCTS"]["holder"][1];
+    assert_eq!(members["f"][1][0], "Function", "{members}");
+    assert_eq!(members["a"][1][0], "Void", "{members}");
+    assert_eq!((&members["b"][1][1]["count"], &members["b"][1][1]["target_args"]["count"]), (&2.into(), &3.into()));
     assert!(report.losses().iter().any(|line| line.contains("lead nowhere")));
 }
 
