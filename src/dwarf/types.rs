@@ -522,6 +522,7 @@ impl<'d> Builder<'_, 'd> {
     fn enum_of(&mut self, unit: &Rc<Unit<'d>>, entry: &Entry<'d>, name: &str) -> Result<Enum, ConvertError> {
         let (base, size, signed) = self.enum_base(unit, entry)?;
         let mut values: Vec<(String, i128)> = Vec::new();
+        // By the text that is written: of bytes that are no UTF-8, several have the same.
         let mut known = HashSet::new();
         for child in unit.children(entry.offset().0).unwrap_or_default() {
             if child.tag() != gimli::DW_TAG_enumerator {
@@ -529,8 +530,8 @@ impl<'d> Builder<'_, 'd> {
             }
             self.spend(1)?;
             let value = child.attr_value(gimli::DW_AT_const_value).and_then(|value| enumerator(&value, size, signed));
-            match (self.name_of(unit, &child), value) {
-                (Some(label), Some(value)) if known.insert(label) => values.push((text(label), value)),
+            match (self.name_of(unit, &child).map(String::from_utf8_lossy), value) {
+                (Some(label), Some(value)) if known.insert(label.clone()) => values.push((label.into_owned(), value)),
                 _ => self.report.skip_member(name, "a label without name or value, or given twice"),
             }
         }

@@ -9,6 +9,7 @@ use super::records::{self, EnumRecord, Field, Record, Udt, UdtKind};
 use super::table::{Tagged, TypeTable, is_anonymous};
 use super::virtual_bases::VirtualBases;
 use quaid_profile::{Enum, Member, Profile, Struct, StructKind, Type};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Turns records into types.
@@ -175,15 +176,17 @@ impl<'a, 't> Converter<'a, 't> {
     fn enumeration(&mut self, record: &EnumRecord<'t>) -> Result<Enum, PdbError> {
         let base = self.enum_base(record);
         let mut values: Vec<(String, i128)> = Vec::new();
-        let mut known: HashMap<&[u8], i128> = HashMap::new();
+        // By the text that is written: of bytes that are no UTF-8, several have the same.
+        let mut known: HashMap<Cow<'_, str>, i128> = HashMap::new();
         for field in self.table.fields(record.fields) {
             match field {
                 Ok(Field::Label { value, name }) => {
                     self.budget.spend(64 + name.len())?;
                     // clang writes the labels of a signed enum as if they had no sign.
                     let value = base.in_range(value);
-                    match known.insert(name, value) {
-                        None => values.push((String::from_utf8_lossy(name).into_owned(), value)),
+                    let name = String::from_utf8_lossy(name);
+                    match known.insert(name.clone(), value) {
+                        None => values.push((name.into_owned(), value)),
                         Some(other) if other == value => {}
                         Some(_) => self.report.skip("LF_ENUMERATE of a name that has another value"),
                     }

@@ -24,7 +24,7 @@ fn linked(folder: &Path, text: &str) -> PathBuf {
 }
 
 /// A unit of DWARF 4. Abbreviations: 1 unit, 2 typedef, 3 pointer, 4 struct, 5 member, 6 function type, 7 parameter,
-/// 8 array, 9 subrange.
+/// 8 array, 9 subrange, 10 enumeration, 11 label.
 fn unit(entries: &str) -> String {
     format!(
         r#"
@@ -41,6 +41,8 @@ init_task: .quad 0
         .byte 7, 0x05, 0, 0x49, 0x13, 0, 0
         .byte 8, 0x01, 1, 0x49, 0x13, 0, 0
         .byte 9, 0x21, 0, 0x2f, 0x0b, 0, 0
+        .byte 10, 0x04, 1, 0x03, 0x08, 0x0b, 0x0b, 0, 0
+        .byte 11, 0x28, 0, 0x03, 0x08, 0x1c, 0x0b, 0, 0
         .byte 0
         .section .debug_info,"",@progbits
 start:  .4byte finish - version
@@ -120,6 +122,22 @@ fn types_that_nest_too_deep_are_cut() {
     assert_eq!(members["a"][1][0], "Void", "{members}");
     assert_eq!((&members["b"][1][1]["count"], &members["b"][1][1]["target_args"]["count"]), (&2.into(), &3.into()));
     assert!(report.losses().iter().any(|line| line.contains("lead nowhere")));
+}
+
+/// Labels that differ in bytes which are no UTF-8 have one text, and JSON one key.
+#[test]
+fn labels_of_one_text_are_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let entries = "
+        .byte 10
+        .asciz \"e\"
+        .byte 4, 11, 0xfe, 0, 1, 11, 0xff, 0, 2, 11, 'x', 0, 3, 0
+        .byte 4, 's', 0, 4, 0
+";
+    let (profile, report) = convert(&linked(folder.path(), &unit(entries))).expect("the rest of it");
+    let values: Vec<_> = profile.enums.values().flat_map(|made| &made.values).cloned().collect();
+    assert_eq!(values, [("\u{fffd}".to_owned(), 1), ("x".to_owned(), 3)]);
+    assert!(report.losses().iter().any(|line| line.starts_with("1 members were left out")), "{:?}", report.losses());
 }
 
 /// Each function takes the next one twice: 2^60 types, were they all written down.
