@@ -38,6 +38,24 @@ pub(super) fn lime(ranges: &[(u64, u64, &[u8])]) -> Vec<u8> {
 /// A program header: type, offset, vaddr, paddr, filesz, memsz.
 type Phdr = [u64; 6];
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, bytes).expect("in memory");
+    packed.finish().expect("in memory")
+}
+
+/// What was taken for raw would have wrong addresses: a format is asked again after it won.
+#[test]
+fn a_format_may_be_around_itself_but_not_without_end() {
+    let mut file = lime(&[(0x1000, 0x2fff, &[7; 0x2000])]);
+    for _ in 0..7 {
+        file = gzip(&file);
+    }
+    assert_eq!(vote(&file).expect("an image").memory.runs()[0].start, Pa(0x1000));
+    file = gzip(&gzip(&file));
+    assert!(vote(&file).is_err_and(|why| why.contains("more than 8 formats around each other; unpack it first")));
+}
+
 const ELF64_DATA: u64 = 64 + 4 * 56;
 
 /// An ELF64 core with up to four program headers, and `data` at `ELF64_DATA`.

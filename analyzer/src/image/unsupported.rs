@@ -16,7 +16,7 @@ const MAGICS: &[(&[u8], &str, &str)] = &[
     (b"\x04\x22\x4d\x18", "compressed with lz4", "`lz4 -d` unpacks it"),
 ];
 
-const OTHER_FORMAT: &str = "raw, LiME and ELF core images are read";
+const OTHER_FORMAT: &str = "README.md lists the formats that are read";
 
 /// Recognises what is refused.
 pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {

@@ -123,15 +123,17 @@ pub(super) struct Elected {
     pub(super) ballots: Vec<Ballot>,
 }
 
-/// Asks `formats` over the probed file until nobody wins; a format may win once. A `Broken` ends it with the format and
-/// reason.
+/// How many formats an image may have around each other. Real ones have two or three; gzip can be made to unpack to itself.
+const MAX_ROUNDS: u32 = 8;
+
+/// Asks `formats` over the probed file until nobody wins; one may win again, like gzip around an E01 of a file that is
+/// packed with gzip. A `Broken`, or one format too many, ends it with the format and reason.
 pub(super) fn elect(file: &Probe<'_>, formats: &[Format]) -> Result<Elected, (&'static str, String)> {
     let mut elected =
         Elected { memory: Arc::clone(file.base), warnings: Vec::new(), hints: Hints::default(), ballots: Vec::new() };
-    let mut open: Vec<&Format> = formats.iter().collect();
     for round in 1.. {
         let mut winner = None;
-        for (index, format) in open.iter().enumerate() {
+        for format in formats {
             let path = file.path.filter(|_| round == 1);
             let vote = (format.probe)(&Probe { base: &elected.memory, path, map: file.map });
             let answer = match &vote {
@@ -142,15 +144,18 @@ pub(super) fn elect(file: &Probe<'_>, formats: &[Format]) -> Result<Elected, (&'
             let won = matches!(vote, Vote::Yes(_));
             elected.ballots.push(Ballot { round, format: format.name, answer, won });
             if let Vote::Yes(layer) = vote {
-                winner = Some((index, layer));
+                if round > MAX_ROUNDS {
+                    let why = format!("it has more than {MAX_ROUNDS} formats around each other; unpack it first");
+                    return Err((format.name, why));
+                }
+                winner = Some(layer);
                 break;
             }
         }
-        let Some((index, layer)) = winner else { break };
+        let Some(layer) = winner else { break };
         elected.memory = layer.memory;
         elected.warnings.extend(layer.warnings);
         elected.hints.add(layer.hints);
-        open.remove(index);
     }
     Ok(elected)
 }
