@@ -46,6 +46,8 @@ pub(super) struct DebugSections<'d> {
     pub(super) str: Cow<'d, [u8]>,
     pub(super) line_str: Cow<'d, [u8]>,
     pub(super) str_offsets: Cow<'d, [u8]>,
+    /// Addresses that units refer to by number.
+    pub(super) addr: Cow<'d, [u8]>,
     pub(super) big_endian: bool,
     pub(super) skipped_relocations: usize,
 }
@@ -195,6 +197,8 @@ impl<'d> Elf<'d> {
             str: section(".debug_str.dwo")?,
             line_str: Cow::default(),
             str_offsets: section(".debug_str_offsets.dwo")?,
+            // Addresses are in the file with the skeleton units, for the linker to put in.
+            addr: Cow::default(),
             big_endian: !self.file.is_little_endian(),
             skipped_relocations: 0,
         })
@@ -228,6 +232,7 @@ impl<'d> Elf<'d> {
         sections.str = self.section(".debug_str", &mut sections.skipped_relocations)?;
         sections.line_str = self.section(".debug_line_str", &mut sections.skipped_relocations)?;
         sections.str_offsets = self.section(".debug_str_offsets", &mut sections.skipped_relocations)?;
+        sections.addr = self.section(".debug_addr", &mut sections.skipped_relocations)?;
         Ok(sections)
     }
 

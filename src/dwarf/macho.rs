@@ -135,6 +135,7 @@ impl<'d> MachO<'d> {
             str: section(".debug_str")?,
             line_str: section(".debug_line_str")?,
             str_offsets: section(".debug_str_offsets")?,
+            addr: section(".debug_addr")?,
             big_endian: !self.file.is_little_endian(),
             ..DebugSections::default()
         })

@@ -6,7 +6,7 @@
 
 use super::report::{ConvertReport, MAX_LISTED, OtherLayouts};
 use super::shapes::{Fingerprint, Shape, Shapes};
-use super::units::{Place, Slice, Unit, Units, byte_offset, is_aggregate, static_address};
+use super::units::{Place, Slice, Unit, Units, byte_offset, is_aggregate};
 use gimli::{Abbreviation, DwAte, EntriesRaw, UnitOffset};
 use quaid_profile::{BaseKind, BaseType};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -465,7 +465,7 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 gimli::DW_AT_declaration => found.declaration = matches!(value, gimli::AttributeValue::Flag(true)),
                 gimli::DW_AT_location => {
                     found.defined = true;
-                    found.address = static_address(&value, self.unit.big_endian);
+                    found.address = self.units.static_address(self.unit, &value);
                 }
                 gimli::DW_AT_endianity => {
                     found.big_endian = value.u8_value().map(|end| gimli::DwEnd(end) == gimli::DW_END_big);

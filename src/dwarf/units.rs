@@ -3,8 +3,8 @@
 use super::ConvertError;
 use super::elf::{DebugSections, Role};
 use gimli::{
-    Abbreviations, AttributeValue, DebugAbbrev, DebugInfo, DebugInfoOffset, DebugStrOffsets, DebugStrOffsetsBase,
-    DebugTypeSignature, DebugTypes, DwLang, DwTag, EndianSlice, RunTimeEndian, UnitHeader, UnitOffset, UnitType,
+    Abbreviations, AttributeValue, DebugAbbrev, DebugAddr, DebugAddrBase, DebugAddrIndex, DebugInfo, DebugInfoOffset, DebugStrOffsets, DebugStrOffsetsBase,
+    DebugTypeSignature, DebugTypes, DwLang, DwTag, EndianSlice, Expression, Operation, RunTimeEndian, UnitHeader, UnitOffset, UnitType,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -33,6 +33,8 @@ pub(super) struct Units<'d> {
     parts: Vec<Part<'d>>,
     /// The types of type units, by signature.
     signatures: HashMap<DebugTypeSignature, Place>,
+    /// Where the addresses of split units begin, by what ties each to its skeleton unit.
+    split_addresses: HashMap<u64, AddressTable>,
     /// The part that references to a supplementary file lead to.
     supplementary: Option<usize>,
     info_bytes: usize,
@@ -52,7 +54,17 @@ struct Part<'d> {
     strings: &'d [u8],
     line_strings: &'d [u8],
     string_offsets: DebugStrOffsets<Slice<'d>>,
+    addresses: DebugAddr<Slice<'d>>,
     role: Role,
+}
+
+/// The addresses that a unit refers to by number.
+#[derive(Debug, Clone, Copy)]
+struct AddressTable {
+    /// The part whose `.debug_addr` has them.
+    part: usize,
+    /// Offset of the first, in bytes.
+    base: DebugAddrBase<usize>,
 }
 
 /// A skeleton unit's word of where its types are.
@@ -73,6 +85,7 @@ pub(super) struct Unit<'d> {
     pub(super) header: UnitHeader<Slice<'d>>,
     pub(super) abbreviations: Abbreviations,
     string_base: DebugStrOffsetsBase<usize>,
+    addresses: Option<AddressTable>,
     /// Its language, where it tells.
     pub(super) language: Option<DwLang>,
     /// Its types are in a `.dwo` file.
@@ -93,6 +106,7 @@ impl<'d> Units<'d> {
             headers: Vec::new(),
             parts: Vec::with_capacity(parts.len()),
             signatures: HashMap::new(),
+            split_addresses: HashMap::new(),
             supplementary: parts.iter().position(|sections| sections.role == Role::Supplementary),
             info_bytes: 0,
             endian,
@@ -113,6 +127,10 @@ impl<'d> Units<'d> {
             _ => None,
         });
         units.signatures = signatures.collect();
+        if units.parts.iter().any(|part| part.role == Role::Split) {
+            units.split_addresses =
+                units.skeleton_units().filter_map(|unit| Some((unit.dwo_id?, unit.addresses?))).collect();
+        }
         Ok(units)
     }
 
@@ -134,6 +152,7 @@ impl<'d> Units<'d> {
             strings: &sections.str,
             line_strings: &sections.line_str,
             string_offsets: DebugStrOffsets::from(EndianSlice::new(&sections.str_offsets, self.endian)),
+            addresses: DebugAddr::from(EndianSlice::new(&sections.addr, self.endian)),
             role: sections.role,
         });
         self.info_bytes = self.info_bytes.saturating_add(sections.info.len()).saturating_add(sections.types.len());
@@ -173,6 +192,7 @@ impl<'d> Units<'d> {
             header,
             abbreviations,
             string_base: DebugStrOffsetsBase::default_for_encoding_and_file(header.encoding(), kind),
+            addresses: None,
             language: None,
             skeleton: None,
             dwo_id: match header.type_() {
@@ -185,10 +205,16 @@ impl<'d> Units<'d> {
         for attribute in root.attrs() {
             match (attribute.name(), attribute.value()) {
                 (gimli::DW_AT_str_offsets_base, AttributeValue::DebugStrOffsetsBase(base)) => unit.string_base = base,
+                (gimli::DW_AT_addr_base | gimli::DW_AT_GNU_addr_base, AttributeValue::DebugAddrBase(base)) => {
+                    unit.addresses = Some(AddressTable { part, base });
+                }
                 (gimli::DW_AT_language, AttributeValue::Language(language)) => unit.language = Some(language),
                 (gimli::DW_AT_GNU_dwo_id, AttributeValue::DwoId(id)) => unit.dwo_id = Some(id.0),
                 _ => {}
             }
+        }
+        if split {
+            unit.addresses = unit.dwo_id.and_then(|id| self.split_addresses.get(&id).copied());
         }
         // A split unit may have the name as well.
         let text = |name| self.text(&unit, &root.attr_value(name)?);
@@ -242,6 +268,29 @@ impl<'d> Units<'d> {
         text.get(..end).filter(|name| !name.is_empty())
     }
 
+    /// Where a variable is that stays in one place: an address alone, or the distance from one (clang joins small variables).
+    pub(super) fn static_address(&self, unit: &Unit<'d>, value: &AttributeValue<Slice<'d>>) -> Option<u64> {
+        let (AttributeValue::Exprloc(Expression(expression)) | AttributeValue::Block(expression)) = *value else {
+            return None;
+        };
+        let mut operations = Expression(expression).operations(unit.header.encoding());
+        let start = match operations.next().ok()?? {
+            Operation::Address { address } => address,
+            Operation::AddressIndex { index } => self.address(unit, index)?,
+            _ => return None,
+        };
+        match operations.next().ok()? {
+            None => Some(start),
+            Some(Operation::PlusConstant { value }) if matches!(operations.next(), Ok(None)) => start.checked_add(value),
+            Some(_) => None,
+        }
+    }
+
+    fn address(&self, unit: &Unit<'d>, index: DebugAddrIndex<usize>) -> Option<u64> {
+        let AddressTable { part, base } = unit.addresses?;
+        self.parts.get(part)?.addresses.get_address(unit.header.address_size(), base, index).ok()
+    }
+
     /// Where the DIE is that an attribute of `unit` refers to. `None` for what is in no unit of the files that there are.
     pub(super) fn target(&self, unit: usize, value: &AttributeValue<Slice<'d>>) -> Option<Place> {
         match *value {
@@ -266,18 +315,22 @@ impl<'d> Units<'d> {
 
     /// The units whose types are in other files.
     pub(super) fn skeletons(&self) -> Vec<Skeleton<'d>> {
+        self.skeleton_units().filter_map(|unit| unit.skeleton).collect()
+    }
+
+    /// The units that may be such.
+    fn skeleton_units(&self) -> impl Iterator<Item = Unit<'d>> {
         let small = |header: &UnitHeader<Slice<'d>>| match header.type_() {
             UnitType::Skeleton(_) => true,
             UnitType::Compilation => header.version() <= 4 && header.length_including_self() <= MAX_SKELETON_BYTES,
             _ => false,
         };
         let numbers =
-            self.headers.iter().enumerate().filter(|(_, (header, _))| small(header)).map(|(number, _)| number);
+            self.headers.iter().enumerate().filter(move |(_, (header, _))| small(header)).map(|(number, _)| number);
         // A skeleton unit's table of abbreviations is its own, with one entry.
         numbers
             .filter(|&number| self.cost(number) <= MAX_SKELETON_BYTES)
-            .filter_map(|number| self.open(number).ok()?.skeleton)
-            .collect()
+            .filter_map(|number| self.open(number).ok())
     }
 
     /// The identities of split units.
@@ -318,21 +371,6 @@ impl<'d> Unit<'d> {
 /// Whether DIEs of this tag are structs, unions or classes.
 pub(super) fn is_aggregate(tag: DwTag) -> bool {
     matches!(tag, gimli::DW_TAG_structure_type | gimli::DW_TAG_union_type | gimli::DW_TAG_class_type)
-}
-
-/// Where a variable is that stays in one place: `DW_OP_addr` alone.
-pub(super) fn static_address(value: &AttributeValue<Slice<'_>>, big_endian: bool) -> Option<u64> {
-    let expression = match value {
-        AttributeValue::Exprloc(expression) => expression.0,
-        AttributeValue::Block(block) => *block,
-        _ => return None,
-    };
-    let (&op, address) = expression.slice().split_first()?;
-    if gimli::DwOp(op) != gimli::DW_OP_addr || !matches!(address.len(), 4 | 8) {
-        return None;
-    }
-    let number = |number, byte: &u8| number << 8 | u64::from(*byte);
-    Some(if big_endian { address.iter().fold(0, number) } else { address.iter().rev().fold(0, number) })
 }
 
 /// An offset within a struct, in bytes: a constant, or (DWARF 2 and 3) the expression that adds one.

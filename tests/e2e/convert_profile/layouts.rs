@@ -1,9 +1,10 @@
 //! A C file with everything that a layout can be got wrong by, compiled in every version of DWARF. What is expected was
 //! worked out from the x86-64 ABI.
 
-use crate::support::arg;
+use crate::support::{arg, skipped};
 use quaid::dwarf::{ConvertReport, Options, convert, convert_with};
 use quaid_profile::{Profile, Type};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,7 +21,7 @@ fn module(folder: &Path, options: &[&str]) -> Option<PathBuf> {
         .output()
         .expect("gcc");
     if !output.status.success() {
-        crate::support::skipped(&format!("gcc {options:?}: {}", String::from_utf8_lossy(&output.stderr)));
+        skipped(&format!("gcc {options:?}: {}", String::from_utf8_lossy(&output.stderr)));
         return None;
     }
     write_map(folder);
@@ -205,7 +206,7 @@ fn dwarf_that_was_printed_gives_the_same_layouts() {
         let (built, folder) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let module = kernel(built.path(), &[version]);
         let Ok(text) = Command::new("dwarfdump").arg("-di").arg(&module).output() else {
-            return crate::support::skipped("there is no dwarfdump");
+            return skipped("there is no dwarfdump");
         };
         write_map(folder.path());
         std::fs::write(folder.path().join("module.dwarf"), text.stdout).expect("written");
@@ -230,7 +231,7 @@ fn clang_s_negative_bit_offsets_give_the_layout_of_the_abi() {
             ["-target", "x86_64-linux-gnu", "-std=gnu11", "-ffreestanding", "-gstrict-dwarf", "-O1", "-c", version];
         match Command::new("clang").args(fixed).arg(&source).arg("-o").arg(&target).output() {
             Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
-            Err(_) => return crate::support::skipped("there is no clang"),
+            Err(_) => return skipped("there is no clang"),
         }
         write_map(folder.path());
         let (profile, _) = convert(folder.path()).expect("a profile");
@@ -282,7 +283,7 @@ fn types_in_units_of_their_own_and_in_partial_units_are_found() {
         let shared = folder.path().join("vmlinux.dwz");
         match Command::new("dwz").arg("-o").args([&shared, &vmlinux]).output() {
             Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
-            Err(_) => return crate::support::skipped("there is no dwz"),
+            Err(_) => return skipped("there is no dwz"),
         }
         let bytes = |path| std::fs::metadata(path).expect("a file").len();
         assert!(bytes(&shared) < bytes(&vmlinux), "dwz shared nothing");
@@ -335,6 +336,61 @@ fn layouts_that_differ_between_units_are_all_kept() {
     let told: Vec<_> =
         report.other_layouts.iter().map(|other| (other.name.as_str(), other.uses, other.others)).collect();
     assert_eq!(told, [("alike", 2, 1), ("by_typedef", 2, 1), ("twice", 2, 1), ("kind", 2, 1)]);
+}
+
+/// Static variables of one name, each of another type: `nm` tells the size of the one at each address.
+#[test]
+fn variables_of_one_name_are_told_apart_by_their_address() {
+    for (compiler, options) in [
+        ("gcc", &["-gdwarf-2", "-gstrict-dwarf"][..]),
+        ("gcc", &["-gdwarf-5"]),
+        ("gcc", &["-gdwarf-4", "-gsplit-dwarf"]),
+        ("gcc", &["-gdwarf-5", "-gsplit-dwarf"]),
+        ("clang", &["-gdwarf-4"]),
+        ("clang", &["-gdwarf-5"]),
+        ("clang", &["-gdwarf-5", "-gsplit-dwarf"]),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = |args: &[&str]| {
+            let output = Command::new(compiler).args(args).current_dir(folder.path()).output().ok()?;
+            assert!(output.status.success(), "{compiler} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+            Some(())
+        };
+        let built = [1, 2, 3].iter().try_for_each(|number| {
+            let text = format!(
+                "struct of{number} {{ long words[{number}]; }}; static __attribute__((used)) struct of{number} state = {{ {{ 1 }} }};\n"
+            );
+            let name = format!("unit{number}.c");
+            std::fs::write(folder.path().join(&name), text).expect("written");
+            run(&[&["-O1", "-ffreestanding", "-c", &name], options].concat())
+        });
+        let link = ["-nostdlib", "-static", "-Wl,-e,0", "-o", "vmlinux", "unit1.o", "unit2.o", "unit3.o"];
+        if built.and_then(|()| run(&link)).is_none() {
+            skipped(&format!("there is no {compiler}"));
+            continue;
+        }
+        let vmlinux = folder.path().join("vmlinux");
+        let nm = Command::new("nm").arg("-S").arg(&vmlinux).output().expect("nm");
+        let number = |text| u64::from_str_radix(text, 16).expect("a number");
+        let text = String::from_utf8(nm.stdout).expect("text");
+        let truth: BTreeMap<u64, u64> = text
+            .lines()
+            .filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+                [address, size, _, "state"] => Some((number(address), number(size))),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(truth.len(), 3, "{text}");
+        let (profile, _) = convert(&vmlinux).expect("a profile");
+        let size = |ty: &Type| match ty {
+            Type::Named(name) => profile.structs.get(name).map(|found| found.size),
+            _ => None,
+        };
+        let ours: BTreeMap<u64, u64> = (profile.constant_types.iter())
+            .filter_map(|(name, ty)| Some((*profile.constants.get(name)?, size(ty)?)))
+            .collect();
+        assert_eq!(ours, truth, "{compiler} {options:?}: {:?}", profile.constant_types);
+    }
 }
 
 #[test]
