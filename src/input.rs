@@ -28,8 +28,13 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// A path for a terminal or a commit's message: control characters are escaped, so that no name can move the cursor or
 /// begin a line.
 pub(crate) fn shown(path: &Path) -> String {
+    shown_text(&path.to_string_lossy())
+}
+
+/// As [`shown`], of a text that a file gave.
+pub(crate) fn shown_text(text: &str) -> String {
     let mut shown = String::new();
-    for c in path.to_string_lossy().chars() {
+    for c in text.chars() {
         if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown

@@ -143,6 +143,16 @@ impl<'d> Elf<'d> {
         Ok(())
     }
 
+    /// The address that its table of symbols gives this one.
+    pub(super) fn symbol_address(&self, name: &str) -> Option<u64> {
+        self.file.symbol_by_name(name).map(|symbol| symbol.address())
+    }
+
+    /// Up to `most` bytes of what it has at an address.
+    pub(super) fn data_at(&self, address: u64, most: usize) -> Option<&'d [u8]> {
+        data_at(&self.file, address, most)
+    }
+
     /// Whether it has debugging information.
     pub(super) fn has_dwarf(&self) -> bool {
         self.file.section_by_name(".debug_info").is_some_and(|section| section.size() > 0)

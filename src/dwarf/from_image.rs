@@ -1,16 +1,16 @@
 //! What a memory image alone tells of its Linux kernel: banner, build-id, the table of symbols, BTF, and the configuration where the
 //! kernel carries it. All lie in the kernel's own image, which is in one piece of physical memory; no page table is needed.
 
-use super::ConvertError;
 use super::image::{BANNER_START, MAX_BANNER_BYTES, banner_at_start};
+use super::source::Input;
+use super::{ConvertError, kconfig, same_kernel, system_map};
 use crate::btf;
 use crate::kallsyms::{self, DIGITS, Symbol};
 use quaid_analyzer::Pa;
 use quaid_analyzer::image::PhysicalMemory;
 use quaid_analyzer::scan::{self, build_id};
 use quaid_profile::{BuildId, release_of};
-use std::collections::BTreeSet;
-use std::io::Read;
+use std::collections::HashMap;
 
 /// How far before and behind the digits of the token table the tables may reach, in bytes. Those of 200,000 symbols take
 /// 4 MiB.
@@ -21,12 +21,22 @@ const TOKENS_BYTES: u64 = 16 << 10;
 const MAX_TRIED: usize = 4096;
 /// In bytes; memory is there or not by the page.
 const PAGE_BYTES: usize = 4096;
+/// The symbols that tell which kernel it is, and where its parts are.
+const NEEDED: [&str; 9] = [
+    "linux_banner",
+    "init_uts_ns",
+    "_text",
+    "_stext",
+    "_end",
+    "__bss_stop",
+    "__start_BTF",
+    "__start_notes",
+    "__stop_notes",
+];
 /// What BTF's header tells of its length is in its first bytes.
 const BTF_HEADER_BYTES: usize = 24;
 /// A kernel's BTF has 4 to 10 MiB.
 const MAX_BTF_BYTES: usize = 64 << 20;
-/// A kernel's configuration has 300 KiB.
-const MAX_CONFIG_BYTES: u64 = 8 << 20;
 
 /// What was found.
 pub(super) struct Found {
@@ -41,54 +51,100 @@ pub(super) struct Found {
     pub(super) config: Option<Vec<u8>>,
 }
 
-/// Finds the kernel in `memory`; `place` names the image in messages. With `has_symbols` those of the kernel are known
-/// from a file, and not looked for.
-pub(super) fn find(place: &str, memory: &dyn PhysicalMemory, has_symbols: bool) -> Result<Found, ConvertError> {
+/// Finds the kernel in `memory`; `place` names the image in messages. With its System.map the symbols are known, and are not
+/// looked for.
+pub(super) fn find(place: &str, memory: &dyn PhysicalMemory, map: Option<&Input>) -> Result<Found, ConvertError> {
     let banners = banners(memory);
-    if has_symbols {
-        let distinct: BTreeSet<&String> = banners.iter().map(|(_, text)| text).collect();
-        let banner = distinct.iter().next().filter(|_| distinct.len() == 1).map(|&text| text.clone());
-        let release = banner.as_deref().and_then(release_of);
-        let build_id = release.and_then(|release| build_id::in_vmcoreinfo(memory, release));
-        return Ok(Found { banner, build_id, btf: longest_btf(memory), kallsyms: None, config: config(memory) });
-    }
-    if banners.is_empty() {
-        return Err(ConvertError::missing(place, "no banner of a Linux kernel is in the image"));
-    }
-    let (symbols, tables_at) = symbols(place, memory)?;
-    let address = |name: &str| symbols.iter().find(|symbol| symbol.name == name).map(|symbol| symbol.address);
-    // The kernel's own banner is where its symbols say, seen from where its tables are: with it comes the distance from
-    // virtual to physical addresses of the kernel's image.
-    let Some(banner_at) = address("linux_banner") else {
+    let (address, found, kallsyms) = match map {
+        Some(map) => {
+            let address: HashMap<String, u64> = system_map::addresses(map.bytes(), &NEEDED);
+            let found = kernel_of_map(place, memory, &banners, &map.name, &address)?;
+            (address, found, None)
+        }
+        None if banners.is_empty() => {
+            return Err(ConvertError::missing(place, "no banner of a Linux kernel is in the image"));
+        }
+        None => {
+            let (symbols, tables_at) = symbols(place, memory)?;
+            let needed = symbols.iter().filter(|symbol| NEEDED.contains(&symbol.name.as_str()));
+            let address: HashMap<String, u64> =
+                needed.rev().map(|symbol| (symbol.name.clone(), symbol.address)).collect();
+            let found = kernel_of_tables(place, &banners, tables_at, &address)?;
+            (address, Some(found), Some(kallsyms::print(&symbols).into_bytes()))
+        }
+    };
+    // The distance from virtual to physical addresses of the kernel's image.
+    let address = |name: &str| address.get(name).copied();
+    let physical = |name: &str| Some(Pa(address(name)?.wrapping_sub(found?.distance)));
+    let btf = physical("__start_BTF").and_then(|at| btf_at(memory, at)).or_else(|| longest_btf(memory));
+    let bytes = address("__start_notes").zip(address("__stop_notes")).and_then(|(start, end)| end.checked_sub(start));
+    let in_notes = physical("__start_notes").zip(bytes).and_then(|(at, bytes)| build_id::in_notes(memory, at, bytes));
+    let banner = found.map(|found| found.banner);
+    let in_vmcoreinfo = || build_id::in_vmcoreinfo(memory, release_of(banner?)?);
+    let build_id = in_notes.or_else(in_vmcoreinfo);
+    Ok(Found { banner: banner.map(str::to_owned), build_id, btf, kallsyms, config: config(memory) })
+}
+
+/// The kernel that a table of symbols is of.
+#[derive(Debug, Clone, Copy)]
+struct Kernel<'b> {
+    /// From its virtual addresses to the physical ones: what to take off, in bytes.
+    distance: u64,
+    /// Its banner.
+    banner: &'b str,
+}
+
+/// The kernel whose own table of symbols is at `tables_at`.
+fn kernel_of_tables<'b>(
+    place: &str,
+    banners: &'b [(Pa, String)],
+    tables_at: Pa,
+    address: &HashMap<String, u64>,
+) -> Result<Kernel<'b>, ConvertError> {
+    let address = |names: [&str; 2]| names.into_iter().find_map(|name| address.get(name).copied());
+    // The kernel's own banner is where its symbols say, seen from where its tables are.
+    let Some(banner_at) = address(["linux_banner"; 2]) else {
         return Err(ConvertError::missing(
             place,
             "the kernel's table of symbols has functions alone (CONFIG_KALLSYMS_ALL is off), and plugins need its data; give its System.map: --system_map FILE",
         ));
     };
-    let start = address("_text").or_else(|| address("_stext"));
-    let end = address("_end").or_else(|| address("__bss_stop"));
-    let (Some(start), Some(end)) = (start, end) else {
+    let (Some(start), Some(end)) = (address(["_text", "_stext"]), address(["_end", "__bss_stop"])) else {
         return Err(ConvertError::missing(place, "the kernel's table of symbols has no _text and _end"));
     };
-    let found = banners.iter().find_map(|(at, text)| {
+    let found = banners.iter().find_map(|(at, banner)| {
         let distance = banner_at.wrapping_sub(at.0);
         let whole_pages = distance % PAGE_BYTES as u64 == 0;
         let inside = (start..end).contains(&tables_at.0.wrapping_add(distance));
-        (whole_pages && inside).then(|| (distance, text.clone()))
+        (whole_pages && inside).then_some(Kernel { distance, banner })
     });
-    let Some((distance, banner)) = found else {
+    found.ok_or_else(|| {
         let why = format!(
             "the table of symbols at {tables_at} is of a kernel whose banner is not in the image; it may be a copy of another kernel: give the kernel's System.map and BTF"
         );
-        return Err(ConvertError::missing(place, why));
+        ConvertError::missing(place, why)
+    })
+}
+
+/// The kernel that the System.map `map` is of; none where the image has no banner, or the map no data to tell by.
+fn kernel_of_map<'b>(
+    place: &str,
+    memory: &dyn PhysicalMemory,
+    banners: &'b [(Pa, String)],
+    map: &str,
+    address: &HashMap<String, u64>,
+) -> Result<Option<Kernel<'b>>, ConvertError> {
+    let Some((&linked, (first_at, first))) = address.get("linux_banner").zip(banners.first()) else { return Ok(None) };
+    let read = |at: u64, buffer: &mut [u8]| memory.read(Pa(at), buffer).is_ok();
+    let known = |name: &str| address.get(name).copied();
+    let mut fitting = banners.iter().filter(|(at, banner)| same_kernel::is_banner_of(at.0, banner, &known, &read));
+    let kernel = fitting.next().map(|(at, banner)| Kernel { distance: linked.wrapping_sub(at.0), banner });
+    let why = || {
+        format!(
+            "is not of the kernel in {place}: none of its banners fits linux_banner at {linked:#x} and init_uts_ns; at {first_at} is `{first}`: give the System.map of that build"
+        )
     };
-    let own = address("__start_BTF").and_then(|at| btf_at(memory, Pa(at.wrapping_sub(distance))));
-    let btf = own.or_else(|| longest_btf(memory));
-    let notes = address("__start_notes").zip(address("__stop_notes"));
-    let build_id = notes
-        .and_then(|(start, end)| build_id::in_notes(memory, Pa(start.wrapping_sub(distance)), end.checked_sub(start)?));
-    let kallsyms = Some(kallsyms::print(&symbols).into_bytes());
-    Ok(Found { banner: Some(banner), build_id, btf, kallsyms, config: config(memory) })
+    kernel.map(Some).ok_or_else(|| ConvertError::unsupported(map, why()))
 }
 
 /// The banners in memory, and where they are.
@@ -177,13 +233,8 @@ fn longest_btf(memory: &dyn PhysicalMemory) -> Option<Vec<u8>> {
     places.into_iter().find_map(|(_, at)| btf_at(memory, at))
 }
 
-/// The configuration that kernels with `CONFIG_IKCONFIG=y` carry, compressed between two marks (`kernel/configs.c`).
+/// The configuration, where the kernel carries it.
 fn config(memory: &dyn PhysicalMemory) -> Option<Vec<u8>> {
-    const MARK: &[u8] = b"IKCFG_ST\x1f\x8b";
-    scan::find_all(memory, MARK).take(MAX_TRIED).find_map(|at| {
-        let packed = read(memory, at.checked_add(8)?, 1 << 20);
-        let mut text = Vec::new();
-        flate2::read::GzDecoder::new(packed.as_slice()).take(MAX_CONFIG_BYTES).read_to_end(&mut text).ok()?;
-        memchr::memmem::find(&text, b"CONFIG_").map(|_| text)
-    })
+    let mut marks = scan::find_all(memory, kconfig::MARK).take(MAX_TRIED);
+    marks.find_map(|at| kconfig::embedded_at(&read(memory, at, kconfig::MAX_PACKED_BYTES)))
 }

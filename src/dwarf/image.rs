@@ -3,6 +3,8 @@
 
 use super::ConvertError;
 use super::elf::Elf;
+use super::same_kernel;
+use super::system_map::Form;
 use crate::btf;
 use quaid_analyzer::scan::build_id;
 use quaid_profile::{Arch, BuildId};
@@ -20,6 +22,11 @@ pub(super) struct Image<'d> {
     pub(super) btf: Option<&'d [u8]>,
     pub(super) banner: Option<String>,
     pub(super) build_id: Option<BuildId>,
+    /// Where the banner is in `bytes`.
+    banner_at: Option<usize>,
+    bytes: &'d [u8],
+    /// An ELF file tells where in memory it is; the rest does not.
+    elf: Option<Elf<'d>>,
 }
 
 impl<'d> Image<'d> {
@@ -27,16 +34,40 @@ impl<'d> Image<'d> {
     pub(super) fn parse(place: &'d str, bytes: &'d [u8]) -> Result<Self, ConvertError> {
         if bytes.starts_with(b"\x7fELF") {
             let elf = Elf::parse(place, bytes)?;
-            let btf = elf.btf().or_else(|| find_btf(bytes));
-            return Ok(Self { arch: Some(elf.arch), btf, banner: banner(bytes), build_id: elf.build_id() });
+            return Ok(Self {
+                arch: Some(elf.arch),
+                btf: elf.btf().or_else(|| find_btf(bytes)),
+                banner: banner(bytes),
+                build_id: elf.build_id(),
+                banner_at: None,
+                bytes,
+                elf: Some(elf),
+            });
         }
         let arch = match bytes.get(0x38..0x3c) {
             Some(b"ARM\x64") => Some(Arch::Arm64),
             Some(b"RSC\x05") => Some(Arch::Riscv64),
             _ => None,
         };
-        let (build_id, banner) = flat_identity(bytes);
-        Ok(Self { arch, btf: find_btf(bytes), banner, build_id })
+        let (banner_at, banner) = find_banner(bytes).unzip();
+        let build_id = banner_at.and_then(|at| build_id::of_image(bytes, at));
+        Ok(Self { arch, btf: find_btf(bytes), banner, build_id, banner_at, bytes, elf: None })
+    }
+
+    /// Whether its banner is where these symbols of `form` have it, as far as it tells.
+    pub(super) fn fits(&self, form: Form, address: &dyn Fn(&str) -> Option<u64>) -> bool {
+        match (&self.elf, &self.banner, self.banner_at) {
+            (Some(elf), ..) => same_kernel::has_banner(elf, form, address),
+            (None, Some(banner), Some(at)) => {
+                let read = |at: u64, buffer: &mut [u8]| {
+                    let start = usize::try_from(at).ok();
+                    let found = start.and_then(|start| self.bytes.get(start..start.checked_add(buffer.len())?));
+                    found.inspect(|bytes| buffer.copy_from_slice(bytes)).is_some()
+                };
+                same_kernel::is_banner_of(at as u64, banner, address, &read)
+            }
+            _ => true,
+        }
     }
 }
 

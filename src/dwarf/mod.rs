@@ -7,7 +7,8 @@
 //! kept, [`crate::btf`] that of BTF,
 //! `from_image` finds what a memory image has of them, `system_map` and `kconfig` read the text files, `symbols` names what
 //! has an address, `identity` tells the architecture where no ELF header does, `dwarfdump_text` reads DWARF that was printed,
-//! `vtypes` and `dsymutil_text` what Volatility 2 had of macOS, `identify` tells which build a file is, `separate` finds the
+//! `vtypes` and `dsymutil_text` what Volatility 2 had of macOS, `identify` tells which build a file is,
+//! `same_kernel` whether files are of one, `separate` finds the
 //! files that DWARF is continued in; `macho` opens Mach-O files, and `darwin` makes the profile of theirs.
 //!
 //! DWARF 2 to 5 (<https://dwarfstd.org>) as gcc and clang write it for C. What cannot be represented is counted in
@@ -26,6 +27,7 @@ mod kconfig;
 mod known_symbols;
 mod macho;
 mod report;
+mod same_kernel;
 mod separate;
 mod shapes;
 mod source;
@@ -40,6 +42,7 @@ pub use identify::{BuildIdentity, build_id, identify};
 pub use report::{ConvertReport, OtherLayouts};
 
 use crate::btf::{self, Btf};
+use crate::input::{shown, shown_text};
 use crate::kallsyms;
 use elf::{DebugSections, Elf};
 use image::Image;
@@ -92,18 +95,19 @@ pub enum ConvertError {
     Btf(#[from] btf::BtfError),
 }
 
+/// Names in archives and texts in kernels are not ours: they reach a terminal escaped.
 impl ConvertError {
     fn corrupt(place: &str, why: impl Into<String>) -> Self {
-        Self::Corrupt { place: place.to_owned(), why: why.into() }
+        Self::Corrupt { place: shown_text(place), why: shown_text(&why.into()) }
     }
     fn unsupported(place: &str, why: impl Into<String>) -> Self {
-        Self::Unsupported { place: place.to_owned(), why: why.into() }
+        Self::Unsupported { place: shown_text(place), why: shown_text(&why.into()) }
     }
     fn missing(place: &str, why: impl Into<String>) -> Self {
-        Self::Missing { place: place.to_owned(), why: why.into() }
+        Self::Missing { place: shown_text(place), why: shown_text(&why.into()) }
     }
     fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { place: path.display().to_string(), source }
+        Self::Io { place: shown(path), source }
     }
 }
 
@@ -188,7 +192,14 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
     let image = files.image.as_ref().map(|image| Image::parse(&image.name, image.bytes())).transpose()?;
     if let Some(config) = &files.config {
         kconfig::read(config.bytes(), profile, report);
+    } else {
+        let read_only = elf.as_ref().filter(|elf| elf.is_kernel()).and_then(|elf| elf.plain_section(".rodata"));
+        let carried = read_only.or(files.image.as_ref().map(Input::bytes)).and_then(kconfig::embedded);
+        kconfig::read(carried.as_deref().unwrap_or_default(), profile, report);
     }
+    let banner =
+        elf.as_ref().and_then(Elf::banner).or_else(|| image.as_ref()?.banner.clone()).or_else(|| source.banner.clone());
+    same_kernel::check_releases(source, elf.as_ref(), banner.as_deref())?;
     let mut symbols = Symbols::default();
     let mut form = Form::SystemMap;
     // Which letters the symbols have: `/proc/kallsyms` and a kernel's own table call per-CPU ones absolute.
@@ -214,6 +225,9 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
         ));
     }
     symbols.put(letters, profile, report);
+    if let Some(map) = &files.system_map {
+        same_kernel::check_map(&map.name, form, profile, elf.as_ref(), image.as_ref())?;
+    }
     add_types(source, elf.as_ref(), image.as_ref(), profile, report)?;
     if form == Form::Kallsyms {
         report.slide = symbols::slide(profile);
@@ -223,7 +237,7 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
     if let Some(base) = profile.symbol("_text").or_else(|| profile.symbol("_stext")) {
         profile.metadata.set("KernelBase", format!("{:#x}", base.address));
     }
-    add_identity(profile, source, elf.as_ref(), image.as_ref());
+    add_identity(profile, source, banner, elf.as_ref(), image.as_ref());
     report.known_symbols = known_symbols::add_types(profile);
     Ok(())
 }
@@ -362,11 +376,18 @@ fn add_btf(
 }
 
 /// Adds what tells which Linux kernel it is.
-fn add_identity(profile: &mut Profile, source: &Source, elf: Option<&Elf<'_>>, image: Option<&Image<'_>>) {
+fn add_identity(
+    profile: &mut Profile,
+    source: &Source,
+    banner: Option<String>,
+    elf: Option<&Elf<'_>>,
+    image: Option<&Image<'_>>,
+) {
     let metadata = &mut profile.metadata;
-    let banner = elf.and_then(Elf::banner).or_else(|| image?.banner.clone()).or_else(|| source.banner.clone());
     let release = banner.as_deref().and_then(release_of).map(str::to_owned);
-    let release = release.or_else(|| elf?.release()).or_else(|| source.files.release_by_name().map(str::to_owned));
+    let release = release
+        .or_else(|| elf?.release())
+        .or_else(|| source.files.releases_by_name().next().map(|(_, release)| release.to_owned()));
     if let Some(release) = release {
         metadata.set("Release", release);
     }

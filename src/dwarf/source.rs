@@ -8,6 +8,7 @@
 use super::{ConvertError, dsymutil_text, dwarfdump_text, from_image, kconfig, macho, separate, system_map, vtypes};
 use crate::btf;
 use crate::hex::hex;
+use crate::input::shown_text;
 use crate::unpack::archive::Archive;
 use crate::unpack::compression::Compression;
 use crate::unpack::kernel_image::KernelImage;
@@ -92,15 +93,15 @@ impl Files {
         [elf, image, btf, module_btf, dwarf_text, system_map, config].map(Option::as_ref)
     }
 
-    /// The release that a file's name tells: `System.map-6.1.0-56-cloud-amd64`.
-    pub(super) fn release_by_name(&self) -> Option<&str> {
-        self.all().into_iter().flatten().find_map(|input| {
+    /// The releases that files' names tell, as `System.map-6.1.0-56-cloud-amd64` does; the file comes first.
+    pub(super) fn releases_by_name(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.all().into_iter().flatten().filter_map(|input| {
             let base = base_name(&input.name);
             let release =
                 ["System.map-", "config-", "vmlinux-", "vmlinuz-"].iter().find_map(|start| base.strip_prefix(start))?;
             let release = without_packing(release);
             let release = [".debug", ".btf"].iter().find_map(|end| release.strip_suffix(end)).unwrap_or(release);
-            release.starts_with(|c: char| c.is_ascii_digit()).then_some(release)
+            release.starts_with(|c: char| c.is_ascii_digit()).then_some((input.name.as_str(), release))
         })
     }
 }
@@ -247,7 +248,7 @@ struct Origin<'o> {
 
 impl Origin<'_> {
     fn member<'n>(&'n self, name: &'n str, packaged: bool) -> Origin<'n> {
-        let place = format!("{}: {name}", self.place);
+        let place = format!("{}: {}", self.place, shown_text(name));
         Origin { place, name, file: self.file, depth: self.depth + 1, packaged, given: false }
     }
 
@@ -494,7 +495,7 @@ impl Source {
             finder.named(file)?;
         }
         let Finder { mut files, .. } = finder;
-        let found = from_image::find(&place, memory, files.system_map.is_some())?;
+        let found = from_image::find(&place, memory, files.system_map.as_ref())?;
         let input = |what: &str, bytes: Vec<u8>| Input {
             name: format!("{place}: {what}"),
             bytes: Bytes::Read(bytes),

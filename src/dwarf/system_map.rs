@@ -3,6 +3,7 @@
 
 use super::ConvertReport;
 use super::symbols::{Kind, Symbols};
+use std::collections::HashMap;
 
 /// What else the lines tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,17 @@ pub(super) fn read(text: &[u8], symbols: &mut Symbols, report: &mut ConvertRepor
         }
     }
     form
+}
+
+/// The addresses that the text gives these names, the first of each.
+pub(super) fn addresses(text: &[u8], names: &[&str]) -> HashMap<String, u64> {
+    let mut found = HashMap::new();
+    for (address, _, name) in text.split(|&byte| byte == b'\n').filter_map(fields) {
+        if names.contains(&name) {
+            found.entry(name.to_owned()).or_insert(address);
+        }
+    }
+    found
 }
 
 /// Why a System.map has no symbols, and what to do.

@@ -3,8 +3,9 @@
 use super::ConvertError;
 use super::elf::{DebugSections, Role};
 use gimli::{
-    Abbreviations, AttributeValue, DebugAbbrev, DebugAddr, DebugAddrBase, DebugAddrIndex, DebugInfo, DebugInfoOffset, DebugStrOffsets, DebugStrOffsetsBase,
-    DebugTypeSignature, DebugTypes, DwLang, DwTag, EndianSlice, Expression, Operation, RunTimeEndian, UnitHeader, UnitOffset, UnitType,
+    Abbreviations, AttributeValue, DebugAbbrev, DebugAddr, DebugAddrBase, DebugAddrIndex, DebugInfo, DebugInfoOffset,
+    DebugStrOffsets, DebugStrOffsetsBase, DebugTypeSignature, DebugTypes, DwLang, DwTag, EndianSlice, Expression,
+    Operation, RunTimeEndian, UnitHeader, UnitOffset, UnitType,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -281,7 +282,9 @@ impl<'d> Units<'d> {
         };
         match operations.next().ok()? {
             None => Some(start),
-            Some(Operation::PlusConstant { value }) if matches!(operations.next(), Ok(None)) => start.checked_add(value),
+            Some(Operation::PlusConstant { value }) if matches!(operations.next(), Ok(None)) => {
+                start.checked_add(value)
+            }
             Some(_) => None,
         }
     }
@@ -328,9 +331,7 @@ impl<'d> Units<'d> {
         let numbers =
             self.headers.iter().enumerate().filter(move |(_, (header, _))| small(header)).map(|(number, _)| number);
         // A skeleton unit's table of abbreviations is its own, with one entry.
-        numbers
-            .filter(|&number| self.cost(number) <= MAX_SKELETON_BYTES)
-            .filter_map(|number| self.open(number).ok())
+        numbers.filter(|&number| self.cost(number) <= MAX_SKELETON_BYTES).filter_map(|number| self.open(number).ok())
     }
 
     /// The identities of split units.

@@ -227,6 +227,67 @@ fn a_member_that_unpacks_without_end_is_not_unpacked() {
     assert!(error.contains("module_dwarf.ko") && error.contains("MiB"), "{error}");
 }
 
+/// Names that lead out of the archive, that move the cursor of a terminal, or that are none.
+#[test]
+fn no_name_in_an_archive_is_a_path_or_reaches_the_terminal() {
+    const NAMES: [&str; 6] = [
+        "../../outside.ko",
+        "/tmp/quaid-outside/outside.ko",
+        "C:\\outside.ko",
+        "module\x1b[2J\x1b[31m.ko",
+        "module\r\nerror: all is well.ko",
+        "vmlinux\u{9b}2J",
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    let inner = folder.path().join("inner");
+    std::fs::create_dir(&inner).expect("made");
+    // Damaged, so that each is told by name.
+    let damaged = b"\x7fELF\x02\x01\x01 is no ELF file";
+    let (zip_path, tar_path, cpio_path) = (inner.join("a.zip"), inner.join("a.tar"), inner.join("a.cpio"));
+    for name in NAMES {
+        let mut zip = zip::ZipWriter::new(std::fs::File::create(&zip_path).expect("created"));
+        zip.start_file(name, SimpleFileOptions::default()).expect("a member");
+        zip.write_all(damaged).expect("written");
+        zip.finish().expect("finished");
+        // By hand: the crate that writes tar refuses such names.
+        let mut header = tar::Header::new_ustar();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(damaged.len() as u64);
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_cksum();
+        let mut tar = [header.as_bytes().as_slice(), damaged].concat();
+        tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
+        std::fs::write(&tar_path, tar).expect("written");
+        let member = |name: &str, mode: u32, bytes: &[u8]| {
+            let fields = [1, mode, 0, 0, 1, 0, bytes.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+            let mut member: Vec<u8> = b"070701".to_vec();
+            member.extend(fields.iter().flat_map(|field| format!("{field:08x}").into_bytes()));
+            for part in [[name.as_bytes(), b"\0"].concat().as_slice(), bytes] {
+                member.extend(part);
+                member.resize(member.len().next_multiple_of(4), 0);
+            }
+            member
+        };
+        let cpio = [member(name, 0o100_644, damaged), member("TRAILER!!!", 0, &[])].concat();
+        std::fs::write(&cpio_path, cpio).expect("written");
+        for archive in [&zip_path, &tar_path, &cpio_path] {
+            let output = run(&["convert_profile", arg(archive), arg(&inner.join("profile"))]);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{stderr}");
+            let lines: Vec<&str> = stderr.lines().collect();
+            assert!(lines.iter().filter(|line| line.starts_with("error:")).count() == 1, "{name:?}: {stderr}");
+            assert!(!stderr.chars().any(|c| c.is_control() && c != '\n'), "{name:?}: {stderr:?}");
+            assert!(!inner.join("profile").exists());
+            assert_eq!(
+                std::fs::read_dir(folder.path()).expect("a folder").count(),
+                1,
+                "{name:?}: something is outside"
+            );
+        }
+    }
+    assert!(!Path::new("/tmp/quaid-outside").exists());
+}
+
 #[test]
 fn what_is_no_source_is_told_in_a_line() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -149,7 +149,7 @@ fn modules_are_read_as_distributions_pack_them() {
 }
 
 /// A `vmlinuz` as the kernel's build makes it: a boot sector, one sector of code, the packed kernel, its length.
-fn bz_image(payload: &[u8], appended: bool) -> Vec<u8> {
+pub(super) fn bz_image(payload: &[u8], appended: bool) -> Vec<u8> {
     let mut image = vec![0; 1024];
     image[0x1f1] = 1;
     image[0x1fe..0x202].copy_from_slice(b"\x55\xaa\xeb\x6c");
@@ -167,7 +167,7 @@ fn bz_image(payload: &[u8], appended: bool) -> Vec<u8> {
 }
 
 /// The demo kernel without symbols and debugging information, with the BTF that pahole makes of it: what a `vmlinuz` has.
-fn stripped_kernel(folder: &Path) -> Option<PathBuf> {
+pub(super) fn stripped_kernel(folder: &Path) -> Option<PathBuf> {
     let vmlinux = folder.join("vmlinux");
     fs::copy(demo_kernel().join("vmlinux"), &vmlinux).expect("copied");
     if !tool("pahole", &["-J", arg(&vmlinux)], None, None) {
@@ -214,7 +214,7 @@ fn a_vmlinuz_gives_the_types_and_the_banner_that_are_in_it() {
         }
     }
     // arm64: the kernel itself, without ELF headers. The architecture stands in its header.
-    let mut flat = vec![0; 64];
+    let mut flat = vec![0; 4096];
     flat[0x38..0x3c].copy_from_slice(b"ARM\x64");
     flat.extend(fs::read(&stripped).expect("read"));
     fs::write(&path, &flat).expect("written");
