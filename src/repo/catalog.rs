@@ -3,10 +3,11 @@
 use super::error::Error;
 use super::git_store::GitStore;
 use super::inventory::Inventory;
-use super::layout::{module_of, version_of};
+use super::layout::{module_of, name_of, version_of};
+use super::verify::Problem;
 use git2::Oid;
 use quaid_profile::{
-    Arch, Metadata, ProfileFile,
+    Arch, LAYOUT, Metadata, ProfileFile,
     stored::{self, STORED},
 };
 
@@ -46,16 +47,29 @@ pub struct Catalog {
     pub commit: Oid,
     /// The builds in order.
     pub builds: Vec<Build>,
+    /// What is left out because it cannot be read or used, by name, and why.
+    pub problems: Vec<Problem>,
 }
 
 impl Catalog {
-    /// The builds of HEAD. What cannot be read is left out: `verify` tells it.
+    /// The builds of HEAD. What cannot be read is left out, and is among the problems.
     pub fn of(store: &GitStore) -> Result<Self, Error> {
         let inventory = Inventory::of(store, "")?;
         let links = inventory.links();
         let mut builds = Vec::new();
+        let named = |problem: &Problem| {
+            let name = problem.path.strip_prefix(LAYOUT).and_then(|path| name_of(path.trim_start_matches('/')));
+            Problem { path: name.unwrap_or_else(|| problem.path.clone()), why: problem.why.clone() }
+        };
+        let mut problems: Vec<Problem> = inventory.problems().iter().map(named).collect();
         for (name, item) in inventory.profiles() {
-            let Ok(file) = inventory.open(item) else { continue };
+            let file = match inventory.open(item) {
+                Ok(file) => file,
+                Err(why) => {
+                    problems.push(Problem { path: name.to_owned(), why: why.to_string() });
+                    continue;
+                }
+            };
             let links = links.get(name).map_or(&[] as &[&str], Vec::as_slice);
             builds.push(build(name, &file, links, item.id));
         }
@@ -63,23 +77,32 @@ impl Catalog {
             let version = build.version.as_deref().map(version_key);
             (build.module.clone(), build.arch, version, build.name.clone())
         });
-        Ok(Self { commit: inventory.commit(), builds })
+        Ok(Self { commit: inventory.commit(), builds, problems })
     }
 
     /// Builds of one module and architecture each, whose module begins with `prefix`.
     pub fn families(&self, prefix: &str) -> impl Iterator<Item = &[Build]> {
         let same = |a: &Build, b: &Build| a.module == b.module && a.arch == b.arch;
-        self.builds.chunk_by(same).filter(move |family| {
-            let module = family.first().map_or("", |build| build.module.as_str());
-            let rest = module.strip_prefix(prefix);
-            rest.is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
-        })
+        self.builds
+            .chunk_by(same)
+            .filter(move |family| family.first().is_some_and(|build| is_below(&build.module, prefix)))
+    }
+
+    /// The problems of profiles whose module is this one, or of its folder.
+    pub fn problems_of(&self, module: &str) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(move |problem| is_below(module_of(&problem.path), module))
     }
 
     /// The build of this name.
     pub fn get(&self, name: &str) -> Option<&Build> {
         self.builds.iter().find(|build| build.name == name)
     }
+}
+
+/// Whether a module is this one or in its folder; the empty one has all.
+fn is_below(module: &str, prefix: &str) -> bool {
+    let rest = module.strip_prefix(prefix);
+    rest.is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
 }
 
 fn build(name: &str, file: &ProfileFile, links: &[&str], id: Oid) -> Build {

@@ -3,12 +3,13 @@
 use super::catalog::Build;
 use super::error::Error;
 use super::git_source::GitSource;
+use super::verify::Problem;
 use quaid_profile::{Change, Member, ProfileFile, ProfileSource, Struct, StructChange, compare_struct};
 
 /// Builds in a row that have a struct alike.
 #[derive(Debug, Clone)]
 pub struct Period {
-    /// Places of the first and the last in the list of builds.
+    /// Places of the first and the last in [`History::builds`].
     pub builds: (usize, usize),
     /// The struct; `None` where the builds have none of this name.
     pub layout: Option<Struct>,
@@ -28,22 +29,50 @@ impl Period {
     }
 }
 
+/// How a struct changed over builds.
+#[derive(Debug, Clone, Default)]
+pub struct History<'b> {
+    /// The builds that could be read.
+    pub builds: Vec<&'b Build>,
+    /// Their periods.
+    pub periods: Vec<Period>,
+    /// Builds that could not be read, by name, and why.
+    pub problems: Vec<Problem>,
+}
+
 /// The history of a struct over `builds`, which are of one module in order of version; of a `member`, periods in which it
-/// alone is the same. Builds that share their types are not read again.
-///
-/// # Errors
-/// A profile cannot be read.
-pub fn history(source: &GitSource, builds: &[Build], name: &str, member: Option<&str>) -> Result<Vec<Period>, Error> {
-    let mut periods: Vec<Period> = Vec::new();
+/// alone is the same. Builds that share their types are not read again. One that cannot be read is left out, and told.
+pub fn history<'b>(source: &GitSource, builds: &'b [Build], name: &str, member: Option<&str>) -> History<'b> {
+    let mut history = History::default();
     let mut before: Option<(&Build, ProfileFile)> = None;
-    for (at, build) in builds.iter().enumerate() {
+    for build in builds {
+        if let Err(why) = history.take(source, build, &mut before, name, member) {
+            history.problems.push(Problem { path: build.name.clone(), why: why.to_string() });
+        }
+    }
+    history
+}
+
+impl<'b> History<'b> {
+    /// The next build; what cannot be read changes nothing.
+    fn take(
+        &mut self,
+        source: &GitSource,
+        build: &'b Build,
+        before: &mut Option<(&'b Build, ProfileFile)>,
+        name: &str,
+        member: Option<&str>,
+    ) -> Result<(), Error> {
+        let at = self.builds.len();
         let shared = |(other, _): &(&Build, ProfileFile)| build.types.is_some() && build.types == other.types;
-        if let (Some(period), true) = (periods.last_mut(), before.as_ref().is_some_and(shared)) {
+        if let (Some(period), true) = (self.periods.last_mut(), before.as_ref().is_some_and(shared)) {
             period.builds.1 = at;
-            continue;
+            self.builds.push(build);
+            return Ok(());
         }
         let file = types(source, build)?;
-        let change = match &before {
+        let layout = file.structure(name)?;
+        let change = match before {
             Some((_, old)) => compare_struct(old, &file, name)?,
             None => None,
         };
@@ -53,13 +82,14 @@ pub fn history(source: &GitSource, builds: &[Build], name: &str, member: Option<
                 let both = matches!(change.size, Change::Changed { .. });
                 both && member.is_some_and(|member| !change.members.contains_key(member))
             });
-        match periods.last_mut() {
+        match self.periods.last_mut() {
             Some(period) if same => period.builds.1 = at,
-            _ => periods.push(Period { builds: (at, at), layout: file.structure(name)?, change }),
+            _ => self.periods.push(Period { builds: (at, at), layout, change }),
         }
-        before = Some((build, file));
+        self.builds.push(build);
+        *before = Some((build, file));
+        Ok(())
     }
-    Ok(periods)
 }
 
 /// A file that has the types of a build: the one that shares them, or the whole profile.

@@ -57,7 +57,7 @@ pub use error::Error;
 pub use export::{Exported, export};
 pub use git_source::GitSource;
 pub use git_store::{Entry, EntryKind, GitStore, Snapshot};
-pub use history::{Period, history, types};
+pub use history::{History, Period, history, types};
 pub use hygiene::Hygiene;
 pub use import::{ImportOptions, Imported, Rejected, import, parse_versions};
 pub use incoming::{IncomingOptions, Received};

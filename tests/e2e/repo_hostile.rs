@@ -3,6 +3,7 @@
 
 use crate::repo::{fails, git, module_file, new_repository, repo, typed_module};
 use crate::repo_inventory::{commit_hostile, git_with};
+use crate::serve::Served;
 use crate::support::{arg, ok, run};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -137,6 +138,77 @@ fn a_tree_that_unfolds_without_end_is_refused_and_look_ups_go_on() {
     let commit = git(&root, &["commit-tree", "-p", "HEAD", "-m", "deep", &top]);
     git(&root, &["update-ref", "HEAD", commit.trim()]);
     assert!(fails(&root, &["list"], 1).contains("deeper than 32"));
+}
+
+/// One build of three whose object git has lost, on the disk or on the way.
+#[test]
+fn a_build_that_cannot_be_read_is_told_and_searches_and_histories_have_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    let builds = ["1", "2", "3"].map(|first| GUID.replacen('3', first, 1));
+    for (at, guid) in builds.iter().enumerate() {
+        let (file, text) = typed_module(folder.path(), guid, 32 + at);
+        std::fs::write(&file, text.replace("[16, {", &format!("[{}, {{", 16 + 8 * at))).expect("written");
+        ok(&["repo", "-C", arg(&root), "add", arg(&file)]);
+    }
+    let stored = |guid: &str, what: &str| {
+        let path = format!("HEAD:v1.0/nt/GUID/{}/{guid}", &guid[..2]);
+        let stored: serde_json::Value = serde_json::from_str(&git(&root, &["show", &path])).expect("JSON");
+        let part = stored["$STORED"][what].as_str().expect("stored in parts").to_owned();
+        let id = git(&root, &["rev-parse", &format!("HEAD:v1.0/{part}")]);
+        root.join(".git/objects").join(&id[..2]).join(id[2..].trim())
+    };
+    let served = Served::start(&root, &[]);
+    let page = |path: &str| {
+        let (status, body) = served.get(path);
+        let html = String::from_utf8(body).expect("text");
+        assert_eq!(status, 200, "{path}: {html}");
+        html
+    };
+    let history = |asked: &str| {
+        let output = repo(&root, &["history", asked]);
+        (output.status.code(), output.stdout, String::from_utf8(output.stderr).expect("text"))
+    };
+    let (before, page_before) = (history("_KPCR"), page("/search?q=_KPCR"));
+    assert!(before.0 == Some(0) && before.2.is_empty() && page_before.contains(&format!("newest: {}", builds[2])));
+    assert!(!page_before.contains("left out"), "{page_before}");
+    // The one in the middle and the newest, each by itself.
+    for lost in [1, 2] {
+        let name = format!("nt/GUID/{}", builds[lost]);
+        let object = stored(&builds[lost], "types");
+        let aside = folder.path().join("aside");
+        std::fs::rename(&object, &aside).expect("a loose object");
+        for (asked, builds_told) in [("_KPCR", 2), ("_KPCR.Self", 2)] {
+            let (code, rows, told) = history(asked);
+            let rows = String::from_utf8(rows).expect("text");
+            assert!(code == Some(3) && told.contains(&format!("warning: {name}: ")), "{code:?} {told}");
+            assert_eq!(told.lines().count(), 1, "{told}");
+            assert!(rows.lines().any(|row| row.contains(&builds[lost]) && row.contains('?')), "{rows}");
+            let others = builds.iter().filter(|guid| **guid != builds[lost] && rows.contains(guid.as_str()));
+            assert_eq!(others.count(), builds_told, "{rows}");
+        }
+        let html = page("/history?module=nt&arch=AMD64&struct=_KPCR");
+        assert!(html.contains("1 file left out") && html.contains(&name), "{html}");
+        assert!(html.contains("2 builds, 2 forms"), "{html}");
+        assert_eq!(served.get("/history?module=nt&arch=AMD64&struct=_NONE").0, 404);
+        std::fs::rename(&aside, &object).expect("back");
+    }
+    // A search is in the newest that can be read. What was read before the loss may still be known.
+    let fresh = Served::start(&root, &[]);
+    std::fs::remove_file(stored(&builds[2], "symbols")).expect("a loose object");
+    let (status, body) = fresh.get("/search?q=_KPCR");
+    let html = String::from_utf8(body).expect("text");
+    assert!(status == 200 && html.contains(&format!("newest: {}", builds[1])), "{status} {html}");
+    assert!(html.contains("1 file left out") && html.contains(&format!("nt/GUID/{}", builds[2])), "{html}");
+    // The small file of one: it is in no list of builds, and that is told too.
+    let path = format!("HEAD:v1.0/nt/GUID/{}/{}", &builds[0][..2], builds[0]);
+    let id = git(&root, &["rev-parse", &path]);
+    std::fs::remove_file(root.join(".git/objects").join(&id[..2]).join(id[2..].trim())).expect("a loose object");
+    let (code, _, told) = history("_KPCR");
+    assert!(code == Some(3) && told.contains(&format!("warning: nt/GUID/{}: ", builds[0])), "{code:?} {told}");
+    let (status, body) = Served::start(&root, &[]).get("/");
+    assert!(status == 200 && String::from_utf8_lossy(&body).contains("1 file left out"));
 }
 
 /// The same as a plain folder, which has no git to say what is a link.

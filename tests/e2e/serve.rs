@@ -20,14 +20,14 @@ const KERNEL: &str = "Linux/Debian/6.1/amd64/6.1.0-9-amd64";
 const BANNER: &str = "Linux version 6.1.0-9-amd64 (debian-kernel@lists.debian.org) #1 SMP";
 
 /// A server that runs.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     host: String,
     _stdout: BufReader<std::process::ChildStdout>,
 }
 
 impl Served {
-    fn start(root: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(root: &Path, more: &[&str]) -> Self {
         let mut command = quaid();
         command.args(["-q", "repo", "-C", arg(root), "serve", "--listen", "127.0.0.1:0"]).args(more);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
@@ -56,7 +56,7 @@ impl Served {
         (status, answer[end..].to_vec())
     }
 
-    fn get(&self, path: &str) -> (u16, Vec<u8>) {
+    pub(crate) fn get(&self, path: &str) -> (u16, Vec<u8>) {
         self.send(format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.host).as_bytes())
     }
 

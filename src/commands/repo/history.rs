@@ -1,9 +1,9 @@
 //! `repo history`: a struct, or a member of it, over the builds of a module.
 
-use super::text;
+use super::{text, warn_of};
 use crate::context::{Context, Outcome};
 use crate::output::Output;
-use crate::repo::{Build, Catalog, GitSource, GitStore, Period, history};
+use crate::repo::{Build, Catalog, GitSource, GitStore, Period, Problem, history};
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgMatches, Command};
 use quaid_analyzer::render;
@@ -53,7 +53,9 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
         Some((name, member)) => (name, Some(member)),
         None => (asked, None),
     };
+    let module = text(args, "module");
     let catalog = Catalog::of(&GitStore::open(root)?)?;
+    let mut problems: Vec<Problem> = catalog.problems_of(module).cloned().collect();
     let source = GitSource::open(root)?;
     let mut out = Output::open(context)?;
     let mut found = false;
@@ -61,19 +63,25 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
         let format = &context.globals.format;
         let columns = if member.is_some() { MEMBER } else { STRUCT };
         let mut table = render::renderer(format, columns, &mut out).context("the renderer is not known")?;
-        for family in catalog.families(text(args, "module")) {
-            let periods = history(&source, family, name, member)?;
+        for family in catalog.families(module) {
+            let history = history(&source, family, name, member);
+            problems.extend_from_slice(&history.problems);
             let has = |period: &Period| match member {
                 Some(member) => period.member(member).is_some(),
                 None => period.layout.is_some(),
             };
-            if !periods.iter().any(has) {
+            if !history.periods.iter().any(has) {
                 continue;
             }
             found = true;
-            for period in &periods {
-                if let Some(row) = row(family, period, member) {
+            for period in &history.periods {
+                if let Some(row) = row(&history.builds, period, member) {
                     table.row(&row)?;
+                }
+            }
+            for problem in &history.problems {
+                if let Some(build) = family.iter().find(|build| build.name == problem.path) {
+                    table.row(&unreadable(build, problem, member))?;
                 }
             }
         }
@@ -83,15 +91,25 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
         }
     }
     out.finish()?;
+    warn_of(context, &problems);
     if !found {
         context.note(&format!("no profile here has {asked}"));
         return Ok(Outcome::NothingFound);
     }
-    Ok(Outcome::Done)
+    Ok(if problems.is_empty() { Outcome::Done } else { Outcome::SomeErrors })
 }
 
-fn row(family: &[Build], period: &Period, member: Option<&str>) -> Option<Vec<Cell>> {
-    let (first, last) = (family.get(period.builds.0)?, family.get(period.builds.1)?);
+/// The row of a build that cannot be read.
+fn unreadable(build: &Build, problem: &Problem, member: Option<&str>) -> Vec<Cell> {
+    let text = |text: &str| Cell::Text(text.to_owned());
+    let why = || Cell::Unreadable(problem.why.clone());
+    let arch = build.arch.map_or(Cell::Absent, text);
+    let last = if member.is_some() { why() } else { Cell::Absent };
+    vec![text(&build.module), arch, text(build.label()), text(build.label()), Cell::Int(1), why(), last]
+}
+
+fn row(builds: &[&Build], period: &Period, member: Option<&str>) -> Option<Vec<Cell>> {
+    let (first, last) = (builds.get(period.builds.0)?, builds.get(period.builds.1)?);
     let text = |text: &str| Cell::Text(text.to_owned());
     let mut row = vec![
         text(&first.module),

@@ -1,6 +1,7 @@
 //! What all pages have.
 
 use super::super::escaped;
+use crate::repo::Problem;
 use maud::{DOCTYPE, Markup, html};
 
 /// A page; `asked` stands in its search field.
@@ -31,6 +32,22 @@ pub(super) fn page(title: &str, asked: &str, body: &Markup) -> String {
         }
     }
     .into_string()
+}
+
+/// How many files that are left out are named.
+const MAX_PROBLEMS: usize = 12;
+
+/// What is not on a page because it cannot be read or used.
+pub(super) fn left_out(problems: &[&Problem]) -> Markup {
+    html! {
+        @if !problems.is_empty() {
+            section.note aria-labelledby="left-out" {
+                h2 #left-out { (count(problems.len(), "file")) " left out" }
+                ul { @for problem in problems.iter().take(MAX_PROBLEMS) { li { code { (problem.path) } ": " (problem.why) } } }
+                @if problems.len() > MAX_PROBLEMS { p { "and " (problems.len() - MAX_PROBLEMS) " more; " code { "quaid repo verify" } " tells all" } }
+            }
+        }
+    }
 }
 
 /// An address of this server: a path, and the values that its page is asked for.

@@ -2,9 +2,9 @@
 
 use super::super::answer::Answer;
 use super::super::site::Site;
-use super::frame::{count, hex, link};
-use super::{Ask, family, missing};
-use crate::repo::history;
+use super::frame::{count, hex, left_out, link};
+use super::{Ask, family, missing_beside};
+use crate::repo::{Build, History, Problem, history};
 use maud::html;
 use quaid_profile::{ChangeKind, StructChange};
 
@@ -13,16 +13,17 @@ const MAX_NAMES: usize = 12;
 
 pub(super) fn page(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
     let catalog = site.catalog()?;
-    let builds = family(&catalog, &ask.module, Some(ask.arch.as_str()).filter(|arch| !arch.is_empty()));
+    let all: &[Build] = family(&catalog, &ask.module, Some(ask.arch.as_str()).filter(|arch| !arch.is_empty()));
     let name = ask.structure.as_str();
     let member = Some(ask.member.as_str()).filter(|member| !member.is_empty());
-    let periods = history(&site.source, builds, name, member)?;
+    let History { builds, periods, problems } = history(&site.source, all, name, member);
+    let problems: Vec<&Problem> = catalog.problems_of(&ask.module).chain(&problems).collect();
     let is_there = periods.iter().any(|period| match member {
         Some(member) => period.member(member).is_some(),
         None => period.layout.is_some(),
     });
     if !is_there {
-        return Ok(missing("No build of this module has a struct or member of this name."));
+        return Ok(missing_beside("No build of this module has a struct or member of this name.", &problems));
     }
     let title = member.map_or_else(|| name.to_owned(), |member| format!("{name}.{member}"));
     let all = link("/history", &[("module", &ask.module), ("arch", &ask.arch), ("struct", name)]);
@@ -65,6 +66,7 @@ pub(super) fn page(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
                 } }
             }
         }
+        (left_out(&problems))
     };
     Ok(Answer::Page(super::frame::page(&format!("History of {title}"), "", &body)))
 }

@@ -11,7 +11,7 @@ mod structure;
 use super::answer::{Answer, answer};
 use super::site::{Make, Site};
 use crate::form::Form;
-use crate::repo::{Build, Catalog};
+use crate::repo::{Build, Catalog, Problem};
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
@@ -72,7 +72,12 @@ fn family<'c>(catalog: &'c Catalog, module: &str, arch: Option<&str>) -> &'c [Bu
 
 /// A page that says what is not there.
 fn missing(what: &str) -> Answer {
-    let body = maud::html! { h1 { "Not here" } p { (what) } };
+    missing_beside(what, &[])
+}
+
+/// The same where it may be in profiles that cannot be read.
+fn missing_beside(what: &str, problems: &[&Problem]) -> Answer {
+    let body = maud::html! { h1 { "Not here" } p { (what) } (frame::left_out(problems)) };
     Answer::NotPage(StatusCode::NOT_FOUND, frame::page("Not here", "", &body))
 }
 

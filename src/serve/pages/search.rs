@@ -3,14 +3,19 @@
 use super::super::answer::Answer;
 use super::super::site::Site;
 use super::Ask;
-use super::frame::{count, link, page};
-use crate::repo::{Build, Catalog};
+use super::frame::{count, left_out, link, page};
+use crate::cli::chain_text;
+use crate::repo::{Build, Catalog, Problem};
 use maud::{Markup, html};
+use quaid_profile::ProfileFile;
+use std::sync::Arc;
 
 /// How many results of a kind are shown.
 const MAX_SHOWN: usize = 60;
 /// In how many modules structs and symbols are searched: in the newest build of each.
 const MAX_SEARCHED: usize = 24;
+/// How many builds of a module are tried, from the newest on, until one can be read.
+const MAX_TRIED: usize = 4;
 
 /// The modules, and how many builds of each there are.
 pub(super) fn front(site: &Site, _: &Ask) -> anyhow::Result<Answer> {
@@ -22,6 +27,7 @@ pub(super) fn front(site: &Site, _: &Ask) -> anyhow::Result<Answer> {
             "Search for a GUID, a version, a banner, a struct or a symbol."
         }
         (modules(&catalog))
+        (left_out(&catalog.problems.iter().collect::<Vec<_>>()))
         section.note aria-labelledby="programs" {
             h2 #programs { "For programs" }
             dl {
@@ -88,14 +94,15 @@ pub(super) fn search(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
     };
     let builds: Vec<&Build> = catalog.builds.iter().filter(fits).collect();
     let mut inside = Vec::new();
+    let mut problems = Vec::new();
     if asked.len() >= 2 {
-        for newest in catalog.families("").filter_map(<[Build]>::last).take(MAX_SEARCHED) {
-            let profile = site.profile(newest)?;
-            let has = |name: &&str| name.to_lowercase().contains(&lower);
+        let has = |name: &&str| name.to_lowercase().contains(&lower);
+        for family in catalog.families("").take(MAX_SEARCHED) {
+            let Some((newest, [mut structs, mut symbols])) = newest(site, family, &mut problems, &has) else {
+                continue;
+            };
             // The name itself first, then those that begin so.
             let order = |name: &String| (name.len(), name.clone());
-            let mut structs: Vec<String> = profile.struct_names()?.into_iter().filter(has).map(str::to_owned).collect();
-            let mut symbols: Vec<String> = profile.symbol_names()?.into_iter().filter(has).map(str::to_owned).collect();
             structs.sort_by_cached_key(order);
             symbols.sort_by_cached_key(order);
             if !structs.is_empty() || !symbols.is_empty() {
@@ -103,6 +110,7 @@ pub(super) fn search(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
             }
         }
     }
+    let problems: Vec<&Problem> = catalog.problems.iter().chain(&problems).collect();
     let title = if asked.is_empty() { &ask.module } else { asked };
     let body = html! {
         h1 { @if asked.is_empty() { "Builds of " (ask.module) } @else { "Results for “" (asked) "”" } }
@@ -120,8 +128,29 @@ pub(super) fn search(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
                 (names("symbol", symbols, &|name| link("/build", &[("name", &newest.name), ("q", name)])))
             }
         }
+        (left_out(&problems))
     };
     Ok(Answer::Page(page(title, asked, &body)))
+}
+
+/// The newest build of a family that can be read, and the names of its structs and of its symbols that are wanted.
+fn newest<'b>(
+    site: &Site,
+    family: &'b [Build],
+    problems: &mut Vec<Problem>,
+    wanted: &dyn Fn(&&str) -> bool,
+) -> Option<(&'b Build, [Vec<String>; 2])> {
+    let names = |profile: Arc<ProfileFile>| -> anyhow::Result<[Vec<String>; 2]> {
+        let chosen = |names: Vec<&str>| names.into_iter().filter(wanted).map(str::to_owned).collect();
+        Ok([chosen(profile.struct_names()?), chosen(profile.symbol_names()?)])
+    };
+    for build in family.iter().rev().take(MAX_TRIED) {
+        match site.profile(build).and_then(names) {
+            Ok(names) => return Some((build, names)),
+            Err(why) => problems.push(Problem { path: build.name.clone(), why: chain_text(&why) }),
+        }
+    }
+    None
 }
 
 /// What was found of one kind, each with where it leads.
