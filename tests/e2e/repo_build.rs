@@ -61,6 +61,18 @@ fn a_build_is_made_of_its_pdb_and_entered_in_the_list() {
     let (before, asked) = (commits(&root), server.log().len());
     let (code, told) = ends(&mut build(&root, &server.url, &["nt/GUID", "add_guid", KERNEL_ID]));
     assert_eq!((code, commits(&root), server.log().len()), (Some(0), before, asked), "{told}");
+    // A build that came by another way is entered too, under the PDB that its profile tells, and once.
+    let third = "33333333333333333333333333333333A";
+    let module = crate::repo::module_file(folder.path(), "third.json", "ntoskrnl.pdb", third, 1);
+    ok(&["repo", "-C", arg(&root), "add", arg(&module)]);
+    for _ in 0..2 {
+        let (code, told) = ends(&mut build(&root, &server.url, &["nt/GUID", "add_guid", third, KERNEL_ID]));
+        assert_eq!(code, Some(0), "{told}");
+        let list = std::fs::read_to_string(root.join("v1.0/src/nt/guids.yaml")).expect("the list");
+        assert_eq!(list, format!("ntkrnlpa.pdb:\n  - {KERNEL_ID}\nntoskrnl.pdb:\n  - {third}\n"), "{told}");
+        assert_eq!((commits(&root), server.log().len()), (before + 2, asked), "{told}");
+    }
+    check_whole(&root);
     // What was downloaded serves another repository without a network, by the cache's folder.
     let other = folder.path().join("other");
     ok(&["repo", "init", "--bare", arg(&other)]);

@@ -7,7 +7,7 @@ use crate::commands::fetch_pdb::symbol_path;
 use crate::context::{Context, Outcome};
 use crate::repo::build::{
     self, Event, GuidList, Handler, Job, Recipe, Rejects, SourceRecipe, Summary, WindowsRecipe, Wish, build_sources,
-    build_windows, has_build,
+    build_windows, enlist, has_build,
 };
 use crate::repo::{self, GitStore};
 use crate::symserver::{HttpSettings, HttpTransport, SymbolPath};
@@ -265,7 +265,7 @@ fn is_fatal(error: &crate::repo::Error) -> bool {
 
 /// One Windows recipe, as the words after the target say.
 fn windows(builder: &Builder<'_>, recipe: &WindowsRecipe, words: &[&str], retry: bool) -> Result<Done> {
-    let (wanted, explicit, enlist) = match words {
+    let (wanted, explicit, to_list) = match words {
         [] | ["build_all"] => (listed(builder, recipe, retry)?, false, false),
         ["build", guids @ ..] if !guids.is_empty() => (given(recipe, guids)?, true, false),
         ["add_guid", guids @ ..] if !guids.is_empty() => (given(recipe, guids)?, true, true),
@@ -277,18 +277,23 @@ fn windows(builder: &Builder<'_>, recipe: &WindowsRecipe, words: &[&str], retry:
     };
     let rejects = rejects(builder, recipe)?;
     let head = builder.store.profiles()?;
-    let (mut wishes, mut known, mut remembered) = (Vec::new(), 0, 0);
+    let (mut wishes, mut known, mut remembered) = (Vec::new(), Vec::new(), 0);
     for wish in wanted {
         if has_build(&head, &recipe.target, wish.id)? {
-            known += 1;
+            known.push(wish);
         } else if !explicit && !retry && rejects.get(wish.id).is_some() {
             remembered += 1;
         } else {
             wishes.push(wish);
         }
     }
-    let summary = builder.build(recipe, &wishes, enlist)?;
-    Ok(Done { summary, known, remembered })
+    if to_list {
+        for id in enlist(builder.store, recipe, &known)? {
+            builder.context.note(&format!("entered {id} in v1.0/{}", recipe.guids));
+        }
+    }
+    let summary = builder.build(recipe, &wishes, to_list)?;
+    Ok(Done { summary, known: known.len(), remembered })
 }
 
 fn rejects(builder: &Builder<'_>, recipe: &WindowsRecipe) -> Result<Rejects> {

@@ -35,6 +35,11 @@ impl GuidList {
         })
     }
 
+    /// Whether the build is in it, under whatever PDB.
+    pub fn has(&self, id: GuidAge) -> bool {
+        self.builds().any(|(_, known)| known == Ok(id))
+    }
+
     /// Adds a build; tells whether it is new.
     pub fn add(&mut self, pdb: &str, id: GuidAge) -> bool {
         if !self.builds.entry(pdb.to_owned()).or_default().insert(id.to_string()) {

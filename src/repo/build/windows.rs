@@ -1,7 +1,7 @@
 //! `WindowsGUIDProfile`: builds of a Windows module, from their PDBs. Fetched and parsed on all cores, committed many at a
 //! time.
 
-use super::super::add::{Checked, place_all};
+use super::super::add::{Checked, existing, place_all};
 use super::super::change::Draft;
 use super::super::error::Error;
 use super::super::git_store::{GitStore, Snapshot};
@@ -88,7 +88,7 @@ pub struct Summary {
 
 /// Whether a repository's HEAD has the profile of a build: where the recipe puts it, or under the GUID alone.
 pub fn has_build(head: &Snapshot<'_>, target: &str, id: GuidAge) -> Result<bool, Error> {
-    for name in [format!("{target}/{id}"), format!("GUID/{id}")] {
+    for name in names(target, id) {
         for stored in stored_names(&name) {
             if head.entry(&format!("{LAYOUT}/{stored}"))?.is_some() {
                 return Ok(true);
@@ -96,6 +96,52 @@ pub fn has_build(head: &Snapshot<'_>, target: &str, id: GuidAge) -> Result<bool,
         }
     }
     Ok(false)
+}
+
+/// Where the profile of a build is: where the recipe puts it, or under the GUID alone.
+fn names(target: &str, id: GuidAge) -> [String; 2] {
+    [format!("{target}/{id}"), format!("GUID/{id}")]
+}
+
+/// Enters builds that the repository has in the recipe's list, each under the PDB that its profile tells, else under the
+/// first that is wished. Gives those that were not in it.
+///
+/// # Errors
+/// The list is none, or the repository cannot be written.
+pub fn enlist(store: &GitStore, recipe: &WindowsRecipe, wishes: &[Wish]) -> Result<Vec<GuidAge>, Error> {
+    if wishes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (_, added) = store.change(|draft| {
+        let mut list = list(draft, recipe)?;
+        let mut added = Vec::new();
+        for wish in wishes {
+            if !list.has(wish.id)
+                && let Some(pdb) = pdb_of(draft, recipe, wish).or_else(|| wish.pdbs.first().cloned())
+                && list.add(&pdb, wish.id)
+            {
+                added.push(wish.id);
+            }
+        }
+        if !added.is_empty() {
+            draft.put(&format!("{LAYOUT}/{}", recipe.guids), list.text().as_bytes())?;
+        }
+        Ok((Some(message(&recipe.target, &[])), added))
+    })?;
+    Ok(added)
+}
+
+fn list(draft: &Draft<'_>, recipe: &WindowsRecipe) -> Result<GuidList, Error> {
+    GuidList::parse(&recipe.guids, &draft_text(draft, &recipe.guids)?.unwrap_or_default())
+}
+
+/// The PDB that the profile of a build was made of, as far as the profile can be read and tells it.
+fn pdb_of(draft: &Draft<'_>, recipe: &WindowsRecipe, wish: &Wish) -> Option<String> {
+    let mut told = names(&recipe.target, wish.id).into_iter().filter_map(|name| {
+        let file = existing(draft, &name).ok()??.file;
+        file.metadata().text("PDBFile").map(str::to_owned)
+    });
+    told.find(|pdb| Wanted::new(pdb, wish.id).is_ok())
 }
 
 /// A profile that is made and not committed.
@@ -353,7 +399,7 @@ fn note(
     let recipe = job.recipe;
     let path = |name: &str| format!("{LAYOUT}/{name}");
     if job.enlist {
-        let mut list = GuidList::parse(&recipe.guids, &draft_text(draft, &recipe.guids)?.unwrap_or_default())?;
+        let mut list = list(draft, recipe)?;
         let added = done.iter().filter(|(id, pdb)| list.add(pdb, *id)).count();
         if added > 0 {
             draft.put(&path(&recipe.guids), list.text().as_bytes())?;
