@@ -145,6 +145,55 @@ fn what_no_server_has_is_remembered_and_retried_on_request() {
     }
 }
 
+/// The PDB is not asked for under each name that a kernel's may have: the list tells it, or what the build was rejected for.
+#[test]
+fn a_rejected_build_is_tried_again_under_its_own_name_and_leaves_the_rejects_when_it_is_made() {
+    let Some(full) = kernel_server() else { return };
+    let empty = serving(Vec::new());
+    let folder = tempfile::tempdir().expect("a folder");
+    let others = |server: &Server, since: usize| {
+        let log = server.log();
+        log.into_iter().skip(since).map(|request| request.path).find(|path| !path.starts_with("/ntkrnlpa.pdb/"))
+    };
+    let rejects = |root: &Path| {
+        let text = std::fs::read_to_string(root.join("v1.0/src/nt/guids.yaml.rejects")).expect("the rejects");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    };
+    for (round, with_list) in [(0, true), (1, false)] {
+        let root = folder.path().join(format!("profiles{round}"));
+        new_repository(&root);
+        let first = if with_list {
+            std::fs::create_dir_all(root.join("v1.0/src/nt")).expect("created");
+            std::fs::write(root.join("v1.0/src/nt/guids.yaml"), format!("ntkrnlpa.pdb:\n  - {KERNEL_ID}\n"))
+                .expect("written");
+            git(&root, &["add", "."]);
+            git(&root, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "list"]);
+            // The GUID alone: the list knows the name.
+            vec!["nt/GUID", "build", KERNEL_ID]
+        } else {
+            vec!["nt/GUID", "build", "ntkrnlpa.pdb/30B5FB31AE7E4ACAABA750AA241FF3311"]
+        };
+        let before = empty.log().len();
+        let (code, told) = ends(&mut build(&root, &empty.url, &first));
+        assert_eq!(code, Some(1), "{told}");
+        assert_eq!(others(&empty, before), None);
+        assert!(rejects(&root)[KERNEL_ID].as_str().is_some_and(|why| why.contains(": no ntkrnlpa.pdb (")), "{told}");
+        // The network is well, and nobody asks unless told to.
+        let (code, told) = ends(&mut build(&root, &full.url, &["nt/GUID"]));
+        assert!(code == Some(0) && told.contains("0 built"), "{code:?} {told}");
+        let before = full.log().len();
+        let (code, told) = ends(&mut build(&root, &full.url, &["nt/GUID", "--retry"]));
+        assert!(code == Some(0) && told.contains(&format!("built nt/GUID/{KERNEL_ID}")), "{code:?} {told}");
+        assert_eq!(others(&full, before), None);
+        assert_eq!(rejects(&root), serde_json::json!({}), "it is no reject any more");
+        assert_eq!(git(&root, &["status", "--porcelain"]), "");
+        let asked = full.log().len();
+        let (code, told) = ends(&mut build(&root, &full.url, &["nt/GUID", "--retry"]));
+        assert_eq!((code, full.log().len()), (Some(0), asked), "{told}");
+        check_whole(&root);
+    }
+}
+
 /// Scan, carry, fetch, carry, analyse. Between the two sides nothing goes but files of `stick`.
 #[test]
 fn the_air_gap_is_closed_by_a_list_and_bundles_that_are_carried() {

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::ProgressBar;
 use quaid_profile::GuidAge;
+use std::collections::HashSet;
 use std::path::Path;
 use std::thread;
 
@@ -267,8 +268,8 @@ fn is_fatal(error: &crate::repo::Error) -> bool {
 fn windows(builder: &Builder<'_>, recipe: &WindowsRecipe, words: &[&str], retry: bool) -> Result<Done> {
     let (wanted, explicit, to_list) = match words {
         [] | ["build_all"] => (listed(builder, recipe, retry)?, false, false),
-        ["build", guids @ ..] if !guids.is_empty() => (given(recipe, guids)?, true, false),
-        ["add_guid", guids @ ..] if !guids.is_empty() => (given(recipe, guids)?, true, true),
+        ["build", guids @ ..] if !guids.is_empty() => (given(builder, recipe, guids)?, true, false),
+        ["add_guid", guids @ ..] if !guids.is_empty() => (given(builder, recipe, guids)?, true, true),
         _ => bail!(
             "`{}` is nothing that {} does: there are build_all, build [PDB/]GUID... and add_guid [PDB/]GUID...",
             words.join(" "),
@@ -303,16 +304,17 @@ fn rejects(builder: &Builder<'_>, recipe: &WindowsRecipe) -> Result<Rejects> {
 
 /// The builds of the recipe's list; with `retry` also those that were rejected and are in none.
 fn listed(builder: &Builder<'_>, recipe: &WindowsRecipe, retry: bool) -> Result<Vec<Wish>> {
-    let text = build::source_text(builder.store, &recipe.guids)?;
-    let Some(text) = text else {
+    let list = guid_list(builder, recipe)?;
+    if list.is_none() {
         builder.context.note(&format!("{}: there is no list v1.0/{} yet", recipe.target, recipe.guids));
-        return Ok(Vec::new());
-    };
-    let list = GuidList::parse(&recipe.guids, &text)?;
+    }
+    let list = list.unwrap_or_default();
     let mut wishes: Vec<Wish> = Vec::new();
+    let mut seen = HashSet::new();
     for (pdb, id) in list.builds() {
         match id {
-            Ok(id) => wishes.push(Wish { id, pdbs: vec![pdb.to_owned()] }),
+            Ok(id) if seen.insert(id) => wishes.push(Wish { id, pdbs: list.pdbs(id) }),
+            Ok(_) => {}
             Err(text) => {
                 let text = text.escape_debug();
                 builder.context.warn(&format!("v1.0/{}: `{text}` of {pdb} is no GUID with its age", recipe.guids));
@@ -320,26 +322,36 @@ fn listed(builder: &Builder<'_>, recipe: &WindowsRecipe, retry: bool) -> Result<
         }
     }
     if retry {
-        let others = rejects(builder, recipe)?;
-        let others = others.ids().filter(|id| !wishes.iter().any(|wish| wish.id == *id));
-        let others: Vec<Wish> = others.map(|id| Wish { id, pdbs: recipe.pdbs.clone() }).collect();
-        wishes.extend(others);
+        let rejects = rejects(builder, recipe)?;
+        let others = rejects.ids().filter(|id| !seen.contains(id));
+        wishes.extend(others.map(|id| Wish { id, pdbs: or_usual(rejects.pdbs(id), recipe) }));
     }
     Ok(wishes)
 }
 
+fn guid_list(builder: &Builder<'_>, recipe: &WindowsRecipe) -> Result<Option<GuidList>> {
+    let text = build::source_text(builder.store, &recipe.guids)?;
+    Ok(text.map(|text| GuidList::parse(&recipe.guids, &text)).transpose()?)
+}
+
+/// The names of PDBs that a list gives, or where it gives none those that the recipe tries.
+fn or_usual(pdbs: Vec<String>, recipe: &WindowsRecipe) -> Vec<String> {
+    if pdbs.is_empty() { recipe.pdbs.clone() } else { pdbs }
+}
+
 /// `[PDB/]GUID` each.
-fn given(recipe: &WindowsRecipe, guids: &[&str]) -> Result<Vec<Wish>> {
+fn given(builder: &Builder<'_>, recipe: &WindowsRecipe, guids: &[&str]) -> Result<Vec<Wish>> {
+    let list = guid_list(builder, recipe)?.unwrap_or_default();
     let wish = |text: &&str| {
         let (pdb, guid) = text.rsplit_once('/').map_or((None, *text), |(pdb, guid)| (Some(pdb), guid));
         if let Some((_, None)) = GuidAge::parse_guid(guid) {
             bail!("the GUID {guid} lacks the age: its hex digits follow the GUID's 32, often a 1 or 2");
         }
         let id = guid.parse::<GuidAge>()?;
-        Ok(Wish { id, pdbs: pdb.map_or_else(|| recipe.pdbs.clone(), |pdb| vec![pdb.to_owned()]) })
+        Ok(Wish { id, pdbs: pdb.map_or_else(|| or_usual(list.pdbs(id), recipe), |pdb| vec![pdb.to_owned()]) })
     };
     let mut wishes = guids.iter().map(wish).collect::<Result<Vec<Wish>>>()?;
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     wishes.retain(|wish| seen.insert(wish.id));
     Ok(wishes)
 }

@@ -35,9 +35,9 @@ impl GuidList {
         })
     }
 
-    /// Whether the build is in it, under whatever PDB.
-    pub fn has(&self, id: GuidAge) -> bool {
-        self.builds().any(|(_, known)| known == Ok(id))
+    /// The PDBs that it has the build under.
+    pub fn pdbs(&self, id: GuidAge) -> Vec<String> {
+        self.builds().filter(|(_, known)| *known == Ok(id)).map(|(pdb, _)| pdb.to_owned()).collect()
     }
 
     /// Adds a build; tells whether it is new.
@@ -134,6 +134,15 @@ impl Rejects {
         self.0.get(&id.to_string()).map(String::as_str)
     }
 
+    /// The PDBs that were asked for when a build was rejected, as far as the reason tells them.
+    pub fn pdbs(&self, id: GuidAge) -> Vec<String> {
+        let why = self.get(id).and_then(|text| text.split_once(": ")).map_or("", |(_, why)| why);
+        let missing = |part: &str| Some(part.strip_prefix("no ")?.split_once(" (")?.0.to_owned());
+        let damaged = |why: &str| Some(why.split_once(" cannot be parsed: ")?.0.split_once(" of ")?.0.to_owned());
+        let pdbs: Vec<String> = why.split("; ").map_while(missing).collect();
+        if pdbs.is_empty() { damaged(why).into_iter().collect() } else { pdbs }
+    }
+
     /// The builds.
     pub fn ids(&self) -> impl Iterator<Item = GuidAge> {
         self.0.keys().filter_map(|guid| guid.parse().ok())
@@ -213,6 +222,16 @@ mod tests {
         assert_eq!(again, rejects);
         assert!(again.get(id(B)).is_some_and(|why| why.starts_with("20") && why.get(10..12) == Some(": ")));
         assert!(rejects.remove(id(A)) && !rejects.remove(id(A)));
+        for (why, pdbs) in [
+            ("no a.pdb (http://x: 404)", &["a.pdb"][..]),
+            ("no a b.pdb (http://x: 404; gone); no c.pdb (http://x: 404)", &["a b.pdb"]),
+            ("no a.pdb (http://x: 404); no c.pdb (http://x: 404)", &["a.pdb", "c.pdb"]),
+            ("c.pdb of http://x/c.pdb/1/c.pd_ cannot be parsed: no MSF", &["c.pdb"]),
+            ("HTTP Error 404: Not Found", &[]),
+        ] {
+            rejects.add(id(A), why);
+            assert_eq!(rejects.pdbs(id(A)), pdbs, "{why}");
+        }
         assert_eq!(Rejects::parse("x", "").expect("none"), Rejects::default());
     }
 }

@@ -116,7 +116,7 @@ pub fn enlist(store: &GitStore, recipe: &WindowsRecipe, wishes: &[Wish]) -> Resu
         let mut list = list(draft, recipe)?;
         let mut added = Vec::new();
         for wish in wishes {
-            if !list.has(wish.id)
+            if list.pdbs(wish.id).is_empty()
                 && let Some(pdb) = pdb_of(draft, recipe, wish).or_else(|| wish.pdbs.first().cloned())
                 && list.add(&pdb, wish.id)
             {
@@ -233,7 +233,9 @@ fn make(wish: &Wish, job: &Job<'_>, symbols: &SymbolPath, cache: &Path) -> Resul
         ..ParseOptions::default()
     };
     let parsed = pdb::parse(&fetched.pdb, &options, &mut |_, _| {});
-    let mut profile = parsed.map_err(|why| unmade(format!("{} cannot be parsed: {why}", fetched.place), true))?.profile;
+    let mut profile = parsed
+        .map_err(|why| unmade(format!("{} of {} cannot be parsed: {why}", wanted.name(), fetched.place), true))?
+        .profile;
     let completeness = Completeness::of(&profile);
     if let Some(state) = completeness.state() {
         profile.metadata.set("Completeness", state);
