@@ -75,6 +75,7 @@ pub mod scan;
 mod session;
 pub mod table;
 mod time;
+mod vmcoreinfo;
 
 pub use addr::{Pa, Va};
 pub use error::{FaultReason, PageFault};
@@ -83,3 +84,4 @@ pub use object::{LayoutError, ListFault};
 pub use options::{Args, Opt, Value};
 pub use session::{Error, Session};
 pub use time::Time;
+pub use vmcoreinfo::VmcoreInfo;

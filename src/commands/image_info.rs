@@ -191,9 +191,9 @@ impl<'i> Info<'i> {
         for warning in &self.image.warnings {
             line("Warning", warning)?;
         }
-        if !hints.vmcoreinfo.is_empty() {
+        if !hints.vmcoreinfo.0.is_empty() {
             writeln!(out, "\nVMCOREINFO:")?;
-            for (key, value) in &hints.vmcoreinfo {
+            for (key, value) in &hints.vmcoreinfo.0 {
                 writeln!(out, "{}={}", printable(key), printable(value))?;
             }
         }
@@ -231,7 +231,7 @@ impl<'i> Info<'i> {
             "dtbs": hints.dtbs.iter().map(|dtb| address(dtb.0)).collect::<Vec<_>>(),
             "kernel": kernel.collect::<serde_json::Map<_, _>>(),
             "facts": facts.collect::<Vec<_>>(),
-            "vmcoreinfo": hints.vmcoreinfo,
+            "vmcoreinfo": hints.vmcoreinfo.0,
             "warnings": self.image.warnings,
         })
     }

@@ -6,9 +6,9 @@ use super::source::Input;
 use super::{ConvertError, kconfig, same_kernel, system_map};
 use crate::btf;
 use crate::kallsyms::{self, DIGITS, Symbol};
-use quaid_analyzer::Pa;
 use quaid_analyzer::image::PhysicalMemory;
 use quaid_analyzer::scan::{self, build_id};
+use quaid_analyzer::{Pa, VmcoreInfo};
 use quaid_profile::{BuildId, release_of};
 use std::collections::HashMap;
 
@@ -44,6 +44,8 @@ pub(super) struct Found {
     pub(super) banner: Option<String>,
     /// Its build-id.
     pub(super) build_id: Option<BuildId>,
+    /// What it notes for dumps.
+    pub(super) vmcoreinfo: Option<VmcoreInfo>,
     /// BTF of the kernel; none where it was built without.
     pub(super) btf: Option<Vec<u8>>,
     /// Its symbols, as `/proc/kallsyms` prints them; none when they are known from elsewhere.
@@ -80,9 +82,21 @@ pub(super) fn find(place: &str, memory: &dyn PhysicalMemory, map: Option<&Input>
     let bytes = address("__start_notes").zip(address("__stop_notes")).and_then(|(start, end)| end.checked_sub(start));
     let in_notes = physical("__start_notes").zip(bytes).and_then(|(at, bytes)| build_id::in_notes(memory, at, bytes));
     let banner = found.map(|found| found.banner);
-    let in_vmcoreinfo = || build_id::in_vmcoreinfo(memory, release_of(banner?)?);
-    let build_id = in_notes.or_else(in_vmcoreinfo);
-    Ok(Found { banner: banner.map(str::to_owned), build_id, btf, kallsyms, config: config(memory) })
+    let release = banner.and_then(release_of);
+    let own = |info: &VmcoreInfo| is_of_kernel(info, kallsyms.is_some(), &address);
+    let vmcoreinfo = release.and_then(|release| VmcoreInfo::in_memory(memory, release).find(own));
+    let build_id = in_notes.or_else(|| vmcoreinfo.as_ref()?.build_id());
+    Ok(Found { banner: banner.map(str::to_owned), build_id, vmcoreinfo, btf, kallsyms, config: config(memory) })
+}
+
+/// Whether `info` is of the kernel with these symbols: it has the addresses of two where the kernel runs. Those of the kernel's
+/// own table are of there too, those of a System.map are of the link.
+fn is_of_kernel(info: &VmcoreInfo, running: bool, address: &impl Fn(&str) -> Option<u64>) -> bool {
+    let moved = if running { 0 } else { info.hex("KERNELOFFSET").unwrap_or(0) };
+    ["_stext", "init_uts_ns"].into_iter().all(|name| {
+        let noted = info.hex(&format!("SYMBOL({name})"));
+        noted.is_some() && noted == address(name).map(|address| address.wrapping_add(moved))
+    })
 }
 
 /// The kernel that a table of symbols is of.

@@ -1,6 +1,7 @@
 //! The architecture, where no ELF header tells it, and how memory is paged.
 
 use crate::btf::Btf;
+use quaid_analyzer::VmcoreInfo;
 use quaid_profile::{Arch, Metadata};
 use std::collections::BTreeMap;
 
@@ -44,9 +45,9 @@ pub(super) fn arch_of_registers(members: &[String], bytes: u64) -> Option<Arch> 
     REGISTERS.into_iter().find_map(|(register, pointer, arch)| (pointer == bytes && has(register)).then_some(arch))
 }
 
-/// Adds `PageSize` in bytes, `PagingLevels` and `VABits` as far as the configuration tells them. x86-64 kernels of five
-/// levels run with four where the processor has no more.
-pub(super) fn add_paging(config: &BTreeMap<String, String>, metadata: &mut Metadata) {
+/// Adds `PageSize` in bytes, `PagingLevels` and `VABits` as far as the configuration tells them, or what the running kernel
+/// notes for dumps. x86-64 kernels of five levels run with four where the processor has no more.
+pub(super) fn add_paging(config: &BTreeMap<String, String>, vmcoreinfo: Option<&VmcoreInfo>, metadata: &mut Metadata) {
     let number = |name: &str| config.get(name).and_then(|value| value.parse::<u64>().ok());
     let set = |name: &str| config.get(name).is_some_and(|value| value == "y");
     // `CONFIG_PAGE_SHIFT` is known since 6.9, options of architectures before.
@@ -59,10 +60,13 @@ pub(super) fn add_paging(config: &BTreeMap<String, String>, metadata: &mut Metad
     // These have one size.
     let fixed =
         ["CONFIG_X86", "CONFIG_ARM", "CONFIG_RISCV", "CONFIG_S390"].iter().any(|name| set(name)).then_some(4096);
+    let noted = |key: &str| vmcoreinfo.and_then(|info| info.number(key));
+    // Those that run with four may have five.
+    let five = noted("NUMBER(pgtable_l5_enabled)").filter(|&enabled| enabled == 1).map(|_| 5);
     for (key, value) in [
-        ("PageSize", by_shift.or(by_option).or(fixed)),
-        ("PagingLevels", number("CONFIG_PGTABLE_LEVELS")),
-        ("VABits", number("CONFIG_ARM64_VA_BITS")),
+        ("PageSize", by_shift.or(by_option).or(fixed).or_else(|| noted("PAGESIZE"))),
+        ("PagingLevels", number("CONFIG_PGTABLE_LEVELS").or(five)),
+        ("VABits", number("CONFIG_ARM64_VA_BITS").or_else(|| noted("NUMBER(VA_BITS)"))),
     ] {
         if let Some(value) = value {
             metadata.set(key, value);

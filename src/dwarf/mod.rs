@@ -134,7 +134,8 @@ pub fn convert_with(path: &Path, options: &Options) -> Result<(Profile, ConvertR
 }
 
 /// Makes the profile of the Linux kernel in a memory image from what the image has of it: its table of symbols and its
-/// BTF. `path` names the image, `memory` is what it holds. Addresses are those of the link where that is known (x86-64).
+/// BTF. `path` names the image, `memory` is what it holds. Addresses are those of the link where that is known (by what the
+/// kernel notes for dumps, and for x86-64).
 pub fn convert_image(
     path: &Path,
     memory: &dyn PhysicalMemory,
@@ -230,7 +231,8 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
     }
     add_types(source, elf.as_ref(), image.as_ref(), profile, report)?;
     if form == Form::Kallsyms {
-        report.slide = symbols::slide(profile);
+        let noted = source.vmcoreinfo.as_ref().and_then(|info| info.hex("KERNELOFFSET"));
+        report.slide = noted.or_else(|| symbols::slide(profile));
         report.running_addresses = report.slide.is_none();
         symbols::undo_slide(profile, report.slide.unwrap_or_default());
     }
@@ -394,7 +396,7 @@ fn add_identity(
     if let Some(banner) = banner {
         metadata.set("Banner", banner);
     }
-    identity::add_paging(&profile.config, metadata);
+    identity::add_paging(&profile.config, source.vmcoreinfo.as_ref(), metadata);
     let build_id = elf.and_then(Elf::build_id).or_else(|| image?.build_id.clone());
     if let Some(id) = build_id.or_else(|| source.build_id.clone()) {
         metadata.set("BuildID", id.to_string());

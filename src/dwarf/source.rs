@@ -13,6 +13,7 @@ use crate::unpack::archive::Archive;
 use crate::unpack::compression::Compression;
 use crate::unpack::kernel_image::KernelImage;
 use crate::unpack::{Bounded, Budget, Bytes};
+use quaid_analyzer::VmcoreInfo;
 use quaid_analyzer::image::PhysicalMemory;
 use quaid_profile::BuildId;
 use sha2::{Digest, Sha256};
@@ -53,6 +54,8 @@ pub(super) struct Source {
     pub(super) banner: Option<String>,
     /// And its build-id.
     pub(super) build_id: Option<BuildId>,
+    /// And what it notes for dumps.
+    pub(super) vmcoreinfo: Option<VmcoreInfo>,
     /// The symbols are those of a memory image: of the running kernel.
     pub(super) of_running_kernel: bool,
     pub(super) files: Files,
@@ -507,8 +510,9 @@ impl Source {
         files.system_map = files.system_map.or_else(|| Some(input("kallsyms", found.kallsyms?)));
         files.config = files.config.or_else(|| Some(input("config", found.config?)));
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let from_image::Found { banner, build_id, .. } = found;
-        Ok(Self { place, name, hash: None, banner, build_id, of_running_kernel, files, problems: Vec::new() })
+        let from_image::Found { banner, build_id, vmcoreinfo, .. } = found;
+        let problems = Vec::new();
+        Ok(Self { place, name, hash: None, banner, build_id, vmcoreinfo, of_running_kernel, files, problems })
     }
 
     /// Finds the input files in `path`, a file or folder, and in the files `beside` it.
@@ -564,6 +568,7 @@ impl Source {
             hash: Some(hash),
             banner: None,
             build_id: None,
+            vmcoreinfo: None,
             of_running_kernel: false,
             files,
             problems,

@@ -136,11 +136,15 @@ pub(super) fn slide(profile: &Profile) -> Option<u64> {
     (slide < 1 << 30 && slide % X86_64_STEP == 0).then_some(slide)
 }
 
-/// Moves the symbols back to where the kernel is linked. Per-CPU and absolute ones lie below, and stay.
+/// Moves the symbols back to where the kernel is linked. Absolute ones, and those of x86-64 that are per-CPU, lie before its
+/// start, and stay.
 pub(super) fn undo_slide(profile: &mut Profile, slide: u64) {
+    let Some(start) = profile.symbol("_text").or_else(|| profile.symbol("_stext")).map(|start| start.address) else {
+        return;
+    };
     for address in profile.constants.values_mut().chain(profile.functions.values_mut()) {
-        if *address >= X86_64_MAP {
-            *address -= slide;
+        if *address >= start {
+            *address = address.wrapping_sub(slide);
         }
     }
 }

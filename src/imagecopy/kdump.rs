@@ -170,8 +170,8 @@ fn compress(pages: &[u8], page_bytes: usize) -> Vec<Option<Vec<u8>>> {
 
 /// The length of the kernel's pages: readers want it as the block's.
 fn page_bytes(hints: &Hints) -> u64 {
-    let noted = hints.vmcoreinfo.get("PAGESIZE").and_then(|text| text.parse().ok());
-    noted.filter(|bytes: &u64| bytes.is_power_of_two() && (0x1000..=0x1_0000).contains(bytes)).unwrap_or(0x1000)
+    let noted = hints.vmcoreinfo.number("PAGESIZE");
+    noted.filter(|bytes| bytes.is_power_of_two() && (0x1000..=0x1_0000).contains(bytes)).unwrap_or(0x1000)
 }
 
 /// The numbers of the pages of which a range has at least a part.
@@ -204,7 +204,7 @@ fn header(hints: &Hints, page_bytes: u64, all_pages: u64, bitmap_bytes: u64) -> 
         let mut facts = hints.facts.iter().rev();
         facts.find(|(key, _)| key == what).map(|(_, value)| value.as_str())
     };
-    let release = told("release").or(hints.vmcoreinfo.get("OSRELEASE").map(String::as_str));
+    let release = told("release").or(hints.vmcoreinfo.text("OSRELEASE"));
     let machine = told("machine").unwrap_or(if is_aarch64(hints) { "aarch64" } else { "x86_64" });
     // libkdumpfile takes the machine from here only when none of release and version is empty.
     let version = told("version").or(release.and(Some("(version not known)")));
@@ -222,8 +222,7 @@ fn header(hints: &Hints, page_bytes: u64, all_pages: u64, bitmap_bytes: u64) -> 
     put(460, &1_u32.to_le_bytes());
 
     let sub = page_bytes as usize;
-    let number = |key: &str| hints.vmcoreinfo.get(key).and_then(|text| number(text));
-    let phys_base = number("NUMBER(phys_base)").unwrap_or(0);
+    let phys_base = hints.vmcoreinfo.number("NUMBER(phys_base)").unwrap_or(0);
     put(sub, &phys_base.to_le_bytes());
     // VMCOREINFO stands in the note, which readers of version 4 and later look at, and is named by itself.
     if let [_, _, _, _, length @ .., _, _, _, _] = note.get(..12).unwrap_or_default() {
@@ -236,12 +235,4 @@ fn header(hints: &Hints, page_bytes: u64, all_pages: u64, bitmap_bytes: u64) -> 
     put(sub + 96, &all_pages.to_le_bytes());
     put(sub + SUB_HEADER_BYTES, &note);
     out
-}
-
-/// A number of VMCOREINFO, which may be negative, as the 64 bits that it has.
-fn number(text: &str) -> Option<u64> {
-    match text.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16).ok(),
-        None => text.parse::<i64>().map(i64::cast_unsigned).ok().or_else(|| text.parse().ok()),
-    }
 }

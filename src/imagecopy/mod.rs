@@ -164,7 +164,7 @@ const VMCOREINFO_TEXT: usize = 24;
 /// VMCOREINFO as a note of an ELF core; empty when the image has none.
 fn vmcoreinfo_note(hints: &Hints) -> Vec<u8> {
     const NAME: &[u8; 12] = b"VMCOREINFO\0\0";
-    let lines: Vec<String> = hints.vmcoreinfo.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    let lines: Vec<String> = hints.vmcoreinfo.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
     let text = lines.concat();
     let Some(bytes) = u32::try_from(text.len()).ok().filter(|&bytes| bytes > 0) else { return Vec::new() };
     let mut note = Vec::new();
@@ -180,7 +180,7 @@ fn vmcoreinfo_note(hints: &Hints) -> Vec<u8> {
 
 /// Whether the machine is known to be AArch64: only its kernel notes this.
 fn is_aarch64(hints: &Hints) -> bool {
-    hints.vmcoreinfo.contains_key("NUMBER(kimage_voffset)")
+    hints.vmcoreinfo.text("NUMBER(kimage_voffset)").is_some()
 }
 
 /// Takes a block: its address, its range, its bytes.

@@ -5,7 +5,7 @@ use crate::support::{arg, corpus, corpus_text, ok, quaid, unpacked};
 use crate::symbol_server::{Answer, Server};
 use quaid_analyzer::image::{self, Image};
 use quaid_analyzer::scan::{build_id, find_all};
-use quaid_analyzer::{Pa, linux_kernels};
+use quaid_analyzer::{Pa, VmcoreInfo, linux_kernels};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ fn notes_say_what_the_kernel_wrote_down_for_dumps() {
     for (name, release) in IMAGES {
         let Some(path) = unpacked(name) else { return };
         let image = open(&path);
-        let written = build_id::in_vmcoreinfo(image.memory(), release);
+        let written = VmcoreInfo::in_memory(image.memory(), release).find_map(|info| info.build_id());
         assert!(written.is_some(), "{name}");
         // The kernel's own banner is the first text in memory that ends as it does, in all of these.
         let mut banners = find_all(image.memory(), format!("Linux version {release} (").as_bytes());

@@ -216,6 +216,14 @@ fn an_image_whose_kernel_lists_functions_alone_takes_a_system_map() {
     let map = folder.path().join("System.map-6.1.0-56-cloud-arm64");
     let profile = folder.path().join("kernel.json");
     ok(&["convert_profile", "--from_image", arg(&raw), arg(&profile), "--system_map", arg(&map)]);
+    // What drgn read of what the kernel noted for dumps; the image has no config.
+    let noted = corpus_text("linux/arm64/vmcoreinfo.txt").expect("the corpus is there");
+    let noted: BTreeMap<&str, &str> = noted.lines().filter_map(|line| line.split_once('=')).collect();
+    let made: Value = serde_json::from_slice(&std::fs::read(&profile).expect("readable")).expect("JSON");
+    for (key, as_noted) in [("PageSize", "PAGESIZE"), ("VABits", "NUMBER(VA_BITS)")] {
+        assert_eq!(made["$METADATA"][key].to_string(), noted[as_noted], "{key}");
+    }
+    assert_eq!(made["$METADATA"]["BuildID"], noted["BUILD-ID"]);
     let rows_of = |plugin: &str| rows(&ok(&["-p", arg(&profile), "-f", arg(&raw), "--format", "json", plugin]));
     check_tasks(&rows_of("pslist"), &told);
     check_modules(&rows_of("lsmod"), &told);

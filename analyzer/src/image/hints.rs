@@ -1,7 +1,7 @@
 //! What an image tells about its machine besides the memory.
 
 use crate::addr::{Pa, Va};
-use std::collections::BTreeMap;
+use crate::vmcoreinfo::VmcoreInfo;
 
 /// What the headers and notes of an image say. They spare a search and are confirmed like everything else: a hint that
 /// the memory contradicts is not used.
@@ -17,8 +17,8 @@ pub struct Hints {
     pub ps_active_process_head: Option<Va>,
     /// `PsLoadedModuleList` of a Windows kernel.
     pub ps_loaded_module_list: Option<Va>,
-    /// The keys and values of a Linux kernel's VMCOREINFO, as they stand there.
-    pub vmcoreinfo: BTreeMap<String, String>,
+    /// What a Linux kernel notes for dumps.
+    pub vmcoreinfo: VmcoreInfo,
     /// Everything else that a person may want to know, in the order of the file: what it is, and what it says
     /// ("acquisition tool", "winpmem 1.6.2").
     pub facts: Vec<(String, String)>,
@@ -32,7 +32,7 @@ impl Hints {
         self.kdbg = above.kdbg.or(self.kdbg);
         self.ps_active_process_head = above.ps_active_process_head.or(self.ps_active_process_head);
         self.ps_loaded_module_list = above.ps_loaded_module_list.or(self.ps_loaded_module_list);
-        self.vmcoreinfo.extend(above.vmcoreinfo);
+        self.vmcoreinfo.0.extend(above.vmcoreinfo.0);
         self.facts.extend(above.facts);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::Hints;
 use crate::addr::Pa;
-use std::collections::BTreeMap;
+use crate::vmcoreinfo::VmcoreInfo;
 
 /// More than any machine writes: a page or two for each processor.
 pub(super) const MAX_BYTES: u64 = 64 << 20;
@@ -34,7 +34,7 @@ pub(super) fn hints(mut bytes: &[u8]) -> Hints {
                     hints.facts.push(("written by".into(), format!("VirtualBox {major}.{minor}.{build}")));
                 }
             }
-            (b"VMCOREINFO", _) => hints.vmcoreinfo.extend(vmcoreinfo(note.descriptor)),
+            (b"VMCOREINFO", _) => hints.vmcoreinfo.0.extend(VmcoreInfo::parse(note.descriptor).0),
             (b"CORE", NT_PRSTATUS) => processors += 1,
             _ => {}
         }
@@ -43,13 +43,6 @@ pub(super) fn hints(mut bytes: &[u8]) -> Hints {
         hints.facts.push(("processors".into(), processors.to_string()));
     }
     hints
-}
-
-/// The lines "key=value" of a kernel's VMCOREINFO.
-pub(super) fn vmcoreinfo(text: &[u8]) -> BTreeMap<String, String> {
-    let text = String::from_utf8_lossy(text);
-    let lines = text.trim_end_matches('\0').lines();
-    lines.filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect()
 }
 
 struct Note<'b> {
@@ -128,7 +121,7 @@ pub(super) mod tests {
         let found = hints(&bytes);
         assert_eq!(found.dtbs, [Pa(0x5000), Pa(0x7000)]);
         let info = [("A", "b=c"), ("OSRELEASE", "6.1.0"), ("SYMBOL(init_uts_ns)", "ffffffff82a14580")];
-        assert!(found.vmcoreinfo.iter().map(|(k, v)| (&**k, &**v)).eq(info));
+        assert!(found.vmcoreinfo.0.iter().map(|(k, v)| (&**k, &**v)).eq(info));
         let facts = [("written by".to_owned(), "VirtualBox 7.0.8".to_owned()), ("processors".into(), "3".into())];
         assert_eq!(found.facts, facts);
         for cut in 0..bytes.len() {

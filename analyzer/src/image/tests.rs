@@ -249,7 +249,7 @@ fn the_notes_of_a_core_are_hints() {
     let load = [1, ELF64_DATA, 0, 0x5000, 4, 4];
     let image = opened(&elf64(&[note, load], &data), "ELF core");
     assert_eq!(image.hints.dtbs, [Pa(0x1234_5000)]);
-    assert_eq!(image.hints.vmcoreinfo.get("KERNELOFFSET").map(String::as_str), Some("1c00000"));
+    assert_eq!(image.hints.vmcoreinfo.text("KERNELOFFSET"), Some("1c00000"));
     for [kind, offset, vaddr, paddr, filesz, memsz] in
         [[4, u64::MAX, 0, 0, bytes, bytes], [4, ELF64_DATA + 5, 0, 0, bytes, bytes]]
     {

@@ -1,7 +1,5 @@
 //! The build-id of a Linux kernel, from its image as it lies in memory.
 //!
-//! Since 5.9 the kernel itself notes it for those who read dumps (VMCOREINFO, `kernel/vmcore_info.c`): a text in memory.
-//!
 //! The linker puts the kernel's notes behind its read-only data (`NOTES` in `include/asm-generic/vmlinux.lds.h`), and
 //! `linux_banner` is read-only data. So the kernel's own note is the first one behind its banner, those of the ELF files
 //! left aside that lie in its data (the vDSOs). A note is what `readelf -n` shows: sizes of name and contents, the type
@@ -28,18 +26,6 @@ const MAX_NOTES: usize = 4096;
 const MAX_ELF_PAGES: u64 = 8;
 /// How many program headers of such a file are read.
 const MAX_SEGMENTS: u64 = 16;
-
-/// The build-id that the kernel of this release has written down in memory for dumps.
-pub fn in_vmcoreinfo(memory: &dyn PhysicalMemory, release: &str) -> Option<BuildId> {
-    let mark = format!("OSRELEASE={release}\nBUILD-ID=");
-    find_all(memory, mark.as_bytes()).take(MAX_NOTES).find_map(|at| {
-        let mut text = [0; 2 * MAX_ID_BYTES + 1];
-        // What cannot be read is zero, and ends the text.
-        let _ = memory.read(at.checked_add(mark.len() as u64)?, &mut text);
-        let digits = text.split(|&byte| byte == b'\n').next()?;
-        std::str::from_utf8(digits).ok()?.parse().ok()
-    })
-}
 
 /// The build-id of the kernel whose banner is at `banner`, by its notes.
 pub fn of_kernel(memory: &dyn PhysicalMemory, banner: Pa) -> Option<BuildId> {
@@ -187,20 +173,6 @@ mod tests {
             assert_eq!(in_notes(&memory, Pa(0x40_6100), 0x40), BuildId::from_bytes(&[7; 20]));
             assert_eq!(in_notes(&memory, Pa(0x40_7000), 0x40), None);
         }
-    }
-
-    #[test]
-    fn the_text_for_dumps_tells_it_by_release() {
-        let text =
-            |release: &str, id: &str| format!("OSRELEASE={release}\nBUILD-ID={id}\nPAGESIZE=4096\n").into_bytes();
-        let pages =
-            [text("%s", "%20phN"), text("6.1.0", "none"), text("6.1.0-1", "00112233"), text("6.1.0", "aabbccdd")];
-        let pieces = pages.into_iter().enumerate().map(|(at, text)| (at as u64 * 0x1000, text));
-        let memory = TestMemory::new(pieces.collect());
-        let id = |release| in_vmcoreinfo(&memory, release).map(|id| id.to_string());
-        assert_eq!(id("6.1.0").as_deref(), Some("aabbccdd"));
-        assert_eq!(id("6.1.0-1").as_deref(), Some("00112233"));
-        assert_eq!(id("6.1"), None);
     }
 
     #[test]

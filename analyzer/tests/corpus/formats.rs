@@ -246,7 +246,7 @@ fn the_core_of_an_arm64_guest_gives_its_vmcoreinfo() {
     let expected: std::collections::BTreeMap<String, String> =
         info.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect();
     assert!(expected.len() > 20);
-    assert_eq!(image.hints.vmcoreinfo, expected);
+    assert_eq!(image.hints.vmcoreinfo.0, expected);
     assert!(image.hints.facts.contains(&("processors".into(), "2".into())), "{:?}", image.hints.facts);
 }
 

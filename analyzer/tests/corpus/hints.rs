@@ -2,9 +2,8 @@
 
 use crate::support::{arm64_elf, corpus, folder, linux_repository, nt_isf, text, unpacked};
 use quaid_analyzer::image::{self, Gap, Hints, PhysicalMemory, Run};
-use quaid_analyzer::{Options, Pa, PageFault, Session, Va};
+use quaid_analyzer::{Options, Pa, PageFault, Session, Va, VmcoreInfo};
 use quaid_profile::ProfilePath;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Memory that counts the bytes that are looked at.
@@ -93,16 +92,6 @@ fn vmcoreinfo_of_qemu_s_elf_leads_to_the_arm64_kernel() {
     assert!(seen.bytes < 24 << 20 && searched.bytes > 256 << 20, "{} of {}", seen.bytes, searched.bytes);
 }
 
-/// The text of VMCOREINFO that the kernel keeps in its memory.
-fn vmcoreinfo(memory: &dyn PhysicalMemory, release: &str) -> BTreeMap<String, String> {
-    let at = quaid_analyzer::scan::find_all(memory, format!("OSRELEASE={release}\nBUILD-ID=").as_bytes()).next();
-    let mut bytes = [0; 4096];
-    memory.read(at.expect("it is there"), &mut bytes).expect("readable");
-    let text = bytes.split(|&b| b == 0).next().expect("never empty");
-    let lines = std::str::from_utf8(text).expect("text").lines();
-    lines.filter_map(|line| line.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-}
-
 #[test]
 fn vmcoreinfo_and_cr3_lead_to_a_kernel_for_x86_and_wrong_ones_do_not_mislead() {
     let (Some(path), Some((expected, banner))) = (unpacked("linux/a256/mem.raw"), truth("linux/a256", "init_task"))
@@ -113,10 +102,11 @@ fn vmcoreinfo_and_cr3_lead_to_a_kernel_for_x86_and_wrong_ones_do_not_mislead() {
     let repository = linux_repository(&banner, &profile);
     let profiles = folder(repository.path());
     let image = image::open(&path, &image::Options::default()).expect("an image");
-    let info = vmcoreinfo(image.memory(), "6.1.0-56-cloud-amd64");
+    let written = VmcoreInfo::in_memory(image.memory(), "6.1.0-56-cloud-amd64").find(|info| info.build_id().is_some());
+    let info = written.expect("it is there");
     // init_top_pgt, as QEMU's `info registers` has it for the idle processor.
     let dtb = Pa(0x681_0000);
-    let with = |info: &BTreeMap<String, String>, dtbs: &[Pa]| {
+    let with = |info: &VmcoreInfo, dtbs: &[Pa]| {
         let hints = Hints { vmcoreinfo: info.clone(), dtbs: dtbs.to_vec(), ..Hints::default() };
         let seen = open(image.memory(), &profiles, hints, "init_task");
         assert_eq!((seen.symbol, seen.root), (expected, dtb), "{:#?}", seen.steps);
@@ -124,12 +114,12 @@ fn vmcoreinfo_and_cr3_lead_to_a_kernel_for_x86_and_wrong_ones_do_not_mislead() {
     };
     let by_info = with(&info, &[]);
     assert!(by_info.says("where VMCOREINFO of the image says") && by_info.bytes < 40 << 20, "{}", by_info.bytes);
-    let by_cr3 = with(&BTreeMap::new(), &[dtb]);
+    let by_cr3 = with(&VmcoreInfo::default(), &[dtb]);
     assert!(by_cr3.says("where a processor's CR3 of the image says") && by_cr3.bytes < 80 << 20, "{}", by_cr3.bytes);
 
     let mut wrong = info.clone();
-    wrong.insert("NUMBER(phys_base)".to_owned(), "-610934528".to_owned());
-    wrong.insert("KERNELOFFSET".to_owned(), "200000".to_owned());
+    wrong.0.insert("NUMBER(phys_base)".to_owned(), "-610934528".to_owned());
+    wrong.0.insert("KERNELOFFSET".to_owned(), "200000".to_owned());
     let misled = with(&wrong, &[Pa(0x5000)]);
     assert!(misled.says("No kernel is where VMCOREINFO of the image says") && misled.bytes > 256 << 20);
     assert!(misled.says("a KERNELOFFSET of 0x200000, and the kernel's slide is 0x2e400000"), "{:#?}", misled.steps);

@@ -12,8 +12,14 @@ use std::process::Command;
 /// Where the kernel lies in memory, in bytes.
 const PHYSICAL: usize = 1 << 20;
 const MEMORY_BYTES: usize = 8 << 20;
+/// How far KASLR moved it, in bytes.
+const SLIDE: u64 = 5 << 24;
 
-/// A kernel's build for some processor: gcc's options, ld's emulation, the address that it is linked at, the name in a
+/// What a guest's kernel, of the same release, has noted in this memory.
+const NOTES_OF_OTHERS: &[u8] =
+    b"OSRELEASE=6.1.0-tests\nPAGESIZE=65536\nSYMBOL(init_uts_ns)=c2000000\nSYMBOL(_stext)=c1000000\nKERNELOFFSET=0\n";
+
+/// A kernel's build for some processor: gcc's options, ld's emulation, the address where it runs, the name in a
 /// profile.
 struct Target {
     options: &'static [&'static str],
@@ -23,11 +29,11 @@ struct Target {
 }
 
 const TARGETS: [Target; 2] = [
-    Target { options: &["-m32"], emulation: "elf_i386", base: 0xc100_0000, arch: "I386" },
+    Target { options: &["-m32"], emulation: "elf_i386", base: 0xc100_0000 + SLIDE, arch: "I386" },
     Target {
         options: &["-m64", "-mcmodel=kernel"],
         emulation: "elf_x86_64",
-        base: 0xffff_ffff_8100_0000,
+        base: 0xffff_ffff_8100_0000 + SLIDE,
         arch: "AMD64",
     },
 ];
@@ -54,7 +60,8 @@ fn source() -> String {
         const char linux_banner[] = \"Linux version 6.1.0-tests (quaid@tests) (gcc) #1 SMP\\n\";\n\
         struct task_struct init_task = { .comm = \"swapper/0\" };\n\
         struct list_head modules = { &modules, &modules };\n\
-        struct pt_regs registers = { 1 };\n"
+        struct pt_regs registers = { 1 };\n\
+        int init_uts_ns = 1;\n"
         .to_owned();
     for number in 0..700 {
         writeln!(source, "void function_{number}(void) {{}}\nint variable_{number} = {number};").expect("a text");
@@ -77,7 +84,7 @@ fn machine(folder: &Path, target: &Target, program: &Path, options: &[&str]) -> 
     let file = |name: &str| folder.join(name);
     std::fs::write(file("kernel.c"), source()).expect("written");
     let script = format!(
-        "SECTIONS {{ . = {:#x}; _text = .; .text : {{ *(.text*) }} . = ALIGN(4096); .data : {{ *(.data*) *(.bss*) }} \
+        "SECTIONS {{ . = {:#x}; _text = .; _stext = .; .text : {{ *(.text*) }} . = ALIGN(4096); .data : {{ *(.data*) *(.bss*) }} \
          . = ALIGN(4096); .rodata : {{ *(.rodata*) }} . = ALIGN(4096); _end = .; /DISCARD/ : {{ *(.note*) *(.comment) *(.eh_frame) }} }}",
         target.base
     );
@@ -115,6 +122,15 @@ fn machine(folder: &Path, target: &Target, program: &Path, options: &[&str]) -> 
     let (loaded, btf) = (std::fs::read(file("loaded")).expect("it"), std::fs::read(file("btf")).expect("it"));
     memory[PHYSICAL..][..loaded.len()].copy_from_slice(&loaded);
     memory[MEMORY_BYTES / 2..][..btf.len()].copy_from_slice(&btf);
+    memory[MEMORY_BYTES - 4096..][..NOTES_OF_OTHERS.len()].copy_from_slice(NOTES_OF_OTHERS);
+    let at = |name: &str| lines.lines().find(|line| line.ends_with(&format!(" {name}"))).expect(name).split(' ').next();
+    let noted = format!(
+        "OSRELEASE=6.1.0-tests\nPAGESIZE=4096\nSYMBOL(init_uts_ns)={}\nSYMBOL(_stext)={}\nNUMBER(pgtable_l5_enabled)=1\n\
+         NUMBER(VA_BITS)=48\nKERNELOFFSET={SLIDE:x}\n",
+        at("init_uts_ns").expect("an address"),
+        at("_stext").expect("an address")
+    );
+    memory[MEMORY_BYTES - 2048..][..noted.len()].copy_from_slice(noted.as_bytes());
     std::fs::write(file("memory.raw"), memory).expect("written");
     Some((file("memory.raw"), lines))
 }
@@ -137,13 +153,16 @@ fn tables_of_the_kernel_s_own_program_are_read_in_images_of_64_and_32_bits() {
             for line in lines.lines() {
                 let [address, letter, name] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
                 let section = if letter.eq_ignore_ascii_case("t") { "$FUNCTIONS" } else { "$CONSTANTS" };
-                let address = masked(u64::from_str_radix(address, 16).expect("hex"));
+                let address = masked(u64::from_str_radix(address, 16).expect("hex") - SLIDE);
                 expected.entry(section).or_default().insert(name, address);
             }
             for (section, symbols) in expected {
                 assert!(symbols.len() >= 700 && profile[section] == serde_json::json!(symbols), "{place}: {section}");
             }
-            assert_eq!(profile["$METADATA"]["arch"], target.arch, "{place}");
+            let metadata = &profile["$METADATA"];
+            assert_eq!(metadata["arch"], target.arch, "{place}");
+            let paging = ["PageSize", "PagingLevels", "VABits"].map(|key| metadata[key].as_u64());
+            assert_eq!(paging, [Some(4096), Some(5), Some(48)], "{place}");
             assert_eq!(profile["$CONSTANT_TYPES"]["init_task"][0], "task_struct", "{place}");
             let ours = rekall_layouts(&profile, 1);
             let truth = pahole_layouts("btf", &folder.path().join("btf")).expect("pahole");

@@ -71,7 +71,7 @@ fn has_five_levels(kernel: &Kernel<'_, '_>) -> bool {
 /// tells it.
 fn c_bit(kernel: &Kernel<'_, '_>, options: &Options) -> Option<u32> {
     let own = kernel.layout.encryption_mask.and_then(|at| kernel.bytes(at)).map(u64::from_le_bytes);
-    let told = || options.hints.vmcoreinfo.get("NUMBER(sme_mask)")?.parse::<i64>().ok().map(i64::cast_unsigned);
+    let told = || options.hints.vmcoreinfo.number("NUMBER(sme_mask)");
     // Below are addresses that every machine uses, above flags.
     own.or_else(told)
         .filter(|mask| mask.is_power_of_two())

@@ -55,12 +55,13 @@ impl<'m> Search<'m, '_, '_> {
     /// From `_stext` to the top page table, which lies behind the read-only data. Source: the kernel's
     /// `kernel/vmcore_info.c`, `arch_crash_save_vmcoreinfo` of x86 and arm64.
     fn by_vmcoreinfo(&self) -> Vec<Range<u64>> {
+        let info = &self.options.hints.vmcoreinfo;
         let range = || {
-            let (start, end) = (self.info("SYMBOL(_stext)")?, self.info("SYMBOL(swapper_pg_dir)")?);
+            let (start, end) = (info.hex("SYMBOL(_stext)")?, info.hex("SYMBOL(swapper_pg_dir)")?);
             let bytes = end.checked_sub(start).filter(|&bytes| bytes <= IMAGE_BYTES)?;
-            let physical = match self.info("NUMBER(kimage_voffset)") {
+            let physical = match info.hex("NUMBER(kimage_voffset)") {
                 Some(voffset) => start.wrapping_sub(voffset),
-                None => start.wrapping_sub(START_KERNEL_MAP).wrapping_add(self.decimal("NUMBER(phys_base)")?),
+                None => start.wrapping_sub(START_KERNEL_MAP).wrapping_add(info.number("NUMBER(phys_base)")?),
             };
             Some(physical..physical.saturating_add(bytes))
         };
@@ -85,21 +86,10 @@ impl<'m> Search<'m, '_, '_> {
 
     /// Tells when VMCOREINFO has another slide than the one that the memory showed.
     pub(super) fn compare_offset(&mut self, slide: u64) {
-        if let Some(said) = self.info("KERNELOFFSET").filter(|&said| said != slide) {
+        if let Some(said) = self.options.hints.vmcoreinfo.hex("KERNELOFFSET").filter(|&said| said != slide) {
             self.tell(&format!(
                 "VMCOREINFO of the image has a KERNELOFFSET of {said:#x}, and the kernel's slide is {slide:#x}"
             ));
         }
-    }
-
-    /// A number in hex, with or without `0x`.
-    fn info(&self, key: &str) -> Option<u64> {
-        let text = self.options.hints.vmcoreinfo.get(key)?;
-        u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
-    }
-
-    /// A decimal number, which may be negative: its two's complement.
-    fn decimal(&self, key: &str) -> Option<u64> {
-        self.options.hints.vmcoreinfo.get(key)?.parse::<i64>().ok().map(i64::cast_unsigned)
     }
 }

@@ -15,6 +15,7 @@ use crate::object::text_of_bytes;
 use crate::paging::AddressSpace;
 use crate::scan::{build_id, find_all};
 use crate::session::Session;
+use crate::vmcoreinfo::VmcoreInfo;
 use memchr::memmem;
 use quaid_profile::{Arch, BuildId, Error, Found, Os, ProfileFile, release_of};
 use std::collections::HashMap;
@@ -83,15 +84,14 @@ pub fn linux_kernels(memory: &dyn PhysicalMemory, hints: &Hints) -> Vec<LinuxKer
 fn build_id_at(memory: &dyn PhysicalMemory, hints: &Hints, hit: &Hit) -> Option<BuildId> {
     let release = release_of(&hit.banner)?;
     build_id_of_headers(hints, release)
-        .or_else(|| build_id::in_vmcoreinfo(memory, release))
+        .or_else(|| VmcoreInfo::in_memory(memory, release).find_map(|info| info.build_id()))
         .or_else(|| build_id::of_kernel(memory, hit.at))
 }
 
 /// The build-id of VMCOREINFO, when it is of a kernel of this release.
 fn build_id_of_headers(hints: &Hints, release: &str) -> Option<BuildId> {
-    let told = |key: &str| hints.vmcoreinfo.get(key);
-    told("OSRELEASE").filter(|told| *told == release)?;
-    told("BUILD-ID")?.parse().ok()
+    hints.vmcoreinfo.text("OSRELEASE").filter(|told| *told == release)?;
+    hints.vmcoreinfo.build_id()
 }
 
 /// A profile that is tried at each place of its banner.

@@ -3,6 +3,7 @@
 use crate::image::fields::{piece, u32_at, u64_at};
 use crate::image::run_layer::END_OF_PHYSICAL;
 use crate::image::{Hints, PhysicalMemory, array, notes};
+use crate::vmcoreinfo::VmcoreInfo;
 use std::ops::Range;
 
 /// Bytes of the header that are looked at.
@@ -118,7 +119,7 @@ impl Header {
             hints.add(notes::hints(&note));
         }
         if let Some(info) = text(self.vmcoreinfo, MAX_VMCOREINFO) {
-            hints.vmcoreinfo.extend(notes::vmcoreinfo(&info));
+            hints.vmcoreinfo.0.extend(VmcoreInfo::parse(&info).0);
         }
         hints
     }

@@ -157,7 +157,7 @@ fn every_version_word_size_and_compression_is_read() {
             let image = vote(&file).unwrap_or_else(|why| panic!("{what}: {why}"));
             assert_eq!(image.warnings, [""; 0], "{what}");
             check(&what, &image, page, 0..PAGES);
-            let release = image.hints.vmcoreinfo.get("OSRELEASE").map(String::as_str);
+            let release = image.hints.vmcoreinfo.text("OSRELEASE");
             assert_eq!(release, (version >= 3).then_some("6.1.0-test"), "{what}");
             let cr3 = (version >= 4).then_some(Pa(0x1234_5000));
             assert_eq!(image.hints.dtbs, cr3.into_iter().collect::<Vec<_>>(), "{what}");
