@@ -2,11 +2,12 @@
 //! a single profile. Of a tree and of a list only what the repository lacks is fetched, and what came is committed every now
 //! and then, so that a run that was cut short is gone on with by the next.
 
+use super::add::refused;
 use super::error::Error;
 use super::git_store::GitStore;
-use super::import::{ImportOptions, Imported, Sink, ZIP, import, import_raw};
+use super::import::{ImportOptions, Imported, Rejected, Sink, ZIP, import, import_raw};
 use super::inventory::Inventory;
-use super::layout::{is_index, writable_name};
+use super::layout::{guid_of, is_index, name_of, writable_name};
 use super::rows::INVENTORY;
 use crate::http_source::HttpSource;
 use crate::input;
@@ -14,7 +15,7 @@ use crate::inventoried::Inventoried;
 use crate::symserver::{DownloadError, HttpSettings, HttpTransport, Policy, Url, download, shown};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use quaid_profile::{GuidAge, LAYOUT, LinuxIndex, MAX_PROFILE_BYTES, ProfileSource, decompress, trimmed_banner};
+use quaid_profile::{GuidAge, LAYOUT, LinuxIndex, MAX_PROFILE_BYTES, Os, ProfileSource, decompress, trimmed_banner};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -31,18 +32,12 @@ const MAX_LISTED: usize = 1_000_000;
 
 /// A file that a URL has and the repository lacks.
 struct Wanted {
-    /// Its name there; of a list its address.
+    /// Its name there; of a list what it is called if it has no identity.
     name: String,
-    /// The same for messages.
+    /// The name or address for messages.
     label: String,
     /// Where it is, the first that answers; of a tree the tree knows.
     urls: Vec<Url>,
-}
-
-impl Wanted {
-    fn new(name: String, urls: Vec<Url>) -> Self {
-        Self { label: input::shown(Path::new(&name)), name, urls }
-    }
 }
 
 /// A file of the web, of no more than so many bytes. With `part` a transfer that is cut goes on there the next time.
@@ -111,8 +106,14 @@ fn import_tree(
         Some(_) => Some(Inventory::of(store, "")?),
         None => None,
     };
+    // By name, what is here and cannot be read.
+    let broken = here.iter().flat_map(Inventory::problems).filter_map(|problem| {
+        let name = name_of(problem.path.strip_prefix(LAYOUT)?.strip_prefix('/')?)?;
+        Some((name, problem.why.as_str()))
+    });
+    let broken: BTreeMap<String, &str> = broken.collect();
     let mut wanted: Vec<(u64, Wanted)> = Vec::new();
-    let mut known = 0;
+    let mut imported = Imported::default();
     for name in rows.names() {
         // Indexes are made of the profiles; what cannot be a name here is told when it is refused.
         if is_index(name) || name == LinuxIndex::NAME || name == INVENTORY || name == "config.yaml" {
@@ -121,16 +122,24 @@ fn import_tree(
         let said = rows.digest(name).ok().flatten();
         let item = here.as_ref().and_then(|here| Some((here, here.get(name)?)));
         let is_known = match (item, &said) {
-            (None, _) => false,
-            (Some(_), None) => !options.replace,
-            (Some((here, item)), Some(said)) => here.digest(item)? == *said,
+            (None, _) => broken.get(name).map_or(Ok(false), |why| Err((*why).to_owned())),
+            (Some(_), None) => Ok(!options.replace),
+            (Some((here, item)), Some(said)) => {
+                here.digest(item).map(|digest| digest == *said).map_err(|why| why.to_string())
+            }
         };
-        if is_known {
-            known += 1;
+        if let Err(why) = is_known {
+            let why = format!("what is here under this name cannot be read, and is left as it is: {why}");
+            imported.rejected.push(Rejected { file: name.to_owned(), why: refused(name, why) });
+        } else if is_known == Ok(true) {
+            imported.known += 1;
         } else {
             // Symlinks, which are small, after what they lead to.
             let bytes = said.map_or(u64::MAX, |said| said.bytes);
-            wanted.push((u64::MAX - bytes, Wanted::new(name.to_owned(), Vec::new())));
+            wanted.push((
+                u64::MAX - bytes,
+                Wanted { name: name.to_owned(), label: input::shown(Path::new(name)), urls: Vec::new() },
+            ));
         }
     }
     wanted.sort_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
@@ -144,8 +153,7 @@ fn import_tree(
         };
         tree.read(&wanted.name)?.ok_or_else(missing)
     };
-    let mut imported = import_wanted(store, &wanted, &fetch, options, progress)?;
-    imported.known += known;
+    imported.take(import_wanted(store, &wanted, &fetch, options, progress)?);
     Ok(imported)
 }
 
@@ -162,7 +170,8 @@ fn import_list(
     if list.get("version").and_then(Value::as_u64) != Some(1) {
         return Err(refused("is an ISF list of another version than 1, which is the one that is known".to_owned()));
     }
-    let here = Here::of(store)?;
+    let has_mac = list.get("mac").and_then(Value::as_object).is_some_and(|entries| !entries.is_empty());
+    let here = Here::of(store, has_mac)?;
     let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
     let mut known = 0;
     for system in ["linux", "mac", "windows"] {
@@ -177,9 +186,12 @@ fn import_list(
             let urls: Vec<Url> = urls.filter_map(|url| base.join(url).ok()).collect();
             // Nothing of this machine, whatever a list names.
             let urls: Vec<Url> = urls.into_iter().filter(|url| matches!(url.scheme(), "http" | "https")).collect();
-            let name = urls.first().map_or_else(|| format!("{system} {identifier}"), shown);
+            let label = urls.first().map_or_else(|| format!("{system} {identifier}"), shown);
+            // An ISF file of macOS tells its banner, and not the release that a profile is named by.
+            let leaf = urls.first().and_then(|url| url.path().rsplit('/').next()).filter(|_| system == "mac");
+            let name = leaf.map_or_else(|| label.clone(), |leaf| format!("OSX/{leaf}"));
             // Several banners may lead to one file.
-            wanted.entry(name.clone()).or_insert(Wanted::new(name, urls));
+            wanted.entry(label.clone()).or_insert(Wanted { name, label: input::shown(Path::new(&label)), urls });
         }
     }
     let wanted: Vec<Wanted> = wanted.into_values().collect();
@@ -200,25 +212,39 @@ fn import_list(
 }
 
 /// What a list's identifiers are compared with.
+#[derive(Default)]
 struct Here {
+    /// Of Linux and macOS.
     banners: BTreeSet<String>,
     guids: BTreeSet<String>,
 }
 
 impl Here {
-    fn of(store: &GitStore) -> Result<Self, Error> {
-        let (mut banners, mut guids) = (BTreeSet::new(), BTreeSet::new());
-        if let Some(head) = store.head()? {
-            let path = format!("{LAYOUT}/{}", LinuxIndex::NAME);
-            if let Some(bytes) = head.read(&path)? {
-                banners.extend(LinuxIndex::parse(&path, &bytes)?.entries().map(|(key, _)| key.to_owned()));
-            }
-            head.walk(&format!("{LAYOUT}/GUID"), &mut |path, _| {
-                guids.extend(path.rsplit('/').next().map(str::to_owned));
-                Ok(())
-            })?;
+    /// What is in HEAD. No index has the banners of macOS: those profiles are opened, if that is wanted.
+    fn of(store: &GitStore, with_mac: bool) -> Result<Self, Error> {
+        let mut here = Self::default();
+        let Some(head) = store.head()? else { return Ok(here) };
+        let path = format!("{LAYOUT}/{}", LinuxIndex::NAME);
+        if let Some(bytes) = head.read(&path)? {
+            here.banners.extend(LinuxIndex::parse(&path, &bytes)?.entries().map(|(key, _)| key.to_owned()));
         }
-        Ok(Self { banners, guids })
+        head.walk(&format!("{LAYOUT}/GUID"), &mut |path, _| {
+            here.guids.extend(path.rsplit('/').next().map(str::to_owned));
+            Ok(())
+        })?;
+        if with_mac {
+            let inventory = Inventory::of(store, "")?;
+            // Below OSX, or where a user put it: what is told by a GUID is of Windows.
+            let may_be_mac = |name: &str| !name.starts_with("Linux/") && guid_of(name).is_none();
+            for (_, item) in inventory.profiles().filter(|(name, _)| may_be_mac(name)) {
+                // What cannot be read is as good as not here.
+                let Ok(file) = inventory.open(item) else { continue };
+                if file.metadata().os() == Some(Os::Macos) {
+                    here.banners.extend(file.metadata().banner().map(|banner| trimmed_banner(banner).to_owned()));
+                }
+            }
+        }
+        Ok(here)
     }
 
     fn has(&self, system: &str, identifier: &str) -> bool {
@@ -227,7 +253,7 @@ impl Here {
         };
         let mut parts = text.split('|').skip(1);
         match (system, parts.next(), parts.next().and_then(|age| age.parse::<u32>().ok())) {
-            ("linux", ..) => self.banners.contains(trimmed_banner(&text)),
+            ("linux" | "mac", ..) => self.banners.contains(trimmed_banner(&text)),
             ("windows", Some(guid), Some(age)) => {
                 let id = format!("{guid}{age:X}").parse::<GuidAge>();
                 id.is_ok_and(|id| self.guids.contains(&id.to_string()))

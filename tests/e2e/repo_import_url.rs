@@ -1,7 +1,7 @@
 //! `repo import URL`: trees, lists and zips of a plain web server on loopback. The judge is what the other repository gives,
 //! and what the server was asked for.
 
-use crate::repo::{check_whole, fails, kernel_file, new_repository, repo, typed_module};
+use crate::repo::{check_whole, fails, git, kernel_file, new_repository, repo, typed_module};
 use crate::support::{arg, ok};
 use crate::symbol_server::{Answer, Server};
 use base64::Engine as _;
@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex};
 
 const GUID: &str = "3844DBB920174967BE7AA4A2C20430FA2";
 const OTHER: &str = "3944DBB920174967BE7AA4A2C20430FA2";
+const MAC: &str = "Darwin Kernel Version 21.6.0: Wed Aug 10 14:25:27 PDT 2022; root:xnu-8020.141.5~2/RELEASE_X86_64";
+const CHIP: &str =
+    "Darwin Kernel Version 21.6.0: Wed Aug 10 14:28:23 PDT 2022; root:xnu-8020.141.5~2/RELEASE_ARM64_T6000";
 const KERNEL: &str = "Linux/Debian/6.1/amd64/6.1.0-9-amd64";
 
 /// A server of the files of a folder, but those whose paths end in one of `hidden`.
@@ -137,11 +140,19 @@ fn a_list_for_volatility_and_a_zip_are_taken_too() {
         "symbols": {"linux_banner": {"address": 4096, "constant_data": "BANNER"}}}"#;
     let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
     std::fs::write(web.join("linux.json"), isf.replace("BANNER", &encode(&format!("{banner}\0")))).expect("written");
+    let isf = isf.replace(r#""linux":"#, r#""mac":"#).replace("linux_banner", "version");
+    for (file, banner) in [("mac.json", MAC), ("chip.json", CHIP)] {
+        std::fs::write(web.join(file), isf.replace("BANNER", &encode(&format!("{banner}\0")))).expect("written");
+    }
     let list = serde_json::json!({
         "version": 1,
         "windows": {encode(&format!("ntkrnlmp.pdb|{}|2", &GUID[..32])): ["gone.json", "nt.json.xz"]},
         "linux": {encode(&format!("{banner}\0")): ["/linux.json"]},
-        "mac": {encode("Darwin"): ["file:///etc/passwd"]},
+        "mac": {
+            encode("Darwin"): ["file:///etc/passwd"],
+            encode(&format!("{MAC}\0")): ["mac.json"],
+            encode(&format!("{CHIP}\0")): ["chip.json"],
+        },
         "additional": ["https://example.org/more.json"],
     });
     std::fs::write(web.join("banners.json"), list.to_string()).expect("written");
@@ -152,7 +163,8 @@ fn a_list_for_volatility_and_a_zip_are_taken_too() {
     assert_eq!(code, Some(3), "{told}");
     assert!(told.contains("no address over http") && told.contains("1 further lists"), "{told}");
     assert_eq!(ok(&["repo", "-C", arg(&copy), "get", banner.trim()]).matches("list_head").count(), 1);
-    assert!(ok(&["repo", "-C", arg(&copy), "list"]).contains(&format!("nt/GUID/{GUID}\n")));
+    let list = ok(&["repo", "-C", arg(&copy), "list"]);
+    assert!(list.contains(&format!("nt/GUID/{GUID}\n")) && list.contains("OSX/chip\nOSX/mac\n"), "{list}");
     check_whole(&copy);
     let before = server.log().len();
     import(&copy, &[&url]);
@@ -172,4 +184,31 @@ fn a_list_for_volatility_and_a_zip_are_taken_too() {
     assert!(code == Some(0) && told.contains("1 profiles were there already"), "{code:?} {told}");
     assert_eq!(import(&copy, &[&format!("{}/gone.zip", server.url)]).0, Some(1));
     check_whole(&copy);
+}
+
+/// The copies that were damaged are told by name and left alone; the rest of the tree comes.
+#[test]
+fn a_profile_here_that_cannot_be_read_ends_no_import() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (origin, out) = origin(folder.path());
+    let server = file_server(&out, &Arc::default());
+    let copy = folder.path().join("copy");
+    new_repository(&copy);
+    // A whole profile that somebody else's program committed, larger than a Symlink, and one that is stored in parts.
+    let path = copy.join(format!("v1.0/nt/GUID/{OTHER}"));
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("created");
+    std::fs::write(&path, vec![b'x'; 9000]).expect("written");
+    git(&copy, &["add", "."]);
+    git(&copy, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "theirs"]);
+    ok(&["repo", "-C", arg(&copy), "add", arg(&folder.path().join(format!("{GUID}.json")))]);
+    let lost = git(&copy, &["rev-parse", &format!("HEAD:v1.0/nt/GUID/{}/{GUID}", &GUID[..2])]);
+    std::fs::remove_file(copy.join(".git/objects").join(&lost[..2]).join(lost[2..].trim())).expect("a loose object");
+    let (code, told) = import(&copy, &[&server.url]);
+    assert_eq!(code, Some(3), "{told}");
+    for guid in [GUID, OTHER] {
+        let begin = format!("warning: not imported: nt/GUID/{guid}: what is here under this name cannot be read");
+        assert!(told.lines().any(|line| line.starts_with(&begin)), "{guid}: {told}");
+        assert!(!server.asked().iter().any(|path| path.contains(&format!("nt/GUID/{guid}"))), "{told}");
+    }
+    assert_eq!(ok(&["repo", "-C", arg(&copy), "get", KERNEL]), ok(&["repo", "-C", arg(&origin), "get", KERNEL]));
 }
