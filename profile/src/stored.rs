@@ -46,6 +46,10 @@ pub struct Stored {
 /// # Errors
 /// The text is no profile.
 pub fn split(name: &str, canonical: &str) -> Result<Option<Stored>, Error> {
+    // Beside a name at the top there is no folder for symbols: it would have the name itself.
+    if !name.contains('/') {
+        return Ok(None);
+    }
     let root = Node::parse(canonical)?;
     let mut rest = root.as_dict().ok_or_else(|| Error::corrupt("", "not an object"))?.to_vec();
     let Some(symbols) = symbol_lines(&mut rest) else { return Ok(None) };

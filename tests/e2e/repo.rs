@@ -463,6 +463,30 @@ fn verify_tells_what_is_wrong() {
     assert!(told.contains("out of the repository"), "{told}");
 }
 
+/// The folder for a profile's symbols would have the name of the profile itself: it is stored in one file.
+#[test]
+fn a_profile_may_be_at_the_top() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    let mut texts = Vec::new();
+    for (name, command) in [("mine", &["add", "--name", "mine"][..]), ("theirs", &["import"])] {
+        let text = typed_module(folder.path(), "3844DBB920174967BE7AA4A2C20430FA2", 32).1;
+        let text = text.replace(
+            "\"GUID_AGE\": \"3844DBB920174967BE7AA4A2C20430FA2\", \n  \"PDBFile\": \"ntkrnlmp.pdb\", \n  ",
+            "",
+        );
+        let file = folder.path().join(format!("{name}.json"));
+        std::fs::write(&file, &text).expect("written");
+        ok(&[&["repo", "-C", arg(&root)], command, &[arg(&file)]].concat());
+        texts.push((name, text));
+    }
+    for (name, text) in texts {
+        assert_eq!(ok(&["repo", "-C", arg(&root), "get", name]), text);
+    }
+    check_whole(&root);
+}
+
 /// A profile with types and symbols, laid out by hand as Rekall does.
 pub(crate) fn typed_module(folder: &Path, guid: &str, address: usize) -> (PathBuf, String) {
     let text = format!(
