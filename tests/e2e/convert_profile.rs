@@ -27,6 +27,7 @@ const DEBIAN_DWARF5: &str = "linux/profiles/debian-6.1.0-56-cloud-amd64-dwarf5.z
 const DEBIAN_BTF: &str = "linux/profiles/debian-6.1.0-56-cloud-amd64.btf";
 const DEBIAN_ISF: &str = "linux/profiles/debian-6.1.0-56-cloud-amd64.isf.json";
 const ARM64: &str = "linux/arm64/debian-6.1.0-56-cloud-arm64-dwarf5.zip";
+const ARM64_ISF: &str = "linux/arm64/linux-6.1.0-56-cloud-arm64.isf.json";
 const ARM64_BTF: &str = "linux/arm64/vmlinux.btf";
 const SMALL: &str = "linux/small/profile-6.1.192-rklab.zip";
 const SMALL_BTF: &str = "linux/small/vmlinux-6.1.192-rklab.btf";
@@ -96,19 +97,25 @@ fn dwarf_4_and_5_give_the_same_profile() {
 }
 
 #[test]
-fn module_zip_equals_dwarf2json_s_isf_of_the_kernel() {
-    let (Some(zip), Some(isf)) = (corpus(DEBIAN_DWARF5), unpacked(DEBIAN_ISF)) else { return };
+fn module_zips_equal_dwarf2json_s_isf_of_the_kernel() {
+    for (zip, isf, least) in [(DEBIAN_DWARF5, DEBIAN_ISF, 860), (ARM64, ARM64_ISF, 850)] {
+        let (Some(zip), Some(isf)) = (corpus(zip), unpacked(isf)) else { return };
+        assert_equals_isf(&zip, &isf, least);
+    }
+}
+
+fn assert_equals_isf(zip: &Path, isf: &Path, least: usize) {
     let isf: Value = serde_json::from_slice(&std::fs::read(isf).expect("readable")).expect("JSON");
-    let ours = converted(&zip);
+    let ours = converted(zip);
     let (mut layouts, mut truth) = (rekall_layouts(&ours, usize::MAX), isf_layouts(&isf));
     let aliases = Aliases::of(&isf);
     without_aliases(&mut layouts, &aliases);
     without_aliases(&mut truth, &aliases);
     let truth = truth.into_iter().map(|(name, layout)| (name, vec![layout])).collect();
     let common = assert_same_layouts(&layouts, &truth);
-    assert!(common > 860, "only {common} types in common");
+    assert!(common > least, "only {common} types in common");
     // dwarf2json kept the first of several symbols with one name, we the last.
-    let (map, isf_symbols) = (system_map(&zip), isf_symbols(&isf));
+    let (map, isf_symbols) = (system_map(zip), isf_symbols(&isf));
     for (name, addresses) in &map {
         let known = isf_symbols.get(name).unwrap_or_else(|| panic!("the ISF has no {name}"));
         assert!(addresses.iter().any(|(_, address)| address == known), "{name}");

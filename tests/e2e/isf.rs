@@ -5,7 +5,7 @@ use crate::support::{arg, corpus, nt_isf, ok, unpacked};
 use quaid_profile::{Losses, ProfileFile};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// ISF to Rekall to ISF; the texts have to hold the same.
 fn isf_and_back(path: &Path) {
@@ -97,9 +97,11 @@ fn differences(a: &Value, b: &Value, depth: usize) -> BTreeSet<String> {
 
 #[test]
 fn an_isf_file_comes_back_from_rekall_form() {
-    for name in
-        ["linux/profiles/debian-6.1.0-56-cloud-amd64.isf.json", "linux/arm64/linux-6.1.0-56-cloud-arm64.isf.json"]
-    {
+    for name in [
+        "linux/profiles/debian-6.1.0-56-cloud-amd64.isf.json",
+        "linux/arm64/linux-6.1.0-56-cloud-arm64.isf.json",
+        "linux/linux-5.10/debian-5.10.0-43-cloud-amd64.json",
+    ] {
         let Some(path) = unpacked(name) else { return };
         isf_and_back(&path);
     }
@@ -142,11 +144,30 @@ fn pdb_profiles_come_back_from_isf_but_for_what_was_reported() {
 }
 
 #[test]
-fn a_module_s_profile_comes_back_from_isf_but_for_what_was_reported() {
-    let Some(zip) = corpus("linux/profiles/debian-6.1.0-56-cloud-amd64-dwarf5.zip") else { return };
-    let text = ok(&["-q", "convert_profile", arg(&zip)]);
-    let differ = rekall_and_back(arg(&zip), &text);
-    assert!(differ > 0, "the configuration has no place in ISF");
+fn linux_profiles_of_every_source_come_back_from_isf_but_for_what_was_reported() {
+    let (Some(zip), Some(btf), Some(arm64), Some(arm64_btf), Some(image)) = (
+        corpus("linux/profiles/debian-6.1.0-56-cloud-amd64-dwarf5.zip"),
+        unpacked("linux/profiles/debian-6.1.0-56-cloud-amd64.btf"),
+        corpus("linux/arm64/debian-6.1.0-56-cloud-arm64-dwarf5.zip"),
+        unpacked("linux/arm64/vmlinux.btf"),
+        unpacked("linux/linux-5.10/mem.raw"),
+    ) else {
+        return;
+    };
+    let vmlinux = std::env::var_os("QUAID_VMLINUX").map(PathBuf::from);
+    let mut sources = vec![
+        (true, vec![arg(&zip)]),
+        (true, vec![arg(&btf), "--beside", arg(&zip)]),
+        (true, vec![arg(&arm64)]),
+        (true, vec![arg(&arm64_btf), "--beside", arg(&arm64)]),
+        (false, vec!["--from_image", arg(&image)]),
+    ];
+    sources.extend(vmlinux.iter().map(|vmlinux| (false, vec![arg(vmlinux)])));
+    for (has_config, source) in sources {
+        let text = ok(&[&["-q", "convert_profile"], &source[..]].concat());
+        let differ = rekall_and_back(&source.join(" "), &text);
+        assert!(differ > 0 || !has_config, "{source:?}: the configuration has no place in ISF");
+    }
 }
 
 #[test]

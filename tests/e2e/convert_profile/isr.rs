@@ -4,7 +4,7 @@
 
 use super::oracles::Verdict;
 use super::vmlinux::{is_numbered, judged};
-use super::{DEBIAN_DWARF4, DEBIAN_DWARF5, SMALL, converted};
+use super::{ARM64, DEBIAN_DWARF4, DEBIAN_DWARF5, SMALL, converted};
 use crate::support::corpus;
 use isr_core::schema::{self, Base, Variant};
 use quaid_profile::{BaseKind, BaseType, Enum, Member, Profile, ProfileFile, Struct, StructKind, Type};
@@ -271,7 +271,8 @@ fn compare(kernel: &Path, system_map: &Path, profile: &serde_json::Value) -> (us
 
 #[test]
 fn module_s_types_are_isr_s() {
-    for (zip, least) in [(DEBIAN_DWARF4, (800, 50)), (DEBIAN_DWARF5, (800, 50)), (SMALL, (600, 50))] {
+    for (zip, least) in [(DEBIAN_DWARF4, (800, 50)), (DEBIAN_DWARF5, (800, 50)), (SMALL, (600, 50)), (ARM64, (800, 50))]
+    {
         let Some(path) = corpus(zip) else { return };
         let folder = tempfile::tempdir().expect("a folder");
         let mut members = zip::ZipArchive::new(File::open(&path).expect("readable")).expect("a zip");
