@@ -560,7 +560,8 @@ fn machine_type(arch: Arch) -> u64 {
         Arch::Arm64 => 0xaa64,
         Arch::Mips => 0x166,
         Arch::Riscv64 => 0x5064,
-        Arch::S390x => 0,
+        // No PE file is for these.
+        Arch::Mips64 | Arch::Ppc64 | Arch::S390x => 0,
     }
 }
 

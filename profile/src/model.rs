@@ -17,6 +17,10 @@ pub enum Arch {
     Arm64,
     /// MIPS, 32 bits ("MIPS").
     Mips,
+    /// MIPS, 64 bits ("MIPS64").
+    Mips64,
+    /// PowerPC, 64 bits ("PPC64").
+    Ppc64,
     /// RISC-V, 64 bits ("RISCV64").
     Riscv64,
     /// IBM Z ("S390X").
@@ -24,12 +28,14 @@ pub enum Arch {
 }
 
 impl Arch {
-    const NAMES: [(Self, &'static str); 7] = [
+    const NAMES: [(Self, &'static str); 9] = [
         (Self::I386, "I386"),
         (Self::Amd64, "AMD64"),
         (Self::Arm, "ARM"),
         (Self::Arm64, "ARM64"),
         (Self::Mips, "MIPS"),
+        (Self::Mips64, "MIPS64"),
+        (Self::Ppc64, "PPC64"),
         (Self::Riscv64, "RISCV64"),
         (Self::S390x, "S390X"),
     ];
@@ -45,7 +51,7 @@ impl Arch {
     pub fn pointer_bytes(self) -> u64 {
         match self {
             Self::I386 | Self::Arm | Self::Mips => 4,
-            Self::Amd64 | Self::Arm64 | Self::Riscv64 | Self::S390x => 8,
+            Self::Amd64 | Self::Arm64 | Self::Mips64 | Self::Ppc64 | Self::Riscv64 | Self::S390x => 8,
         }
     }
 }

@@ -63,6 +63,8 @@ impl<'d> Elf<'d> {
             Architecture::Arm => Arch::Arm,
             Architecture::Aarch64 => Arch::Arm64,
             Architecture::Mips => Arch::Mips,
+            Architecture::Mips64 => Arch::Mips64,
+            Architecture::PowerPc64 => Arch::Ppc64,
             Architecture::Riscv64 => Arch::Riscv64,
             Architecture::S390x => Arch::S390x,
             other => {

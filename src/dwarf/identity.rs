@@ -6,7 +6,7 @@ use quaid_profile::{Arch, Metadata};
 use std::collections::BTreeMap;
 
 /// Options that exactly one architecture sets, the more special ones first.
-const OPTIONS: [(&str, Arch); 7] = [
+const OPTIONS: [(&str, Arch); 9] = [
     ("CONFIG_X86_64", Arch::Amd64),
     ("CONFIG_X86_32", Arch::I386),
     ("CONFIG_ARM64", Arch::Arm64),
@@ -14,11 +14,13 @@ const OPTIONS: [(&str, Arch); 7] = [
     ("CONFIG_ARCH_RV64I", Arch::Riscv64),
     ("CONFIG_S390", Arch::S390x),
     ("CONFIG_CPU_MIPS32", Arch::Mips),
+    ("CONFIG_CPU_MIPS64", Arch::Mips64),
+    ("CONFIG_PPC64", Arch::Ppc64),
 ];
 
 /// Members of `struct pt_regs`, the registers that the kernel saves, with the pointer size where two architectures share
 /// them (arch/*/include/asm/ptrace.h).
-const REGISTERS: [(&str, u64, Arch); 7] = [
+const REGISTERS: [(&str, u64, Arch); 9] = [
     ("orig_ax", 8, Arch::Amd64),
     ("orig_ax", 4, Arch::I386),
     ("pstate", 8, Arch::Arm64),
@@ -26,6 +28,8 @@ const REGISTERS: [(&str, u64, Arch); 7] = [
     ("epc", 8, Arch::Riscv64),
     ("psw", 8, Arch::S390x),
     ("cp0_epc", 4, Arch::Mips),
+    ("cp0_epc", 8, Arch::Mips64),
+    ("nip", 8, Arch::Ppc64),
 ];
 
 /// The architecture of a kernel with this configuration.

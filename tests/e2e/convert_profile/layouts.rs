@@ -1,9 +1,10 @@
 //! A C file with everything that a layout can be got wrong by, compiled in every version of DWARF. What is expected was
 //! worked out from the x86-64 ABI.
 
+use super::oracles::{Layout, assert_every_layout, pahole_layouts, rekall_layouts};
 use crate::support::{arg, skipped};
 use quaid::dwarf::{ConvertReport, Options, convert, convert_with};
-use quaid_profile::{Profile, Type};
+use quaid_profile::{Arch, Profile, Type};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -195,7 +196,7 @@ fn every_dwarf_version_and_packing_gives_the_layout_of_the_abi() {
         assert!(ours == expected, "{options:?}: {wrong:#?}");
         assert_eq!(report.losses(), Vec::<String>::new(), "{options:?}");
         assert_eq!(profile.base_types["long double"].size, 16);
-        assert_eq!(profile.metadata.arch(), Some(quaid_profile::Arch::Amd64));
+        assert_eq!(profile.metadata.arch(), Some(Arch::Amd64));
     }
 }
 
@@ -238,6 +239,73 @@ fn clang_s_negative_bit_offsets_give_the_layout_of_the_abi() {
         let packed = "packed_bits[6] Struct\n  first@0 unsigned char\n  crossing@1 unsigned int:0..30\n  tail@4 unsigned int:6..16\n";
         assert!(listing(&profile).contains(packed), "{version}: {}", listing(&profile));
     }
+}
+
+/// Objects of clang for other processors, some of them big-endian, have the layouts that pahole reads.
+#[test]
+fn objects_for_every_architecture_have_the_layouts_of_pahole() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/types.c");
+    for (target, arch) in [
+        ("i686", Arch::I386),
+        ("aarch64", Arch::Arm64),
+        ("armv7a", Arch::Arm),
+        ("mips", Arch::Mips),
+        ("mipsel", Arch::Mips),
+        ("mips64", Arch::Mips64),
+        ("mips64el", Arch::Mips64),
+        ("powerpc64", Arch::Ppc64),
+        ("powerpc64le", Arch::Ppc64),
+        ("riscv64", Arch::Riscv64),
+        ("s390x", Arch::S390x),
+    ] {
+        for version in ["-gdwarf-4", "-gdwarf-5"] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let object = folder.path().join("module_dwarf.ko");
+            let target = format!("{target}-linux-gnu");
+            let fixed = ["-target", &target, "-std=gnu11", "-ffreestanding", "-O1", "-c", version];
+            match Command::new("clang").args(fixed).arg(&source).arg("-o").arg(&object).output() {
+                Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+                Err(_) => return skipped("there is no clang"),
+            }
+            write_map(folder.path());
+            let (profile, report) = convert(folder.path()).expect("a profile");
+            assert_eq!(profile.metadata.arch(), Some(arch), "{target}");
+            assert_eq!(report.losses(), Vec::<String>::new(), "{target} {version}");
+            // Of MIPS pahole does not know the relocations of objects.
+            let linked = folder.path().join("linked");
+            let judged = if target.starts_with("mips") {
+                let link = ["--entry", "0", "-static", "-o", arg(&linked), arg(&object)];
+                let output = Command::new("ld.lld").args(link).output().expect("lld, which is beside clang");
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                &linked
+            } else {
+                &object
+            };
+            let Some(truth) = pahole_layouts("dwarf", judged) else { return };
+            assert_eq!(truth.len(), 8, "{target} {version}");
+            let is_big = profile.base_types["int"].big_endian;
+            assert_eq!(is_big, ["mips-", "mips64-", "powerpc64-", "s390x-"].iter().any(|big| target.starts_with(big)));
+            let ours = rekall_layouts(&serde_json::from_str(&profile.to_rekall()).expect("JSON"), 1);
+            assert_every_layout(&if is_big { from_the_top(&profile, ours) } else { ours }, &truth);
+        }
+    }
+}
+
+/// pahole counts bits as the ABI lays them out, on big-endian machines from the highest one of a unit on; a profile from the
+/// lowest one on.
+fn from_the_top(profile: &Profile, mut layouts: BTreeMap<String, Layout>) -> BTreeMap<String, Layout> {
+    for (name, structure) in &profile.structs {
+        let Some(layout) = layouts.get_mut(name) else { continue };
+        for (name, member) in &structure.members {
+            if let (Type::BitField { start, end, target }, Some(place)) = (&member.ty, layout.members.get_mut(name)) {
+                let base = if let Type::Enum { base, .. } = &**target { base } else { target };
+                let bytes = profile.base_types[&describe(base)].size;
+                place.0 = member.offset * 8 + bytes * 8 - end;
+                assert_eq!(place.1, end - start);
+            }
+        }
+    }
+    layouts
 }
 
 /// The same file in two units, linked as a kernel.
@@ -398,7 +466,7 @@ fn relocations_without_addends_are_applied() {
     let folder = tempfile::tempdir().expect("a folder");
     let Some(source) = module(folder.path(), &["-gdwarf-4", "-m32"]) else { return };
     let (profile, report) = convert(&source).expect("a profile");
-    assert_eq!(profile.metadata.arch(), Some(quaid_profile::Arch::I386));
+    assert_eq!(profile.metadata.arch(), Some(Arch::I386));
     let nested = &profile.structs["nested"];
     // On i386 pointers have 4 bytes, and 8-byte integers in structs an alignment of 4.
     let offsets: Vec<u64> = ["inner", "state", "call", "count", "next", "d", "ld"]

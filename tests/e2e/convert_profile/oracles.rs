@@ -414,11 +414,13 @@ fn pahole_struct<'t>(lines: &mut impl Iterator<Item = &'t str>) -> Layout {
                 // An array of unnamed structs counts as one member, and so do a pointer and an enumeration.
                 let whole = declaration.contains(['[', '*']) || enumeration;
                 let outer = open.last_mut().expect("a struct");
-                if whole {
-                    let place = pahole_place(comment).expect("an offset").0;
-                    outer.push((name, (place, bits(declaration), declaration.to_owned())));
-                } else {
-                    outer.extend(members.into_iter().map(|(path, member)| (prefix.clone() + &path, member)));
+                // One without a place is no member: pahole repeats those that it takes for packed.
+                if let Some((place, _)) = pahole_place(comment) {
+                    if whole {
+                        outer.push((name, (place, bits(declaration), declaration.to_owned())));
+                    } else {
+                        outer.extend(members.into_iter().map(|(path, member)| (prefix.clone() + &path, member)));
+                    }
                 }
                 enumeration = false;
             } else if let Some((bit, _)) = pahole_place(comment) {
