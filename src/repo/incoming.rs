@@ -2,7 +2,7 @@
 //! whole or not at all. The branch moves last, and only forward.
 
 use super::error::Error;
-use super::git_program::{git_program, output, watched};
+use super::git_program::{git_program, output, remote_git, watched};
 use super::git_store::{EntryKind, GitStore};
 use super::hygiene::{self, Hygiene};
 use super::init::without_commit;
@@ -120,7 +120,7 @@ impl Receiver {
         options: &IncomingOptions,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Oid, Error> {
-        let mut git = git_program(self.store.repo.path());
+        let mut git = remote_git(Some(self.store.repo.path()))?;
         git.args(["-c", "core.fsync=committed,loose-object", "-c", "fetch.fsckObjects=true"]);
         // Rekall's public repository has trees that git once wrote with modes of its own.
         git.args(["-c", "fetch.fsck.zeroPaddedFilemode=ignore"]);

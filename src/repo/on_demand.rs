@@ -1,7 +1,7 @@
 //! Partial clones: contents that were left out are fetched by git when they are asked for.
 
 use super::error::Error;
-use super::git_program::{git_program, watched};
+use super::git_program::{remote_git, watched};
 use super::git_store::GitStore;
 use super::sync::ORIGIN;
 use git2::{Oid, Repository};
@@ -35,7 +35,7 @@ pub(super) fn fetch(repo: &Repository, id: Oid, place: &str) -> Result<(), Error
     if FORBIDDEN.load(Ordering::Relaxed) {
         return Err(Error::NotHere { place: place.to_owned() });
     }
-    let mut git = git_program(repo.path());
+    let mut git = remote_git(Some(repo.path()))?;
     // As git itself does it: no negotiation, nothing but the object.
     git.args(["-c", "fetch.negotiationAlgorithm=noop", "fetch", "--no-tags", "--no-write-fetch-head"]);
     git.args(["--no-auto-maintenance", "--recurse-submodules=no", "--filter=blob:none", "--refmap=", "--", ORIGIN]);

@@ -1,7 +1,7 @@
-//! A copy of another repository, kept up to date. Proxy and credentials are as the user's git has them.
+//! A copy of another repository, kept up to date. Proxy and credentials are as the user's git has them; nobody is asked.
 
 use super::error::Error;
-use super::git_program::{plain_git, text};
+use super::git_program::{remote_git, text};
 use super::git_store::GitStore;
 use super::incoming::{IncomingOptions, Received, Receiver};
 use std::path::Path;
@@ -80,7 +80,7 @@ pub fn sync(
 
 /// The branch that is HEAD there.
 fn head_of(url: &str) -> Result<String, Error> {
-    let listed = text(plain_git().args(["ls-remote", "--symref", "--", url, "HEAD"]), "ls-remote")?;
+    let listed = text(remote_git(None)?.args(["ls-remote", "--symref", "--", url, "HEAD"]), "ls-remote")?;
     let ends_in_head = |line: &&str| line.ends_with("\tHEAD");
     if !listed.lines().any(|line| ends_in_head(&line)) {
         let why = "it has no commit yet".to_owned();

@@ -31,6 +31,7 @@ mod repo_inventory;
 mod repo_killed;
 mod repo_lint;
 mod repo_linux;
+mod repo_login;
 mod repo_signed;
 mod repo_sync;
 mod seeds;

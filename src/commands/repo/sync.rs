@@ -12,6 +12,11 @@ pub(super) fn cli() -> Command {
     let depth = Arg::new("depth").long("depth").value_name("N").value_parser(clap::value_parser!(u32).range(1..));
     Command::new("sync")
         .about("Copy another repository here, or bring the copy up to date; its history may only grow")
+        .after_help(
+            "The user's git does the transfer, with the proxy and logins that it has: in the address, of its credential.helper, \
+             GIT_ASKPASS, .netrc or the agent of ssh. Nothing asks on the terminal, whoever runs it; `git ls-remote URL` does, once, \
+             and a credential.helper keeps the answer.",
+        )
         .arg(Arg::new("URL").help("Any address that git understands; that of the last time when it is not given"))
         .arg(flag("bare", "Make the new copy without a work tree"))
         .arg(flag("partial", "Leave contents out, and let git fetch each when it is asked for (a new, bare copy)"))
