@@ -1,9 +1,8 @@
 //! Rekall's layout: `v1.0/inventory`, `v1.0/NAME`, `v1.0/NAME.gz`.
 
 use super::answer::{Answer, answer};
-use super::site::{Make, Site, gzip};
+use super::site::{Make, Site};
 use crate::form::Form;
-use crate::repo::Inventory;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use std::sync::Arc;
@@ -11,13 +10,6 @@ use std::sync::Arc;
 pub(super) async fn get(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Response {
     answer(site, move |site| {
         let (plain, compressed) = name.strip_suffix(".gz").map_or((name.as_str(), false), |plain| (plain, true));
-        if plain == "inventory" {
-            let store = site.store()?;
-            let (rows, _) = Inventory::of(&store, "")?.rows()?;
-            let text = rows.to_json()?;
-            let bytes = if compressed { gzip(&text)? } else { text.into_bytes() };
-            return Ok(typed(bytes.into(), compressed));
-        }
         let file = site.file(plain, Make { form: Form::Rekall, gzip: compressed })?;
         Ok(file.map_or_else(|| Answer::missing("such profile"), |bytes| typed(bytes, compressed)))
     })

@@ -3,7 +3,7 @@
 use super::Upstream;
 use crate::form::Form;
 use crate::repo::build::{pdb_cache, pdb_cache_path};
-use crate::repo::{Build, Catalog, Error, GitSource, GitStore, given_text};
+use crate::repo::{Build, Catalog, Error, GitSource, GitStore, INVENTORY, Inventory, given_text};
 use git2::Oid;
 use lru::LruCache;
 use quaid_profile::{ProfileFile, ProfileSource, normalised_name, whole};
@@ -125,7 +125,12 @@ impl Site {
                 return Ok(Some(Arc::clone(bytes)));
             }
         }
-        let Some(text) = self.text(name)? else { return Ok(None) };
+        let text = match name {
+            // Whatever a file of that name says. It takes the longest of all, and changes with the commit alone.
+            INVENTORY if make.form == Form::Rekall => Some(Inventory::of(&self.store()?, "")?.rows()?.0.to_json()?),
+            _ => self.text(name)?,
+        };
+        let Some(text) = text else { return Ok(None) };
         let text = match make.form {
             Form::Rekall => text,
             form => form.print(&ProfileFile::parse(name, text.as_bytes())?.decode()?).0,
@@ -154,7 +159,7 @@ impl Made {
 }
 
 /// Level 1: the text is made once, and sent at once.
-pub(super) fn gzip(text: &str) -> std::io::Result<Vec<u8>> {
+fn gzip(text: &str) -> std::io::Result<Vec<u8>> {
     let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     writer.write_all(text.as_bytes())?;
     writer.finish()

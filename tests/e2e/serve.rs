@@ -2,6 +2,7 @@
 //! them, and requests that mean harm. scripts/check-volatility has Volatility itself, scripts/check-pages a browser.
 
 use crate::fetch_pdb::serving;
+use crate::repo::git;
 use crate::support::{arg, corpus, ok, quaid};
 use base64::Engine as _;
 use quaid::http_source::HttpSource;
@@ -117,6 +118,27 @@ fn our_own_reader_finds_profiles_links_and_kernels_by_banner() {
     // What is added while it runs is there at once.
     ok(&["repo", "-C", arg(&root), "link", "yours", KERNEL]);
     assert_eq!(served.get("/v1.0/yours").0, 200);
+}
+
+/// It is made once for a commit: what is lost after that is not noticed, what is added is.
+#[test]
+fn the_inventory_is_made_once_for_a_commit() {
+    let (_folder, root, _) = repository();
+    let served = Served::start(&root, &[]);
+    let first = served.get("/v1.0/inventory");
+    let lost = git(&root, &["rev-parse", &format!("HEAD:v1.0/{KERNEL}")]);
+    let object = root.join(".git/objects").join(&lost[..2]).join(lost[2..].trim());
+    let aside = object.with_extension("aside");
+    std::fs::rename(&object, &aside).expect("a loose object");
+    assert!(served.get("/v1.0/inventory") == first && first.0 == 200);
+    std::fs::rename(&aside, &object).expect("back");
+    ok(&["repo", "-C", arg(&root), "link", "yours", KERNEL]);
+    let inventory = served.json("/v1.0/inventory");
+    assert!(inventory["$INVENTORY"]["yours"].is_object() && inventory["$INVENTORY"][KERNEL].is_object());
+    let (_, gz) = served.get("/v1.0/inventory.gz");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&gz[..]).read_to_string(&mut text).expect("gzip");
+    assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), inventory);
 }
 
 #[test]
