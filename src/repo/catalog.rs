@@ -100,7 +100,7 @@ impl Catalog {
 }
 
 /// Whether a module is this one or in its folder; the empty one has all.
-fn is_below(module: &str, prefix: &str) -> bool {
+pub fn is_below(module: &str, prefix: &str) -> bool {
     let rest = module.strip_prefix(prefix);
     rest.is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
 }

@@ -51,7 +51,7 @@ mod work_tree;
 
 pub use add::{AddOptions, Added, Addition, add};
 pub use bundle::{Bundled, Known, apply as apply_bundle, create as create_bundle, have, read_have};
-pub use catalog::{Build, Catalog};
+pub use catalog::{Build, Catalog, is_below};
 pub use change::Draft;
 pub use error::Error;
 pub use export::{Exported, export};

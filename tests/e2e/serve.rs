@@ -2,7 +2,7 @@
 //! them, and requests that mean harm. scripts/check-volatility has Volatility itself, scripts/check-pages a browser.
 
 use crate::fetch_pdb::serving;
-use crate::repo::git;
+use crate::repo::{git, module_file};
 use crate::support::{arg, corpus, ok, quaid};
 use base64::Engine as _;
 use quaid::http_source::HttpSource;
@@ -139,6 +139,38 @@ fn the_inventory_is_made_once_for_a_commit() {
     let mut text = String::new();
     flate2::read::GzDecoder::new(&gz[..]).read_to_string(&mut text).expect("gzip");
     assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), inventory);
+}
+
+#[test]
+fn modules_that_a_search_leaves_out_are_told_and_searched_alone() {
+    let (folder, root, _) = repository();
+    let guid = |number: usize| format!("3844DBB920174967BE7AA4A2C2{number:04}FA2");
+    let file = |number: usize| {
+        let (name, pdb) = (format!("{number}.json"), format!("driver{number:02}.pdb"));
+        module_file(folder.path(), &name, &pdb, &guid(number), number)
+    };
+    let files: Vec<PathBuf> = (0..25).map(file).collect();
+    let files: Vec<&str> = files.iter().map(|file| arg(file)).collect();
+    ok(&[&["repo", "-C", arg(&root), "add"], &files[..]].concat());
+    let served = Served::start(&root, &[]);
+    let page = |path: &str| {
+        let (status, body) = served.get(path);
+        assert_eq!(status, 200, "{path}");
+        String::from_utf8(body).expect("text")
+    };
+    // Of Linux and 25 drivers two are too many.
+    let html = page("/search?q=Symbol");
+    assert_eq!(html.matches("1 symbol").count(), 23, "{html}");
+    assert!(html.contains("Structs and symbols of 2 modules not searched"), "{html}");
+    for module in ["driver23", "driver24"] {
+        assert!(html.contains(&format!("/search?q=Symbol&amp;module={module}\"")), "{module}: {html}");
+        let alone = page(&format!("/search?q=Symbol&module={module}"));
+        assert!(alone.matches("1 symbol").count() == 1 && !alone.contains("not searched"), "{alone}");
+        assert!(alone.contains(module) && alone.contains("search in all modules"), "{alone}");
+    }
+    assert!(!page("/search?q=6.1.0-9&module=driver01").contains(KERNEL));
+    // Nothing is left out of builds.
+    assert!(page("/search?q=driver24").contains(&guid(24)));
 }
 
 #[test]

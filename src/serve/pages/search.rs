@@ -5,9 +5,10 @@ use super::super::site::Site;
 use super::Ask;
 use super::frame::{count, left_out, link, page};
 use crate::cli::chain_text;
-use crate::repo::{Build, Catalog, Problem};
+use crate::repo::{Build, Catalog, Problem, is_below};
 use maud::{Markup, html};
 use quaid_profile::ProfileFile;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How many results of a kind are shown.
@@ -78,6 +79,9 @@ pub(super) fn search(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
         if asked.is_empty() {
             return build.module == ask.module && (arch.is_none() || build.arch == arch);
         }
+        if !is_below(&build.module, &ask.module) {
+            return false;
+        }
         let texts = [
             Some(build.name.as_str()),
             build.version.as_deref(),
@@ -95,9 +99,14 @@ pub(super) fn search(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
     let builds: Vec<&Build> = catalog.builds.iter().filter(fits).collect();
     let mut inside = Vec::new();
     let mut problems = Vec::new();
+    let mut others = BTreeSet::new();
     if asked.len() >= 2 {
         let has = |name: &&str| name.to_lowercase().contains(&lower);
-        for family in catalog.families("").take(MAX_SEARCHED) {
+        for (number, family) in catalog.families(&ask.module).enumerate() {
+            if number >= MAX_SEARCHED {
+                others.extend(family.first().map(|build| build.module.as_str()));
+                continue;
+            }
             let Some((newest, [mut structs, mut symbols])) = newest(site, family, &mut problems, &has) else {
                 continue;
             };
@@ -114,6 +123,10 @@ pub(super) fn search(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
     let title = if asked.is_empty() { &ask.module } else { asked };
     let body = html! {
         h1 { @if asked.is_empty() { "Builds of " (ask.module) } @else { "Results for “" (asked) "”" } }
+        @if !asked.is_empty() && !ask.module.is_empty() {
+            p { "In " code { (ask.module) } " alone; " a href=(link("/search", &[("q", asked)])) { "search in all modules" } }
+        }
+        (not_searched(asked, &others))
         @if builds.is_empty() && inside.is_empty() { p { "Nothing here has this name." } }
         @if !builds.is_empty() {
             section aria-labelledby="builds" {
@@ -131,6 +144,26 @@ pub(super) fn search(site: &Site, ask: &Ask) -> anyhow::Result<Answer> {
         (left_out(&problems))
     };
     Ok(Answer::Page(page(title, asked, &body)))
+}
+
+/// The modules in whose types and symbols nothing was looked for, each with the search that does.
+fn not_searched(asked: &str, others: &BTreeSet<&str>) -> Markup {
+    html! {
+        @if !others.is_empty() {
+            section.note aria-labelledby="others" {
+                h2 #others { "Structs and symbols of " (count(others.len(), "module")) " not searched" }
+                p { "One search looks into " (MAX_SEARCHED) " modules, each in its newest build. Search in one of the others alone:" }
+                ul.names {
+                    @for module in others.iter().take(10 * MAX_SHOWN) {
+                        li { a href=(link("/search", &[("q", asked), ("module", module)])) { (module) } }
+                    }
+                }
+                @if others.len() > 10 * MAX_SHOWN {
+                    p { "and " (others.len() - 10 * MAX_SHOWN) " more; " code { "quaid repo search --struct NAME" } " looks into all" }
+                }
+            }
+        }
+    }
 }
 
 /// The newest build of a family that can be read, and the names of its structs and of its symbols that are wanted.
