@@ -180,7 +180,11 @@ impl Map {
                 None if !slot.bits.is_empty() => format!("{} bit fields", slot.bits.len()),
                 None => format!("{}", slot.end - slot.start),
             };
-            self.parts.push(html! { div.cell.(kind).(place) title=(text) { span { (text) } @if piece.rows > 1 { small { (hex(slot.end - slot.start)) " bytes" } } } });
+            self.parts.push(html! { div.cell.(kind).(place) title=(text) {
+                // Below the bytes that it is of, where these are side by side.
+                @if !slot.bits.is_empty() && piece.bytes == slot.end - slot.start { (strip(slot)) } @else { span { (text) } }
+                @if piece.rows > 1 { small { (hex(slot.end - slot.start)) " bytes" } }
+            } });
             first = false;
         }
         if slot.start == slot.end {
@@ -193,9 +197,30 @@ impl Map {
         if !slot.bits.is_empty() {
             self.below.push(html! {
                 div.bits { @for (start, end, name) in &slot.bits {
-                    span.bit.(format!("b{}", end.saturating_sub(*start).min(64))) { small { (start) @if end - start > 1 { "–" (end - 1) } } " " (name) }
+                    span.bit { small { (start) @if end - start > 1 { "–" (end - 1) } } " " (name) }
                 } }
             });
+        }
+    }
+}
+
+/// The bits of a storage unit to scale, lowest first as its bytes are; fields that overlap are below each other.
+fn strip(slot: &Slot) -> Markup {
+    let all = slot.end.saturating_sub(slot.start).saturating_mul(8);
+    let mut ends: Vec<u64> = Vec::new();
+    let mut boxes: Vec<(u64, u64, usize, &str)> = Vec::new();
+    for (start, end, name) in &slot.bits {
+        let (start, end) = (*start.min(&all), *end.min(&all));
+        let lane = ends.iter().position(|last| *last <= start).unwrap_or(ends.len());
+        match ends.get_mut(lane) {
+            Some(last) => *last = end,
+            None => ends.push(end),
+        }
+        boxes.push((start, end.saturating_sub(start), lane, name));
+    }
+    html! {
+        svg.strip viewBox=(format!("0 0 {all} {}", ends.len())) preserveAspectRatio="none" width="100%" height=(14 * ends.len()) {
+            @for (start, bits, lane, name) in &boxes { rect x=(start) y=(lane) width=(bits) height="1" { title { (name) } } }
         }
     }
 }
@@ -253,6 +278,20 @@ mod tests {
             found.iter().map(|group| (group.start, group.end, group.lanes.len())).collect();
         assert_eq!(shown, [(0, 4, 1), (4, 8, 1), (8, 16, 2), (16, 20, 1), (20, 20, 1), (20, 24, 1)]);
         assert_eq!(found[2].lanes[1], [slot(8, 12, "c"), slot(12, 14, "d")]);
+    }
+
+    #[test]
+    fn bits_are_to_scale_and_those_that_overlap_are_below_each_other() {
+        let bits = |start, end, name: &str| (start, end, name.to_owned());
+        let of = |start, end, bits: Vec<Bits>| strip(&Slot { start, end, name: None, bits }).into_string();
+        let found = of(4, 8, vec![bits(0, 3, "a"), bits(3, 4, "b"), bits(16, 32, "c")]);
+        assert!(found.contains(r#"viewBox="0 0 32 1""#), "{found}");
+        for (x, width, name) in [(0, 3, "a"), (3, 1, "b"), (16, 16, "c")] {
+            let rect = format!(r#"<rect x="{x}" y="0" width="{width}" height="1"><title>{name}</title></rect>"#);
+            assert!(found.contains(&rect), "{rect}: {found}");
+        }
+        let found = of(0, 1, vec![bits(0, 8, "all"), bits(0, 1, "low"), bits(1, 99, "beyond")]);
+        assert!(found.contains(r#"viewBox="0 0 8 2""#) && found.contains(r#"x="1" y="1" width="7""#), "{found}");
     }
 
     #[test]
