@@ -667,26 +667,34 @@ fn a_writer_killed_at_any_moment_leaves_a_whole_repository() {
     };
     let add = |round: usize| {
         let mut command = quaid();
-        command.args(["repo", "-C", arg(&root), "add"]).args(files(round)).stderr(Stdio::null());
+        command.args(["repo", "-C", arg(&root), "add"]).args(files(round));
         command
     };
     // How long one takes when it is let be.
     let start = Instant::now();
-    assert!(add(0).status().expect("it runs").success());
+    assert!(add(0).stderr(Stdio::null()).status().expect("it runs").success());
     let whole = start.elapsed();
     let rounds: u32 = 20;
     let mut killed = 0;
+    let mut told_as_added: Vec<String> = Vec::new();
     for round in 1..=rounds {
-        let mut writer = add(round as usize).spawn().expect("it starts");
+        let said = tempfile::NamedTempFile::new().expect("a file");
+        let mut writer = add(round as usize).stderr(said.reopen().expect("again")).spawn().expect("it starts");
         std::thread::sleep(whole * round / rounds + Duration::from_millis(1));
         killed += u32::from(writer.try_wait().expect("it is known").is_none());
         writer.kill().expect("killed, or ended before");
         writer.wait().expect("it ends");
+        let said = std::fs::read_to_string(said.path()).expect("text");
+        let added =
+            said.lines().filter_map(|line| Some(line.strip_prefix("added ")?.split_once(" from ")?.0.to_owned()));
+        told_as_added.extend(added);
+        let list = ok(&["repo", "-C", arg(&root), "list", "nt/"]);
+        assert!(told_as_added.iter().all(|name| list.lines().any(|known| known == name)), "{told_as_added:?} {list}");
         check_whole(&root);
     }
     assert!(killed > rounds / 4, "only {killed} of {rounds} were killed at work");
     for round in 1..=rounds {
-        assert!(add(round as usize).status().expect("it runs").success(), "{round}");
+        assert!(add(round as usize).stderr(Stdio::null()).status().expect("it runs").success(), "{round}");
     }
     check_whole(&root);
     assert_eq!(git(&root, &["status", "--porcelain"]), "");

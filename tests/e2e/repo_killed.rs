@@ -1,5 +1,5 @@
-//! `sync` and `bundle apply` killed at moments spread over their work: the repository is whole each time, and nothing that
-//! was reported is lost.
+//! `sync`, `bundle apply`, `import` and `build` killed at moments spread over their work: the repository is whole each time,
+//! and nothing that was reported is lost. `add` is in `repo`, builds of PDBs are in `repo_build`.
 
 use crate::repo::{check_whole, git, new_repository};
 use crate::repo_sync::{Server, head};
@@ -30,6 +30,34 @@ fn add(root: &Path, folder: &Path, round: u32) {
     let mut command = quaid();
     command.args(["repo", "-C", arg(root), "add"]).args(files(folder, round)).stderr(Stdio::null());
     assert!(command.status().expect("it runs").success());
+}
+
+/// Runs what `command` gives for each round once for the time that it takes, then kills it at later and later moments and
+/// lets it go on. What it said until it was killed goes to `check`.
+fn killed_at_work(root: &Path, command: impl Fn(u32) -> Command, check: impl Fn(u32, &str)) {
+    let mut first = command(0);
+    let start = Instant::now();
+    assert!(first.stderr(Stdio::null()).status().expect("it runs").success());
+    let whole = start.elapsed();
+    let mut killed = 0;
+    for round in 1..=ROUNDS {
+        let mut command = command(round);
+        let told = tempfile::NamedTempFile::new().expect("a file");
+        let mut child = command.stderr(told.reopen().expect("the file again")).spawn().expect("it starts");
+        std::thread::sleep(whole * round / (ROUNDS + 1) + Duration::from_millis(1));
+        killed += u32::from(child.try_wait().expect("it is known").is_none());
+        child.kill().expect("killed, or ended before");
+        child.wait().expect("it ends");
+        check(round, &std::fs::read_to_string(told.path()).expect("text"));
+        check_whole(root);
+        let again = command.stderr(Stdio::piped()).output().expect("it runs");
+        let told = String::from_utf8_lossy(&again.stderr).into_owned();
+        assert!(again.status.success(), "{round}: {told}");
+        assert_eq!(git(root, &["status", "--porcelain"]), "", "{round}");
+        check(round, &told);
+    }
+    assert!(killed > ROUNDS / 3, "only {killed} of {ROUNDS} were killed at work");
+    check_whole(root);
 }
 
 /// Runs and kills what `command` gives for each round, at later and later moments; `new` makes something new to bring.
@@ -116,4 +144,66 @@ fn bundle_apply_killed_at_any_moment() {
         command
     };
     killed(&copy, &origin, new, command);
+}
+
+#[test]
+fn import_killed_at_any_moment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (root, trees) = (folder.path().join("profiles"), folder.path().join("trees"));
+    new_repository(&root);
+    let command = |round: u32| {
+        let tree = trees.join(round.to_string());
+        std::fs::create_dir_all(&tree).expect("created");
+        files(&tree, round);
+        let mut command = quaid();
+        command.args(["repo", "-C", arg(&root), "import", arg(&tree)]);
+        command
+    };
+    // One commit: all of a round's three, or none.
+    killed_at_work(&root, command, |round, told| {
+        let list = ok(&["repo", "-C", arg(&root), "list", "nt/"]);
+        let here = list.lines().filter(|name| name.contains(&format!("A2C2{round:02}"))).count();
+        assert!(here == 3 || here == 0 && !told.contains("imported "), "{round}: {here} of 3, told: {told}");
+    });
+    let list = ok(&["repo", "-C", arg(&root), "list", "nt/GUID"]);
+    assert_eq!(list.lines().count(), 3 * (ROUNDS as usize + 1), "{list}");
+}
+
+#[test]
+fn a_build_of_kernels_and_of_copies_killed_at_any_moment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("profiles");
+    new_repository(&root);
+    let v1 = root.join("v1.0");
+    std::fs::create_dir_all(v1.join("src/nt")).expect("created");
+    let kernel = |round: u32| format!("Mine/6.1/amd64/6.1.{round}-demo");
+    let copies = |round: u32| (0..4).map(move |number| format!("nt/copy{round}x{number}"));
+    // Each round has sources of its own; those of the rounds before are there already.
+    let command = |round: u32| {
+        let mut config = "Linux:\n  type: LinuxProfile\n".to_owned();
+        for name in copies(round) {
+            config.extend([name.as_str(), ":\n  type: CopyAndTransform\n  source: src/", &name, ".yaml\n"]);
+            let yaml = format!("$METADATA:\n  type: Profile\n\n$STRUCTS:\n  _A:\n    - {}\n    - {{}}\n", round + 8);
+            std::fs::write(v1.join(format!("src/{name}.yaml")), yaml).expect("written");
+        }
+        std::fs::write(v1.join("config.yaml"), config).expect("written");
+        let build = u8::try_from(round).expect("few rounds");
+        crate::repo_linux::zip_kernel_of(&v1.join(format!("src/Linux/{}.zip", kernel(round))), Some(build));
+        git(&root, &["add", "."]);
+        git(&root, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "sources"]);
+        let mut command = quaid();
+        command.args(["repo", "-C", arg(&root), "build"]);
+        command
+    };
+    killed_at_work(&root, command, |round, told| {
+        let list = ok(&["repo", "-C", arg(&root), "list"]);
+        for line in told.lines().filter_map(|line| line.strip_prefix("built ")) {
+            let name = line.split(',').next().unwrap_or_default();
+            assert!(list.lines().any(|known| known == name), "{round}: {name} is told and not in {list}");
+        }
+        // When it ended, all of it is there.
+        let mut all = copies(round).chain([format!("Linux/{}", kernel(round))]);
+        let ended = told.contains(" there already");
+        assert!(!ended || all.all(|name| list.lines().any(|known| known == name)), "{round}: {told}{list}");
+    });
 }

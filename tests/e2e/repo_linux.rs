@@ -134,12 +134,23 @@ fn a_missing_linux_profile_is_made_on_the_way_when_that_was_asked_for() {
 
 /// A zip of the demo's kernel, as Rekall's builders have it.
 pub(crate) fn zip_kernel(target: &Path) {
+    zip_kernel_of(target, None);
+}
+
+/// The same, as if it were another build: the first byte of its build-id is changed.
+pub(crate) fn zip_kernel_of(target: &Path, build: Option<u8>) {
     std::fs::create_dir_all(target.parent().expect("a folder")).expect("created");
     let mut zip = zip::ZipWriter::new(std::fs::File::create(target).expect("created"));
     for name in ["vmlinux", "System.map"] {
         zip.start_file(name, zip::write::SimpleFileOptions::default()).expect("begun");
-        std::io::Write::write_all(&mut zip, &std::fs::read(demo_kernel().join(name)).expect("the demo's"))
-            .expect("written");
+        let mut bytes = std::fs::read(demo_kernel().join(name)).expect("the demo's");
+        if let (Some(build), "vmlinux") = (build, name) {
+            // The note: length of the name, of the build-id, its type, the name.
+            let note = b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0";
+            let at = bytes.windows(note.len()).position(|bytes| bytes == note).expect("a build-id");
+            bytes[at + note.len()] = build;
+        }
+        std::io::Write::write_all(&mut zip, &bytes).expect("written");
     }
     zip.finish().expect("finished");
 }
