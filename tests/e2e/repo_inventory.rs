@@ -1,6 +1,7 @@
 //! What a repository has, whoever made it. The trees are made by the git program.
 
 use crate::repo::{check_whole, fails, git, kernel_file, module_file, new_repository, repo, typed_module};
+use crate::serve::Served;
 use crate::support::{arg, corpus, ok};
 use std::io::Write as _;
 use std::path::Path;
@@ -288,8 +289,97 @@ fn vmi_symbol(profile: &serde_json::Value, symbol: &str) -> Option<u64> {
     ["$CONSTANTS", "$FUNCTIONS"].into_iter().find_map(|section| profile[section].get(symbol)?.as_u64())
 }
 
-/// libvmi and drakvuf read Rekall JSON from plain files. The judge is the file of another producer that was imported:
-/// Rekall's own for Windows, dwarf2json's for Linux.
+const VMI_WINDOWS: [(&str, &str); 7] = [
+    ("_EPROCESS", "Pcb"),
+    ("_EPROCESS", "UniqueProcessId"),
+    ("_EPROCESS", "ActiveProcessLinks"),
+    ("_EPROCESS", "ImageFileName"),
+    ("_KPROCESS", "DirectoryTableBase"),
+    ("_KTHREAD", "TrapFrame"),
+    ("_KPCR", "PrcbData"),
+];
+const VMI_LINUX: [(&str, &str); 5] = [
+    ("task_struct", "tasks"),
+    ("task_struct", "mm"),
+    ("task_struct", "pid"),
+    ("task_struct", "comm"),
+    ("mm_struct", "pgd"),
+];
+const VMI_WINDOWS_SYMBOLS: [&str; 4] = ["PsInitialSystemProcess", "PsActiveProcessHead", "NtBuildLab", "NtCreateFile"];
+const VMI_LINUX_SYMBOLS: [&str; 3] = ["init_task", "linux_banner", "init_top_pgt"];
+
+/// What they look up in Rekall profiles that are given as ours, against the files of other producers.
+fn check_vmi_rekall(ours: [&serde_json::Value; 2], rekall: &serde_json::Value, isf: &serde_json::Value) {
+    let [windows, linux] = ours;
+    // A file with both is taken for ISF; "Linux" must be the very word.
+    for (profile, class) in [(windows, None), (linux, Some("Linux"))] {
+        assert!(profile.get("metadata").is_none() && profile["$METADATA"].is_object());
+        assert_eq!(profile["$METADATA"]["ProfileClass"].as_str().filter(|name| *name == "Linux"), class);
+    }
+    for (structure, member) in VMI_WINDOWS {
+        let expected = rekall["$STRUCTS"][structure][1][member][0].as_u64();
+        assert!(expected.is_some(), "{structure}.{member}");
+        assert_eq!(vmi_offset(&windows["$STRUCTS"], structure, member), expected, "{structure}.{member}");
+        assert_eq!(windows["$STRUCTS"][structure][0], rekall["$STRUCTS"][structure][0], "{structure}");
+    }
+    // Inside of the embedded _KPROCESS, and the bits of a field.
+    let inner = vmi_offset(&windows["$STRUCTS"], "_EPROCESS", "DirectoryTableBase");
+    assert_eq!(inner, rekall["$STRUCTS"]["_KPROCESS"][1]["DirectoryTableBase"][0].as_u64());
+    let bits = |profile: &serde_json::Value| profile["$STRUCTS"]["_MMPTE_HARDWARE"][1]["Accessed"][1][1].clone();
+    assert!(bits(windows)["start_bit"].is_u64() && bits(windows) == bits(rekall));
+    for symbol in VMI_WINDOWS_SYMBOLS {
+        let expected = vmi_symbol(rekall, symbol);
+        assert!(expected.is_some() && vmi_symbol(windows, symbol) == expected, "{symbol}");
+    }
+    for (structure, member) in VMI_LINUX {
+        // dwarf2json leaves the nameless struct around them; so does libvmi's walk find them.
+        let direct = isf["user_types"][structure]["fields"][member]["offset"].as_u64();
+        let found = vmi_offset(&linux["$STRUCTS"], structure, member);
+        assert!(found.is_some() && (direct.is_none() || found == direct), "{structure}.{member}: {found:?} {direct:?}");
+    }
+    // They read numbers of 63 bits, and extend the sign of those of 48.
+    for symbol in VMI_LINUX_SYMBOLS {
+        let expected = isf["symbols"][symbol]["address"].as_u64().expect("a symbol");
+        let found = vmi_symbol(linux, symbol).expect("exported");
+        assert_eq!(found, expected & 0xffff_ffff_ffff, "{symbol}");
+    }
+}
+
+/// The same of ISF files: they read unsigned numbers of 64 bits.
+fn check_vmi_isf(ours: [&serde_json::Value; 2], rekall: &serde_json::Value, isf: &serde_json::Value) {
+    let [windows, linux] = ours;
+    assert!(windows["metadata"]["windows"].is_object() && windows["metadata"].get("mac").is_none());
+    // Linux is what is neither of the others.
+    assert!(linux["metadata"].is_object());
+    assert!(["windows", "mac"].iter().all(|system| linux["metadata"].get(system).is_none()));
+    for (structure, member) in VMI_WINDOWS {
+        let (found, expected) = (&windows["user_types"][structure], &rekall["$STRUCTS"][structure]);
+        assert!(found["size"].is_u64() && found["size"] == expected[0], "{structure}");
+        assert_eq!(found["fields"][member]["offset"], expected[1][member][0], "{structure}.{member}");
+    }
+    // Where they go on to look for a member that is in no field.
+    assert_eq!(windows["user_types"]["_EPROCESS"]["fields"]["Pcb"]["type"]["name"], "_KPROCESS");
+    let bits = &windows["user_types"]["_MMPTE_HARDWARE"]["fields"]["Accessed"]["type"];
+    let expected = &rekall["$STRUCTS"]["_MMPTE_HARDWARE"][1]["Accessed"][1][1];
+    let number = |value: &serde_json::Value| value.as_u64().expect("a number");
+    assert_eq!(bits["bit_position"], expected["start_bit"]);
+    assert_eq!(number(&bits["bit_length"]), number(&expected["end_bit"]) - number(&expected["start_bit"]));
+    for symbol in VMI_WINDOWS_SYMBOLS {
+        assert_eq!(windows["symbols"][symbol]["address"].as_u64(), vmi_symbol(rekall, symbol), "{symbol}");
+    }
+    for (structure, member) in VMI_LINUX {
+        let of = |profile: &serde_json::Value| profile["user_types"][structure]["fields"][member]["offset"].clone();
+        assert_eq!(of(linux), of(isf), "{structure}.{member}");
+        assert_eq!(linux["user_types"][structure]["size"], isf["user_types"][structure]["size"], "{structure}");
+    }
+    for symbol in VMI_LINUX_SYMBOLS {
+        let expected = number(&isf["symbols"][symbol]["address"]);
+        assert_eq!(number(&linux["symbols"][symbol]["address"]), expected, "{symbol}");
+    }
+}
+
+/// libvmi and drakvuf read Rekall JSON or ISF from plain files, as they are exported or served. The judge is the file of
+/// another producer that was imported: Rekall's own for Windows, dwarf2json's for Linux.
 #[test]
 fn what_libvmi_and_drakvuf_read_is_where_they_look() {
     let (Some(rekall), Some(isf)) = (
@@ -307,57 +397,15 @@ fn what_libvmi_and_drakvuf_read_is_where_they_look() {
     let json = |path: &Path| -> serde_json::Value {
         serde_json::from_slice(&std::fs::read(path).expect("readable")).expect("JSON")
     };
-    let windows = json(&out.join("v1.0/nt/GUID/BD8F451F3E754ED8A34B50560CEB08E33"));
-    let linux = json(&out.join("v1.0/Linux/Debian/6.1/amd64/6.1.0-56-cloud-amd64"));
-    // A file with both is taken for ISF; "Linux" must be the very word.
-    for (profile, class) in [(&windows, None), (&linux, Some("Linux"))] {
-        assert!(profile.get("metadata").is_none() && profile["$METADATA"].is_object());
-        assert_eq!(profile["$METADATA"]["ProfileClass"].as_str().filter(|name| *name == "Linux"), class);
-    }
-
-    let theirs = json(&rekall);
-    for (structure, member) in [
-        ("_EPROCESS", "Pcb"),
-        ("_EPROCESS", "UniqueProcessId"),
-        ("_EPROCESS", "ActiveProcessLinks"),
-        ("_EPROCESS", "ImageFileName"),
-        ("_KPROCESS", "DirectoryTableBase"),
-        ("_KTHREAD", "TrapFrame"),
-        ("_KPCR", "PrcbData"),
-    ] {
-        let expected = theirs["$STRUCTS"][structure][1][member][0].as_u64();
-        assert!(expected.is_some(), "{structure}.{member}");
-        assert_eq!(vmi_offset(&windows["$STRUCTS"], structure, member), expected, "{structure}.{member}");
-    }
-    // Inside of the embedded _KPROCESS, and the bits of a field.
-    let inner = vmi_offset(&windows["$STRUCTS"], "_EPROCESS", "DirectoryTableBase");
-    assert_eq!(inner, theirs["$STRUCTS"]["_KPROCESS"][1]["DirectoryTableBase"][0].as_u64());
-    let bits = |profile: &serde_json::Value| profile["$STRUCTS"]["_MMPTE_HARDWARE"][1]["Accessed"][1][1].clone();
-    assert!(bits(&windows)["start_bit"].is_u64() && bits(&windows) == bits(&theirs));
-    for symbol in ["PsInitialSystemProcess", "PsActiveProcessHead", "NtBuildLab", "NtCreateFile"] {
-        let expected = vmi_symbol(&theirs, symbol);
-        assert!(expected.is_some() && vmi_symbol(&windows, symbol) == expected, "{symbol}");
-    }
-
-    let theirs = json(&isf);
-    for (structure, member) in [
-        ("task_struct", "tasks"),
-        ("task_struct", "mm"),
-        ("task_struct", "pid"),
-        ("task_struct", "comm"),
-        ("mm_struct", "pgd"),
-    ] {
-        // dwarf2json leaves the nameless struct around them; so does libvmi's walk find them.
-        let direct = theirs["user_types"][structure]["fields"][member]["offset"].as_u64();
-        let found = vmi_offset(&linux["$STRUCTS"], structure, member);
-        assert!(found.is_some() && (direct.is_none() || found == direct), "{structure}.{member}: {found:?} {direct:?}");
-    }
-    // They read numbers of 63 bits, and extend the sign of those of 48.
-    for symbol in ["init_task", "linux_banner", "init_top_pgt"] {
-        let expected = theirs["symbols"][symbol]["address"].as_u64().expect("a symbol");
-        let found = vmi_symbol(&linux, symbol).expect("exported");
-        assert_eq!(found, expected & 0xffff_ffff_ffff, "{symbol}");
-    }
+    let (rekall, isf) = (json(&rekall), json(&isf));
+    let names = ["nt/GUID/BD8F451F3E754ED8A34B50560CEB08E33", "Linux/Debian/6.1/amd64/6.1.0-56-cloud-amd64"];
+    let exported = names.map(|name| json(&out.join("v1.0").join(name)));
+    check_vmi_rekall([&exported[0], &exported[1]], &rekall, &isf);
+    let served = Served::start(&root, &[]);
+    let rekall_form = names.map(|name| served.json(&format!("/v1.0/{name}")));
+    check_vmi_rekall([&rekall_form[0], &rekall_form[1]], &rekall, &isf);
+    let isf_form = names.map(|name| served.json(&format!("/isf/{name}.json")));
+    check_vmi_isf([&isf_form[0], &isf_form[1]], &rekall, &isf);
 }
 
 /// Rekall's indexes by their specifications; the judge is what the profile that was added says.
