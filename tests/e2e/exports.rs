@@ -76,6 +76,39 @@ fn a_kernel_without_its_rsds_record_is_known_by_its_exports() {
     check_in(&raw, &[], WIN7.0, &plain);
 }
 
+/// `repo wanted` says what the exports tell; where they tell nothing, by what a symbol server knows the kernel's file. The
+/// judge of that is the header in the image.
+#[test]
+fn what_is_wanted_for_a_kernel_without_its_record_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(repo) = indexed(folder.path()) else { return };
+    let raw = patched(folder.path(), WIN7.0, overwrite_records);
+    let wanted = || run(&["repo", "-C", arg(&repo), "wanted", "-f", arg(&raw)]);
+    let output = wanted();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(0) && output.stdout.is_empty(), "{told}");
+    let name = format!("nt/GUID/{}", WIN7.1);
+    assert!(told.contains(&format!("{name} fits: 14 of 14 exports of the kernel")), "{told}");
+    assert!(told.contains("0 profiles wanted, 1 there already"), "{told}");
+
+    ok(&["repo", "-C", arg(&repo), "remove", &name]);
+    ok(&["repo", "-C", arg(&repo), "index"]);
+    let output = wanted();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{told}");
+    let bytes = std::fs::read(&raw).expect("readable");
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let headers = places(&bytes, b"PE\0\0\x64\x86").into_iter();
+    let mut keys = headers.map(|at| format!("ntoskrnl.exe/{:08X}{:x}/ntoskrnl.exe", word(at + 8), word(at + 80)));
+    assert!(keys.any(|key| told.contains(&key)), "{told}");
+    for text in ["its build is not known", "no RSDS record", "it has 14 exports", arg(&repo)] {
+        assert!(told.contains(text), "`{text}` is missing in {told}");
+    }
+    // A plugin says the same.
+    let (code, told) = stderr(&["--profile_path", arg(&repo), "-f", arg(&raw), "pslist"]);
+    assert!(code == Some(1) && told.contains("its build is not known") && told.contains("14 exports"), "{told}");
+}
+
 #[test]
 fn a_record_of_another_build_does_not_hide_the_kernel_and_is_told() {
     let folder = tempfile::tempdir().expect("a folder");

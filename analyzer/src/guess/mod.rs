@@ -142,6 +142,18 @@ pub enum OpenError {
              if it is known what it is, give its profile by --profile"
     )]
     NoKernel,
+    /// There is a Windows kernel, whose RSDS record is lost, and nothing else that it has tells its build.
+    #[error(
+        "there is a Windows kernel, and its build is not known: {kernel}; they are in no index of exports (nt/exports) of the places \
+             that were searched: {}; --profile names its profile, `repo import` of more kernels enters theirs",
+        places(.searched)
+    )]
+    NoBuild {
+        /// Where it is, and what can be read of it.
+        kernel: String,
+        /// Where its exports were looked for.
+        searched: Vec<String>,
+    },
     /// The kernel is known, and its profile is not to be had.
     #[error(
         "there is no profile for the kernel of this image, {}; searched: {}{}",
@@ -311,6 +323,7 @@ impl<'m> Session<'m> {
             refusals: Vec::new(),
             failed: Vec::new(),
             tried: 0,
+            nameless: None,
         };
         let session = match &options.profile {
             Some(name) => search.with_profile(name)?,
@@ -321,14 +334,17 @@ impl<'m> Session<'m> {
                 .or_else(|| search.linux())
                 .or_else(|| search.windows_by_content()),
         };
-        let Search { found, more, mut refusals, failed, .. } = search;
+        let Search { found, more, mut refusals, failed, nameless, .. } = search;
         match session {
             Some(session) => Ok(session),
             None if !refusals.is_empty() => {
                 refusals.extend(failed);
                 Err(OpenError::Refused(refusals))
             }
-            None if found.is_empty() => Err(OpenError::NoKernel),
+            None if found.is_empty() => Err(match nameless {
+                Some(kernel) => OpenError::NoBuild { kernel, searched: profiles.places() },
+                None => OpenError::NoKernel,
+            }),
             None => {
                 Err(OpenError::NoProfile { found: without_smudged(found), more, searched: profiles.places(), failed })
             }
@@ -369,6 +385,8 @@ struct Search<'m, 's, 'o> {
     failed: Vec<Refusal>,
     /// How many profiles were tried.
     tried: usize,
+    /// A Windows kernel that nothing tells the build of.
+    nameless: Option<String>,
 }
 
 impl<'m> Search<'m, '_, '_> {

@@ -11,7 +11,7 @@ use crate::sources;
 use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use quaid_analyzer::scan::rsds;
-use quaid_analyzer::{LinuxKernel, is_windows_kernel, linux_kernels};
+use quaid_analyzer::{LinuxKernel, OpenError, Options, Session, is_windows_kernel, linux_kernels};
 use quaid_profile::{ProfilePath, ProfileSource};
 use regex::{Regex, RegexBuilder};
 use std::collections::HashSet;
@@ -57,12 +57,24 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     let (mut seen, mut lacking, mut failed) = (HashSet::new(), Vec::new(), 0);
     let mut known = 0;
     for image in images {
-        match needs(context, image, regex.as_ref()) {
-            Ok(items) if items.is_empty() => {
-                context.warn(&format!("{}: no kernel was found in it", image.display()));
-                failed += 1;
-            }
-            Ok(items) => {
+        match needs(context, image, regex.as_ref(), &profiles) {
+            Ok((items, kernel)) => {
+                match kernel {
+                    Kernel::Named => {}
+                    Kernel::Known(what) => {
+                        context.note(&format!("{}: {what}", image.display()));
+                        known += 1;
+                    }
+                    Kernel::None if !items.is_empty() => {}
+                    Kernel::None => {
+                        context.warn(&format!("{}: no kernel was found in it", image.display()));
+                        failed += 1;
+                    }
+                    Kernel::Nameless(why) => {
+                        context.warn(&format!("{}: {why}", image.display()));
+                        failed += 1;
+                    }
+                }
                 for item in items.into_iter().filter(|item| seen.insert(item.clone())) {
                     if has(context, &profiles, &item) {
                         context.detail(1, &format!("{}: there is a profile for {item}", image.display()));
@@ -117,8 +129,21 @@ fn profiles(context: &Context, root: &Path) -> Result<ProfilePath> {
     Ok(ProfilePath::new(places))
 }
 
-/// The kernels of an image, and the modules that the user asks for.
-fn needs(context: &Context, path: &Path, regex: Option<&Regex>) -> Result<Vec<Item>> {
+/// What is known of the kernel of an image.
+enum Kernel {
+    /// It tells its build, which is among the items.
+    Named,
+    /// It does not, and something else leads to a profile.
+    Known(String),
+    /// It does not, and nothing else does.
+    Nameless(String),
+    /// There is none.
+    None,
+}
+
+/// The kernels of an image, and the modules that the user asks for. A kernel whose RSDS record is lost is looked for as a plugin
+/// does.
+fn needs(context: &Context, path: &Path, regex: Option<&Regex>, profiles: &ProfilePath) -> Result<(Vec<Item>, Kernel)> {
     let image = open_image(context, path)?;
     let mut items: Vec<Item> = Vec::new();
     let wanted = |pdb: &str| is_windows_kernel(pdb) || regex.is_some_and(|regex| regex.is_match(pdb));
@@ -131,7 +156,20 @@ fn needs(context: &Context, path: &Path, regex: Option<&Regex>) -> Result<Vec<It
     }
     let kernels = linux_kernels(image.memory(), &image.hints).into_iter();
     items.extend(kernels.map(|LinuxKernel { banner, build_id }| Item::Linux { banner, build_id }));
-    Ok(items)
+    let is_kernel = |item: &Item| match item {
+        Item::Windows { pdb, .. } => is_windows_kernel(pdb),
+        Item::Linux { .. } => true,
+    };
+    if items.iter().any(is_kernel) {
+        return Ok((items, Kernel::Named));
+    }
+    let options = Options { hints: image.hints.clone(), ..Options::default() };
+    let kernel = match Session::open(image.memory(), profiles, &options, &mut |step| context.detail(2, step)) {
+        Ok(session) => Kernel::Known(format!("{} fits: {}", session.profile_name(), session.evidence())),
+        Err(OpenError::NoKernel) => Kernel::None,
+        Err(why) => Kernel::Nameless(why.to_string()),
+    };
+    Ok((items, kernel))
 }
 
 /// Whether one of the places has the profile. A place that cannot be asked is told.

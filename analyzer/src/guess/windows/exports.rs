@@ -3,10 +3,13 @@
 
 use super::Kernel;
 use super::hinted::Hinted;
+use super::locate::KERNEL;
+use crate::addr::Va;
 use crate::guess::{Evidence, Search};
 use crate::object::Types;
 use crate::os::windows;
 use crate::os::windows::exports::MemoryExports;
+use crate::paging::{AddressSpace, Software};
 use crate::session::Session;
 use quaid_profile::{Found, IndexMatch, Os, ProfileFile, Step};
 
@@ -58,7 +61,21 @@ impl<'m> Search<'m, '_, '_> {
         let told = self.refusals.len();
         let session = self.by_exports(&hinted, &exports);
         // What the exports tell counts more than the data.
-        if session.is_some() || self.refusals.len() > told { session } else { self.by_data(&hinted) }
+        if session.is_some() || self.refusals.len() > told {
+            return session;
+        }
+        let session = self.by_data(&hinted);
+        if session.is_none() {
+            let space = AddressSpace::new(self.memory, hinted.spec, Software::None, hinted.root.0);
+            let file = file_key(&space, base).map_or_else(String::new, |key| {
+                format!(
+                    "a symbol server has its file as {KERNEL}/{key}/{KERNEL}, of which `quaid peinfo` tells the build; "
+                )
+            });
+            let count = exports.rvas.len();
+            self.nameless = Some(format!("its image is at {base}; {record}; {file}it has {count} exports{lost}"));
+        }
+        session
     }
 
     fn by_exports(&mut self, hinted: &Hinted, exports: &MemoryExports) -> Option<Session<'m>> {
@@ -135,6 +152,15 @@ impl<'m> Search<'m, '_, '_> {
         let session = Session::new(found.profile, found.name, Os::Windows, space, base.0);
         Ok(session.with_evidence(evidence))
     }
+}
+
+/// By what symbol servers know the file of an image in memory: `TimeDateStamp` and `SizeOfImage` of its header (Microsoft,
+/// "SymStore", the folder of an executable).
+fn file_key(space: &AddressSpace<'_>, base: Va) -> Option<String> {
+    let word = |at: Va| space.read_u32(at).ok();
+    let pe = base.wrapping_add(word(base.wrapping_add(0x3c))?.into());
+    let (stamp, size) = (word(pe.wrapping_add(8))?, word(pe.wrapping_add(24 + 56))?);
+    Some(format!("{stamp:08X}{size:x}"))
 }
 
 /// What is told of a profile that fits in part.

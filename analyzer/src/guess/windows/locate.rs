@@ -15,7 +15,7 @@ const BEFORE_NAME: u64 = 0x600;
 /// How many entries of page tables the search for the kernel's header looks at.
 const MAX_STEPS: usize = 1 << 20;
 /// The name that every variant of the kernel gives itself.
-const KERNEL: &str = "ntoskrnl.exe";
+pub(super) const KERNEL: &str = "ntoskrnl.exe";
 
 /// The layouts of page tables, the place of `KUSER_SHARED_DATA`, and where kernels are loaded: the loader's region of
 /// 512 GiB, or the kernel's half.
