@@ -28,6 +28,7 @@ mod known_symbols;
 mod macho;
 mod report;
 mod same_kernel;
+mod scopes;
 mod separate;
 mod shapes;
 mod source;
@@ -319,7 +320,8 @@ fn add_dwarf(
     report: &mut ConvertReport,
 ) -> Result<(), ConvertError> {
     let units = units::Units::parse(place, sections)?;
-    let survey = survey::Survey::of(&units, report);
+    let names = bumpalo::Bump::new();
+    let survey = survey::Survey::of(&units, &names, report);
     types::build(&units, &survey, place, arch, profile, report)?;
     if profile.structs.is_empty() {
         return Err(ConvertError::missing(place, report.why_no_types()));

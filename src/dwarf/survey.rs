@@ -5,8 +5,10 @@
 //! layout (sizes, names, offsets and types of members, labels and values), and the place of the first of each is kept.
 
 use super::report::{ConvertReport, MAX_LISTED, OtherLayouts};
+use super::scopes::Scopes;
 use super::shapes::{Fingerprint, Shape, Shapes};
 use super::units::{Place, Slice, Unit, Units, byte_offset, is_aggregate};
+use bumpalo::Bump;
 use gimli::{Abbreviation, DwAte, EntriesRaw, UnitOffset};
 use quaid_profile::{BaseKind, BaseType};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -37,6 +39,8 @@ pub(super) struct Survey<'d> {
     pub(super) variables: BTreeMap<&'d [u8], Place>,
     /// The place of the type of those whose address is told, by name and address.
     pub(super) located: Vec<(&'d [u8], u64, Place)>,
+    /// The whole names of types in namespaces and classes, by place.
+    pub(super) scoped: HashMap<Place, &'d [u8]>,
 }
 
 /// The definitions of one kind: by name and layout, how many there are and where the first one is.
@@ -155,7 +159,8 @@ impl<'d> Found<'d> {
             }
             let name = open.as_ref().and_then(|unit| {
                 let entry = unit.entry(declaration.offset).ok()?;
-                units.text(unit, &entry.attr_value(gimli::DW_AT_name)?)
+                let name = entry.attr_value(gimli::DW_AT_linkage_name).or(entry.attr_value(gimli::DW_AT_name))?;
+                units.text(unit, &name)
             });
             if let Some(name) = name {
                 note_variable(self, name, true, ty);
@@ -165,9 +170,9 @@ impl<'d> Found<'d> {
 }
 
 impl<'d> Survey<'d> {
-    /// Walks all units. A damaged unit is told, and read up to the damage.
-    pub(super) fn of(units: &Units<'d>, report: &mut ConvertReport) -> Self {
-        let (mut found, mut shapes) = (Found::default(), Shapes::default());
+    /// Walks all units. A damaged unit is told, and read up to the damage. `arena` holds names that are made.
+    pub(super) fn of(units: &Units<'d>, arena: &'d Bump, report: &mut ConvertReport) -> Self {
+        let (mut found, mut shapes, mut scopes) = (Found::default(), Shapes::default(), Scopes::new(arena));
         report.skipped_relocations = units.skipped_relocations;
         report.damaged_units.extend(units.cut.clone());
         let mut cost_left = units.cost_limit();
@@ -184,7 +189,8 @@ impl<'d> Survey<'d> {
                     return Ok(());
                 }
                 shapes.begin(Some(number));
-                UnitWalk::new(units, &unit, &mut found, &mut shapes).run()
+                scopes.begin();
+                UnitWalk::new(units, &unit, &mut found, &mut shapes, Some(&mut scopes)).run()
             });
             match result {
                 Err(why) if report.damaged_units.len() < MAX_LISTED => {
@@ -206,6 +212,7 @@ impl<'d> Survey<'d> {
             base_types: found.base_types,
             variables: found.variables.into_iter().map(|(name, (_, place))| (name, place)).collect(),
             located: found.located,
+            scoped: scopes.names,
             ..Self::default()
         };
         survey.aggregates = survey.name(found.aggregates, false, report);
@@ -232,7 +239,7 @@ pub(super) fn layout_at<'d>(
     left: &mut usize,
 ) -> Option<Layout> {
     let mut found = Found::default();
-    let mut walk = UnitWalk::new(units, unit, &mut found, shapes);
+    let mut walk = UnitWalk::new(units, unit, &mut found, shapes, None);
     walk.entries_left = *left;
     let result = walk.walk(Some(UnitOffset(offset)));
     *left = walk.entries_left;
@@ -263,6 +270,8 @@ struct UnitWalk<'w, 'd> {
     unit: &'w Unit<'d>,
     found: &'w mut Found<'d>,
     shapes: &'w mut Shapes<'d>,
+    /// None where only the layout of one type is read.
+    scopes: Option<&'w mut Scopes<'d>>,
     definitions: Vec<Definition<'d>>,
     /// Those whose children are being read: the depth, and which one it is.
     open: Vec<(isize, usize)>,
@@ -276,16 +285,26 @@ struct UnitWalk<'w, 'd> {
     typedefs: Vec<(&'d [u8], Place)>,
     /// Declarations of variables, in file order, and the type of each.
     declared: Vec<(usize, &'d [u8], Place)>,
-    /// Definitions that refer to their declaration: the type that they complete it with, and their address.
-    completed: Vec<(Place, Option<Place>, Option<u64>)>,
+    /// Definitions that refer to their declaration.
+    completed: Vec<Completed<'d>>,
     /// How many DIEs may still be read.
     entries_left: usize,
+}
+
+/// A variable's definition whose name and type stand at its declaration, but for what it tells itself.
+struct Completed<'d> {
+    declaration: Place,
+    linkage_name: Option<&'d [u8]>,
+    ty: Option<Place>,
+    address: Option<u64>,
 }
 
 /// The attributes that the walk looks at.
 #[derive(Default)]
 struct Attributes<'d> {
     name: Option<&'d [u8]>,
+    /// What the symbol of a variable is called, where that is not its name.
+    linkage_name: Option<&'d [u8]>,
     byte_size: u64,
     location: u64,
     bit_size: u64,
@@ -304,12 +323,19 @@ struct Attributes<'d> {
 }
 
 impl<'w, 'd> UnitWalk<'w, 'd> {
-    fn new(units: &'w Units<'d>, unit: &'w Unit<'d>, found: &'w mut Found<'d>, shapes: &'w mut Shapes<'d>) -> Self {
+    fn new(
+        units: &'w Units<'d>,
+        unit: &'w Unit<'d>,
+        found: &'w mut Found<'d>,
+        shapes: &'w mut Shapes<'d>,
+        scopes: Option<&'w mut Scopes<'d>>,
+    ) -> Self {
         Self {
             units,
             unit,
             found,
             shapes,
+            scopes,
             definitions: Vec::new(),
             open: Vec::new(),
             members: Vec::new(),
@@ -358,6 +384,9 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
             while self.open.last().is_some_and(|&(open, _)| open >= depth) {
                 self.open.pop();
             }
+            if let Some(scopes) = &mut self.scopes {
+                scopes.leave(depth);
+            }
             if function.is_some_and(|outer| depth <= outer) {
                 function = None;
             }
@@ -370,6 +399,10 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                     let enumeration = tag == gimli::DW_TAG_enumeration_type;
                     let Attributes { name, signature, ty, .. } = attributes;
                     self.shapes.add(offset, Shape::new(tag, name, ty, signature));
+                    let name = self.whole_name(offset, &attributes);
+                    if let (Some(scopes), Some(name), false) = (&mut self.scopes, name, enumeration) {
+                        scopes.enter(depth, name);
+                    }
                     self.elsewhere.extend(signature.map(|place| (offset, place)));
                     let declaration = attributes.declaration || signature.is_some();
                     if self.open.len() < MAX_NESTING {
@@ -386,7 +419,10 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 }
                 gimli::DW_TAG_member => {
                     let attributes = self.read(&mut entries, abbreviation)?;
-                    if let Some((at, definition)) = self.parent(depth) {
+                    if attributes.declaration {
+                        // A static member of a class, before DWARF 5 and by clang: a variable, and not in the struct.
+                        self.declared.extend(attributes.name.zip(attributes.ty).map(|(name, ty)| (offset, name, ty)));
+                    } else if let Some((at, definition)) = self.parent(depth) {
                         definition.layout.add_text(attributes.name.unwrap_or_default());
                         definition.layout.add(attributes.location);
                         definition.layout.add(attributes.bit_offset);
@@ -405,7 +441,7 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 gimli::DW_TAG_typedef => {
                     let attributes = self.read(&mut entries, abbreviation)?;
                     self.add_shape(offset, abbreviation, &attributes);
-                    if let (Some(name), Some(target)) = (attributes.name, attributes.ty) {
+                    if let (Some(name), Some(target)) = (self.whole_name(offset, &attributes), attributes.ty) {
                         self.typedefs.push((name, target));
                     }
                 }
@@ -415,6 +451,12 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                     if let Some(name) = attributes.name {
                         let base = base_type(&attributes, self.unit.big_endian);
                         self.found.base_types.entry(name).or_insert(base);
+                    }
+                }
+                gimli::DW_TAG_namespace => {
+                    let attributes = self.read(&mut entries, abbreviation)?;
+                    if let Some(scopes) = &mut self.scopes {
+                        scopes.enter_namespace(depth, attributes.name);
                     }
                 }
                 gimli::DW_TAG_variable if function.is_none() => {
@@ -448,6 +490,9 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
             let value = attribute.raw_value();
             match attribute.name() {
                 gimli::DW_AT_name => found.name = self.units.text(self.unit, &value),
+                gimli::DW_AT_linkage_name | gimli::DW_AT_MIPS_linkage_name => {
+                    found.linkage_name = self.units.text(self.unit, &value);
+                }
                 gimli::DW_AT_byte_size => found.byte_size = value.udata_value().unwrap_or_default(),
                 gimli::DW_AT_data_member_location => found.location = byte_offset(&value).unwrap_or_default(),
                 gimli::DW_AT_bit_size => found.bit_size = value.udata_value().unwrap_or_default(),
@@ -474,6 +519,17 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
             }
         }
         Ok(found)
+    }
+
+    /// The name of the type at `offset` with the scopes that it is in; that of a declaration, where the type completes one.
+    fn whole_name(&mut self, offset: usize, attributes: &Attributes<'d>) -> Option<&'d [u8]> {
+        let Some(scopes) = &mut self.scopes else { return attributes.name };
+        let place = Place { unit: self.unit.number, offset };
+        if let Some(&declared) = attributes.specification.and_then(|place| scopes.names.get(&place)) {
+            scopes.names.insert(place, declared);
+            return Some(declared);
+        }
+        attributes.name.map(|name| scopes.name(place, name))
     }
 
     /// The definition that an entry of this depth is a child of.
@@ -536,26 +592,28 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
     }
 
     fn add_variable(&mut self, offset: usize, attributes: &Attributes<'d>) {
-        if let (Some(name), Some(ty)) = (attributes.name, attributes.ty) {
+        if let (Some(name), Some(ty)) = (attributes.linkage_name.or(attributes.name), attributes.ty) {
             note_variable(self.found, name, attributes.defined, ty);
             self.found.located.extend(attributes.address.map(|address| (name, address, ty)));
             if attributes.declaration {
                 self.declared.push((offset, name, ty));
             }
         } else if let Some(declaration) = attributes.specification {
-            self.completed.push((declaration, attributes.ty, attributes.address));
+            let &Attributes { linkage_name, ty, address, .. } = attributes;
+            self.completed.push(Completed { declaration, linkage_name, ty, address });
         }
     }
 
     /// `extern int x[]; int x[4];`: the second DIE has the type, the first one the name.
     fn complete_variables(&mut self) {
-        for &(declaration, ty, address) in &self.completed {
+        for &Completed { declaration, linkage_name, ty, address } in &self.completed {
             if declaration.unit != self.unit.number {
                 self.found.completed_elsewhere.extend(ty.map(|ty| (declaration, ty)));
                 continue;
             }
             let at = self.declared.binary_search_by_key(&declaration.offset, |&(offset, ..)| offset);
             if let Some(&(_, name, declared)) = at.ok().and_then(|at| self.declared.get(at)) {
+                let name = linkage_name.unwrap_or(name);
                 let ty = ty.unwrap_or(declared);
                 note_variable(self.found, name, true, ty);
                 self.found.located.extend(address.map(|address| (name, address, ty)));

@@ -44,6 +44,7 @@ pub(super) fn build<'d>(
         pointer_bytes: arch.pointer_bytes(),
         open: Vec::new(),
         several: &survey.several,
+        scoped: &survey.scoped,
         shapes: Shapes::default(),
         ambiguous: survey.several.keys().map(|&(enumeration, name, _)| (enumeration, name)).collect(),
         names: HashMap::new(),
@@ -122,6 +123,7 @@ struct Builder<'b, 'd> {
     /// The units opened last; the newest is at the end.
     open: Vec<Rc<Unit<'d>>>,
     several: &'b HashMap<(bool, &'d [u8], u64), String>,
+    scoped: &'b HashMap<Place, &'d [u8]>,
     /// Types of members of those layouts.
     shapes: Shapes<'d>,
     /// The names in `several`, and whether they are of enumerations.
@@ -219,7 +221,7 @@ impl<'d> Builder<'_, 'd> {
         let mut number = 0;
         for child in &children {
             if child.tag() == gimli::DW_TAG_inheritance {
-                self.report.skip_member(name, "base classes are not represented");
+                self.base_class(unit, child, name, &mut structure)?;
             }
             // A declaration is a static member of a class: it is not in the struct.
             if child.tag() != gimli::DW_TAG_member || flag(child, gimli::DW_AT_declaration) {
@@ -253,6 +255,28 @@ impl<'d> Builder<'_, 'd> {
             }
         }
         Ok(structure)
+    }
+
+    /// A base class, as a member without a name of its own.
+    fn base_class(
+        &mut self,
+        unit: &Rc<Unit<'d>>,
+        entry: &Entry<'d>,
+        name: &str,
+        structure: &mut Struct,
+    ) -> Result<(), ConvertError> {
+        self.member_parts_left = MAX_MEMBER_PARTS;
+        match self.member(unit, entry, name)? {
+            Ok(Member { offset, ty: Type::Named(base), .. }) => {
+                let member = Member { offset, ty: Type::Named(base.clone()), anonymous: true };
+                if structure.members.insert(base, member).is_some() {
+                    self.report.skip_member(name, "a base class has the name of a member");
+                }
+            }
+            Ok(_) => self.report.skip_member(name, "a base class that is no class"),
+            Err(why) => self.report.skip_member(name, why),
+        }
+        Ok(())
     }
 
     /// The typedef that the member is declared by which was built last, if its type ends in a native one.
@@ -310,6 +334,12 @@ impl<'d> Builder<'_, 'd> {
         self.units.text(unit, &entry.attr_value(gimli::DW_AT_name)?)
     }
 
+    /// The name of a type with the namespaces and classes that it is in.
+    fn type_name(&self, unit: &Unit<'d>, entry: &Entry<'d>) -> Option<&'d [u8]> {
+        let place = Place { unit: unit.number, offset: entry.offset().0 };
+        self.scoped.get(&place).copied().or_else(|| self.name_of(unit, entry))
+    }
+
     /// The type that an entry's `DW_AT_type` names; void when it has none.
     fn type_of(
         &mut self,
@@ -334,7 +364,7 @@ impl<'d> Builder<'_, 'd> {
         }
         self.member_parts_left -= 1;
         let Some((unit, entry)) = self.entry(place)? else { return Ok(Type::Void) };
-        let name = self.name_of(&unit, &entry);
+        let name = self.type_name(&unit, &entry);
         Ok(match entry.tag() {
             gimli::DW_TAG_base_type => name.map_or(Type::Void, |name| Type::Named(text(name))),
             gimli::DW_TAG_unspecified_type => Type::Void,
@@ -365,6 +395,15 @@ impl<'d> Builder<'_, 'd> {
                     .filter(|&bytes| bytes != usual)
                     .and_then(|bytes| u8::try_from(bytes).ok());
                 Type::Pointer { target: Box::new(self.type_of(&unit, &entry, path, depth)?), bytes }
+            }
+            // The C++ ABI of Itanium, section 2.3: how far into the class; of a function, beside its address.
+            gimli::DW_TAG_ptr_to_member_type => {
+                self.declared.indirection();
+                let distance = Type::Named(self.integer(&unit, self.pointer_bytes, true));
+                match self.type_of(&unit, &entry, path, depth)? {
+                    Type::Function { .. } => Type::array_of(distance, 2),
+                    _ => distance,
+                }
             }
             gimli::DW_TAG_array_type => {
                 self.declared.indirection();
@@ -407,7 +446,7 @@ impl<'d> Builder<'_, 'd> {
         };
         let Some((unit, target)) = self.entry(place)? else { return Ok(None) };
         let tagged = is_aggregate(target.tag()) || target.tag() == gimli::DW_TAG_enumeration_type;
-        Ok((tagged && self.name_of(&unit, &target).is_none()).then_some((unit, target)))
+        Ok((tagged && self.type_name(&unit, &target).is_none()).then_some((unit, target)))
     }
 
     /// A struct, union or enumeration by its name. One that has none is named by `path`, and built.
@@ -553,12 +592,15 @@ impl<'d> Builder<'_, 'd> {
             Some(AttributeValue::Encoding(encoding)) => encoding == gimli::DW_ATE_signed,
             _ => unit.children(entry.offset().0).unwrap_or_default().iter().any(negative),
         };
+        Ok((self.integer(unit, size, signed), size, signed))
+    }
+
+    /// The plain C integer type of this size in bytes.
+    fn integer(&mut self, unit: &Unit<'d>, size: u64, signed: bool) -> String {
         let name = integer_name(size, signed, self.pointer_bytes);
-        self.profile
-            .base_types
-            .entry(name.to_owned())
-            .or_insert(BaseType { big_endian: unit.big_endian, ..BaseType::int(size, signed) });
-        Ok((name.to_owned(), size, signed))
+        let base = BaseType { big_endian: unit.big_endian, ..BaseType::int(size, signed) };
+        self.profile.base_types.entry(name.to_owned()).or_insert(base);
+        name.to_owned()
     }
 }
 

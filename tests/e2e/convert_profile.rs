@@ -10,6 +10,7 @@ mod layouts;
 mod macho;
 mod mutated;
 mod oracles;
+mod other_languages;
 mod same_kernel;
 mod separate;
 mod vmlinux;
