@@ -1,5 +1,6 @@
 //! VMCOREINFO: what a Linux kernel tells those who read dumps of it, lines "key=value" (`kernel/vmcore_info.c`).
 
+use crate::addr::Pa;
 use crate::image::PhysicalMemory;
 use crate::scan::find_all;
 use quaid_profile::BuildId;
@@ -9,6 +10,9 @@ use std::collections::BTreeMap;
 const MAX_PLACES: usize = 4096;
 /// `VMCOREINFO_BYTES`: the kernel has a page for it.
 const MAX_BYTES: usize = 4096;
+
+/// How it begins: the release follows.
+pub(crate) const START: &[u8] = b"OSRELEASE=";
 
 /// Its keys and values, as they stand there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,8 +29,21 @@ impl VmcoreInfo {
 
     /// Those that the kernels of this release have written down in memory; copies of them too, in ascending order.
     pub fn in_memory(memory: &dyn PhysicalMemory, release: &str) -> impl Iterator<Item = Self> {
-        let start = format!("OSRELEASE={release}\n");
-        find_all(memory, start.as_bytes()).take(MAX_PLACES).map(|at| {
+        Self::at_places(memory, find_all(memory, START), release)
+    }
+
+    /// The same by the places at which [`START`] is.
+    pub(crate) fn at_places(
+        memory: &dyn PhysicalMemory,
+        places: impl Iterator<Item = Pa>,
+        release: &str,
+    ) -> impl Iterator<Item = Self> {
+        let start = [START, release.as_bytes(), b"\n"].concat();
+        let of_release = places.filter(move |&at| {
+            let mut text = vec![0; start.len()];
+            memory.read(at, &mut text).is_ok() && text == start
+        });
+        of_release.take(MAX_PLACES).map(|at| {
             let mut text = [0; MAX_BYTES];
             // What cannot be read is zero, and ends the text.
             let _ = memory.read(at, &mut text);

@@ -4,6 +4,7 @@
 //! describes. A wrong answer is worse than none.
 
 mod linux;
+mod sightings;
 mod windows;
 
 pub use linux::{LinuxKernel, linux_kernels};
@@ -13,6 +14,7 @@ use crate::image::{Hints, PhysicalMemory};
 use crate::paging::Pagefile;
 use crate::session::Session;
 use quaid_profile::{BuildId, Found, GuidAge, NotFound, Os, ProfilePath, Step, guid_of_name, release_of};
+use sightings::{Clue, Look, Sightings};
 use std::fmt;
 
 /// What is known already, from a person or from the image's headers.
@@ -315,6 +317,7 @@ impl<'m> Session<'m> {
     ) -> Result<Self, OpenError> {
         let mut search = Search {
             memory,
+            sightings: Sightings::new(memory, &[&Clue::WINDOWS[..], &Clue::LINUX].concat()),
             profiles,
             options,
             observe,
@@ -330,8 +333,7 @@ impl<'m> Session<'m> {
             None => search
                 .windows_by_hints()
                 .or_else(|| search.linux_by_hints())
-                .or_else(|| search.windows())
-                .or_else(|| search.linux())
+                .or_else(|| search.by_identity())
                 .or_else(|| search.windows_by_content()),
         };
         let Search { found, more, mut refusals, failed, nameless, .. } = search;
@@ -372,6 +374,7 @@ const MAX_REFUSALS: usize = 16;
 /// A search under way.
 struct Search<'m, 's, 'o> {
     memory: &'m dyn PhysicalMemory,
+    sightings: Sightings<'m>,
     profiles: &'s ProfilePath,
     options: &'s Options,
     observe: &'s mut Observer<'o>,
@@ -453,12 +456,35 @@ impl<'m> Search<'m, '_, '_> {
         }
     }
 
+    /// The first kernel, by its place, that tells what it is (the record of a Windows kernel, the banner of a Linux
+    /// kernel) and whose profile fits.
+    fn by_identity(&mut self) -> Option<Session<'m>> {
+        let (mut builds, mut candidates) = (windows::Builds::default(), linux::Candidates::default());
+        let mut look = Look::for_any(&[Clue::Rsds, Clue::Banner]);
+        while let Some((clue, at)) = self.sightings.next(&mut look) {
+            let session = match clue {
+                Clue::Rsds => self.windows_at(at, &mut builds),
+                _ => self.linux_at(at, &mut candidates),
+            };
+            if session.is_some() {
+                return session;
+            }
+        }
+        None
+    }
+
     fn with_profile(&mut self, name: &str) -> Result<Option<Session<'m>>, OpenError> {
         let Self { profiles, observe, .. } = self;
         let found = profiles.load(name, &mut |step: Step| observe(&step.to_string()))?;
         Ok(match found.profile.metadata().os() {
-            Some(Os::Windows) => self.windows_with(found),
-            Some(Os::Linux) => self.linux_with(found),
+            Some(Os::Windows) => {
+                self.sightings = Sightings::new(self.memory, &Clue::WINDOWS);
+                self.windows_with(found)
+            }
+            Some(Os::Linux) => {
+                self.sightings = Sightings::new(self.memory, &[Clue::Banner]);
+                self.linux_with(found)
+            }
             Some(Os::Macos) => {
                 self.refuse(name, "it is a profile of macOS, whose images are not read yet".to_owned());
                 None

@@ -6,6 +6,7 @@ mod exports;
 mod hinted;
 mod locate;
 
+use super::sightings::{Clue, Look};
 use super::{Identity, MAX_KERNELS, MAX_LOOKUPS, Search, file_name};
 use crate::addr::{Pa, Va};
 use crate::error::PageFault;
@@ -13,7 +14,7 @@ use crate::image::PhysicalMemory;
 use crate::object::{KernelStruct, ListEntry, Memory, Resolver, Types, kernel_struct};
 use crate::os::windows::{self, Eprocess, EprocessLayout};
 use crate::paging::{AMD64, AddressSpace, PAGE_BYTES, Pagefile, PagingSpec, Software, WindowsPtes, X86, X86_PAE};
-use crate::scan::{find_all, rsds};
+use crate::scan::rsds::{self, Record};
 use crate::session::Session;
 use quaid_profile::{Arch, Found, GuidAge, Os, ProfileFile};
 use std::collections::HashSet;
@@ -24,7 +25,7 @@ const KERNEL_PDBS: [&str; 4] = ["ntkrnlmp.pdb", "ntkrnlpa.pdb", "ntkrpamp.pdb", 
 
 /// Names of processes whose page tables show the kernel, as they lie in memory: padded by zeros. The first one is there
 /// in every image; the others serve when its page is missing.
-const PROCESSES: [&[u8; 15]; 4] =
+pub(super) const PROCESSES: [&[u8]; 4] =
     [b"System\0\0\0\0\0\0\0\0\0", b"smss.exe\0\0\0\0\0\0\0", b"csrss.exe\0\0\0\0\0\0", b"lsass.exe\0\0\0\0\0\0"];
 
 /// How many entries of the ring of processes are tried as its head.
@@ -38,33 +39,38 @@ pub fn is_kernel(pdb: &str) -> bool {
     KERNEL_PDBS.iter().any(|name| name.eq_ignore_ascii_case(file_name(pdb)))
 }
 
+/// The builds whose profiles were looked for.
+#[derive(Default)]
+pub(super) struct Builds {
+    known: HashSet<GuidAge>,
+    /// Whether it was told that no others are looked up.
+    full: bool,
+}
+
 impl<'m> Search<'m, '_, '_> {
-    /// Each kernel's record in turn, until one's profile fits.
-    pub(super) fn windows(&mut self) -> Option<Session<'m>> {
-        let mut known = HashSet::new();
-        for record in rsds::records(self.memory).filter(|record| is_kernel(&record.pdb)) {
-            if known.contains(&record.id) {
-                continue;
-            }
-            if known.len() == MAX_LOOKUPS {
-                self.limit_lookups();
-                break;
-            }
-            known.insert(record.id);
-            self.note(Identity::Windows { id: record.id, pdb: record.pdb });
-            let name = format!("nt/GUID/{}", record.id);
-            self.tell(&format!("Verifying profile {name}"));
-            if let Some(found) = self.load_if_any(&name) {
-                if !self.may_try() {
-                    break;
-                }
-                match self.verify(found) {
-                    Ok(session) => return Some(session),
-                    Err(why) => self.refuse(&name, why),
-                }
-            }
+    /// The kernel whose record is at `at`, if the profile of its build fits.
+    pub(super) fn windows_at(&mut self, at: Pa, builds: &mut Builds) -> Option<Session<'m>> {
+        let record = self.kernel_record_at(at)?;
+        if builds.known.contains(&record.id) {
+            return None;
         }
-        None
+        if builds.known.len() == MAX_LOOKUPS {
+            if !std::mem::replace(&mut builds.full, true) {
+                self.limit_lookups();
+            }
+            return None;
+        }
+        builds.known.insert(record.id);
+        self.note(Identity::Windows { id: record.id, pdb: record.pdb });
+        let name = format!("nt/GUID/{}", record.id);
+        self.tell(&format!("Verifying profile {name}"));
+        let found = self.load_if_any(&name).filter(|_| self.may_try())?;
+        self.verify(found).map_err(|why| self.refuse(&name, why)).ok()
+    }
+
+    /// The record at `at`, if it is a kernel's.
+    fn kernel_record_at(&self, at: Pa) -> Option<Record> {
+        rsds::record_at(self.memory, at).filter(|record| is_kernel(&record.pdb))
     }
 
     /// With the profile that was asked for.
@@ -77,7 +83,9 @@ impl<'m> Search<'m, '_, '_> {
         // A profile of another build finds nothing at all: what the image is, is told first.
         if let Some(expected) = found.profile.metadata().guid_age() {
             let mut seen = Vec::new();
-            for record in rsds::records(self.memory).filter(|record| is_kernel(&record.pdb)) {
+            let mut look = Look::for_any(&[Clue::Rsds]);
+            while let Some((_, at)) = self.sightings.next(&mut look) {
+                let Some(record) = self.kernel_record_at(at) else { continue };
                 let fits = record.id.guid == expected.guid;
                 let identity = Identity::Windows { id: record.id, pdb: record.pdb };
                 if fits {
@@ -109,9 +117,10 @@ impl<'m> Search<'m, '_, '_> {
     fn verify(&mut self, found: Found) -> Result<Session<'m>, String> {
         let kernel = Kernel::of(&found.profile, &found.name, &self.options.pagefiles)?;
         let mut first_failure = None;
-        for process in PROCESSES {
+        for process in Clue::PROCESSES {
             let mut candidates = 0;
-            for hit in find_all(self.memory, process) {
+            let mut look = Look::for_any(&[process]);
+            while let Some((_, hit)) = self.sightings.next(&mut look) {
                 let at = Pa(hit.0.wrapping_sub(kernel.layout.name.offset));
                 match self.kernel_of_process(&kernel, at) {
                     Ok(None) => {}

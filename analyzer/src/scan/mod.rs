@@ -4,6 +4,7 @@
 //! is searched as one piece, wherever the file has it, and nothing is found across a gap.
 
 pub mod build_id;
+mod needles;
 mod places;
 pub mod rsds;
 
@@ -11,7 +12,7 @@ use crate::addr::Pa;
 use crate::error::PageFault;
 use crate::image::{PhysicalMemory, Run};
 use crate::paging::PAGE_BYTES;
-use memchr::memmem::Finder;
+use needles::{Needles, Place};
 use places::{Shares, places};
 use std::collections::VecDeque;
 use std::thread;
@@ -21,8 +22,41 @@ const KEPT_FAULTS: usize = 16;
 
 /// Every place where `needle` is in `memory`, in ascending order, overlapping ones too. An empty needle is nowhere.
 pub fn find_all<'m>(memory: &'m dyn PhysicalMemory, needle: &[u8]) -> Hits<'m> {
+    Hits(find_any(memory, &[needle]))
+}
+
+/// Every place where one of `needles` is in `memory`, with the needle's index, in ascending order, overlapping ones too: one
+/// pass over the memory, however many needles there are. Empty needles are nowhere.
+pub fn find_any<'m>(memory: &'m dyn PhysicalMemory, needles: &[&[u8]]) -> AnyHits<'m> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
-    Hits::new(memory, needle, Pieces { mapped: 32 << 20, read: 1 << 20, shares: Shares { threads, block: 1 << 20 } })
+    AnyHits::new(
+        memory,
+        needles,
+        Pieces { mapped: 32 << 20, read: 1 << 20, shares: Shares { threads, block: 1 << 20 } },
+    )
+}
+
+/// A running search for one needle; see [`find_all`].
+pub struct Hits<'m>(AnyHits<'m>);
+
+impl Hits<'_> {
+    /// The first faults of parts that the image has and that could not be read (bad media).
+    pub fn faults(&self) -> &[PageFault] {
+        self.0.faults()
+    }
+
+    /// How many bytes so far could not be read and were not searched.
+    pub fn unreadable_bytes(&self) -> u64 {
+        self.0.unreadable_bytes()
+    }
+}
+
+impl Iterator for Hits<'_> {
+    type Item = Pa;
+
+    fn next(&mut self) -> Option<Pa> {
+        self.0.next().map(|(_, at)| at)
+    }
 }
 
 /// How memory is cut for the search.
@@ -36,10 +70,10 @@ struct Pieces {
     shares: Shares,
 }
 
-/// A running search; see [`find_all`].
-pub struct Hits<'m> {
+/// A running search for several needles; see [`find_any`].
+pub struct AnyHits<'m> {
     memory: &'m dyn PhysicalMemory,
-    finder: Finder<'static>,
+    needles: Needles,
     pieces: Pieces,
     /// The runs that were not begun.
     runs: std::slice::Iter<'m, Run>,
@@ -47,25 +81,39 @@ pub struct Hits<'m> {
     run: Option<(Run, u64)>,
     /// Bytes of a piece, when they are no slice.
     block: Vec<u8>,
-    /// Hits of the pieces so far that were not given yet.
-    found: VecDeque<Pa>,
+    /// Where the piece that was searched last begins.
+    piece: Pa,
+    /// Its hits that were not given yet.
+    found: VecDeque<Place>,
     faults: Vec<PageFault>,
     unreadable_bytes: u64,
 }
 
-impl<'m> Hits<'m> {
-    fn new(memory: &'m dyn PhysicalMemory, needle: &[u8], pieces: Pieces) -> Self {
+impl<'m> AnyHits<'m> {
+    fn new(memory: &'m dyn PhysicalMemory, needles: &[&[u8]], pieces: Pieces) -> Self {
+        let needles = Needles::new(needles);
         Self {
             memory,
-            finder: Finder::new(needle).into_owned(),
             pieces,
-            runs: if needle.is_empty() { [].iter() } else { memory.runs().iter() },
+            runs: if needles.is_empty() { [].iter() } else { memory.runs().iter() },
+            needles,
             run: None,
             block: Vec::new(),
+            piece: Pa(0),
             found: VecDeque::new(),
             faults: Vec::new(),
             unreadable_bytes: 0,
         }
+    }
+
+    /// The search of what is at `from` and behind it alone; nothing may have been searched yet.
+    pub(crate) fn starting_at(mut self, from: Pa) -> Self {
+        let before = self.runs.as_slice().partition_point(|run| run.start.wrapping_add(run.bytes - 1) < from);
+        self.runs = self.runs.as_slice().get(before..).unwrap_or_default().iter();
+        if self.runs.as_slice().first().is_some_and(|run| run.start < from) {
+            self.run = self.runs.next().map(|&run| (run, from.0 - run.start.0));
+        }
+        self
     }
 
     /// The first faults of parts that the image has and that could not be read (bad media).
@@ -90,15 +138,16 @@ impl<'m> Hits<'m> {
         let start = run.start.wrapping_add(taken);
         let at_most = |bytes: usize| usize::try_from(left).map_or(bytes, |left| left.min(bytes));
         let (bytes, skipped, places) = if let Some(mapped) = self.memory.slice(start, at_most(self.pieces.mapped)) {
-            let places = places(&self.finder, mapped, self.pieces.shares);
+            let places = places(&self.needles, mapped, self.pieces.shares);
             self.memory.release(start, mapped.len());
             (mapped.len(), 0, places)
         } else {
             let (bytes, skipped) = self.read_block(start, at_most(self.pieces.read));
             let read = self.block.get(..bytes).unwrap_or_default();
-            (bytes, skipped, places(&self.finder, read, self.pieces.shares))
+            (bytes, skipped, places(&self.needles, read, self.pieces.shares))
         };
-        self.found.extend(places.into_iter().map(|place| start.wrapping_add(u64::from(place))));
+        self.piece = start;
+        self.found = places.into();
         self.search_border(start, bytes);
         self.run = Some((run, taken + bytes as u64 + skipped));
         true
@@ -106,23 +155,26 @@ impl<'m> Hits<'m> {
 
     /// Finds the hits that begin in the `bytes` bytes from `start` on and end behind them.
     fn search_border(&mut self, start: Pa, bytes: usize) {
-        let overlap = self.finder.needle().len() - 1;
+        let overlap = self.needles.longest().saturating_sub(1);
         let before = overlap.min(bytes);
         if before == 0 {
             return;
         }
-        let start = start.wrapping_add((bytes - before) as u64);
+        let first = bytes - before;
         let mut window = vec![0; before + overlap];
-        let good = good_bytes(self.memory, start, &mut window);
+        let good = good_bytes(self.memory, start.wrapping_add(first as u64), &mut window);
         let window = window.get(..good).unwrap_or_default();
-        let mut from = 0;
-        while let Some(hit) = window.get(from..).and_then(|rest| self.finder.find(rest)) {
-            let hit = from + hit;
-            if hit >= before {
-                break;
+        let Self { needles, found, .. } = self;
+        let known = found.len();
+        needles.for_each(window, |at, needle| {
+            // What ends before the border was found in the piece.
+            if at < before && at + needles.length(needle) > before {
+                found.push_back(Place { at: (first + at) as u32, needle });
             }
-            self.found.push_back(start.wrapping_add(hit as u64));
-            from = hit + 1;
+        });
+        // A short needle may be in the piece behind the place where a longer one begins.
+        if known < found.len() {
+            found.make_contiguous().sort_unstable();
         }
     }
 
@@ -147,13 +199,14 @@ impl<'m> Hits<'m> {
     }
 }
 
-impl Iterator for Hits<'_> {
-    type Item = Pa;
+impl Iterator for AnyHits<'_> {
+    /// The needle's index, and where it is.
+    type Item = (usize, Pa);
 
-    fn next(&mut self) -> Option<Pa> {
+    fn next(&mut self) -> Option<(usize, Pa)> {
         loop {
-            if let Some(hit) = self.found.pop_front() {
-                return Some(hit);
+            if let Some(Place { at, needle }) = self.found.pop_front() {
+                return Some((needle as usize, self.piece.wrapping_add(u64::from(at))));
             }
             if !self.search_piece() {
                 return None;

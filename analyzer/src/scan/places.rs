@@ -4,7 +4,7 @@
 //! plain search waits half of its time. So the search goes in steps, and asks for the bytes of a later step before it
 //! begins one.
 
-use memchr::memmem::Finder;
+use super::needles::{Needles, Place};
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,9 +26,8 @@ pub(super) struct Shares {
     pub(super) block: usize,
 }
 
-/// Where the finder's needle begins in `bytes`, in ascending order, overlapping ones too. The needle is not empty, and the
-/// bytes are fewer than 4 GiB.
-pub(super) fn places(finder: &Finder<'_>, bytes: &[u8], shares: Shares) -> Vec<u32> {
+/// Where the needles begin in `bytes`, in ascending order, overlapping ones too. The bytes are fewer than 4 GiB.
+pub(super) fn places(needles: &Needles, bytes: &[u8], shares: Shares) -> Vec<Place> {
     let blocks = bytes.len().div_ceil(shares.block);
     let next = AtomicUsize::new(0);
     // Each thread takes the next block, so that one which has to wait for its processor holds up no other.
@@ -40,13 +39,13 @@ pub(super) fn places(finder: &Finder<'_>, bytes: &[u8], shares: Shares) -> Vec<u
                 return found;
             }
             let start = block * shares.block;
-            let places = places_from(finder, bytes, start..bytes.len().min(start + shares.block));
+            let places = places_from(needles, bytes, start..bytes.len().min(start + shares.block));
             if !places.is_empty() {
                 found.push((block, places));
             }
         }
     };
-    let mut found: Vec<(usize, Vec<u32>)> = thread::scope(|scope| {
+    let mut found: Vec<(usize, Vec<Place>)> = thread::scope(|scope| {
         let others: Vec<_> = (1..shares.threads.min(blocks)).map(|_| scope.spawn(work)).collect();
         let mut found = work();
         for other in others {
@@ -59,20 +58,21 @@ pub(super) fn places(finder: &Finder<'_>, bytes: &[u8], shares: Shares) -> Vec<u
 }
 
 /// The places inside `starts`. What is found may end behind it.
-fn places_from(finder: &Finder<'_>, bytes: &[u8], starts: Range<usize>) -> Vec<u32> {
-    let needle_bytes = finder.needle().len();
-    // The end of each step is searched twice, as far as the needle is long.
-    let step = STEP_BYTES.max(needle_bytes.saturating_mul(4));
+fn places_from(needles: &Needles, bytes: &[u8], starts: Range<usize>) -> Vec<Place> {
+    let longest = needles.longest();
+    // The end of each step is searched twice, as far as the longest needle reaches.
+    let step = STEP_BYTES.max(longest.saturating_mul(4));
     let mut places = Vec::new();
     for start in starts.clone().step_by(step) {
         let end = starts.end.min(start + step);
         prefetch(bytes.get(start + AHEAD_BYTES..).map(|rest| rest.get(..step).unwrap_or(rest)).unwrap_or_default());
-        let window = bytes.get(start..bytes.len().min(end + needle_bytes - 1)).unwrap_or_default();
-        let mut from = 0;
-        while let Some(hit) = window.get(from..).and_then(|rest| finder.find(rest)) {
-            places.push((start + from + hit) as u32);
-            from += hit + 1;
-        }
+        let window = bytes.get(start..bytes.len().min(end + longest.saturating_sub(1))).unwrap_or_default();
+        needles.for_each(window, |at, needle| {
+            // A shorter needle may begin behind the step, where the next one finds it.
+            if start + at < end {
+                places.push(Place { at: (start + at) as u32, needle });
+            }
+        });
     }
     places
 }

@@ -12,7 +12,7 @@ use crate::addr::Pa;
 use crate::image::PhysicalMemory;
 use quaid_profile::GuidAge;
 
-const SIGNATURE: &[u8; 4] = b"RSDS";
+pub(crate) const SIGNATURE: &[u8; 4] = b"RSDS";
 /// Bytes before the name.
 const HEADER_BYTES: usize = 24;
 /// The longest name in bytes: Windows' MAX_PATH is 260 UTF-16 units, and one unit takes up to three bytes of UTF-8.
@@ -54,13 +54,16 @@ impl Iterator for Records<'_> {
 
     fn next(&mut self) -> Option<Record> {
         let memory = self.memory;
-        self.hits.find_map(|at| {
-            let mut buffer = [0; HEADER_BYTES + MAX_NAME_BYTES + 1];
-            let good = good_bytes(memory, at, &mut buffer);
-            let (id, pdb) = parse(buffer.get(..good)?)?;
-            Some(Record { at, id, pdb })
-        })
+        self.hits.find_map(|at| record_at(memory, at))
     }
+}
+
+/// The record at `at`; `None` when there is none.
+pub(crate) fn record_at(memory: &dyn PhysicalMemory, at: Pa) -> Option<Record> {
+    let mut buffer = [0; HEADER_BYTES + MAX_NAME_BYTES + 1];
+    let good = good_bytes(memory, at, &mut buffer);
+    let (id, pdb) = parse(buffer.get(..good)?)?;
+    Some(Record { at, id, pdb })
 }
 
 /// Reads the record at the start of `bytes`; `None` when it is not one.

@@ -38,11 +38,75 @@ fn finds_what_a_naive_search_finds_whatever_the_runs_and_blocks() {
             for bytes in 1..9 {
                 let cut = Pieces { mapped: bytes, read: bytes, shares: Shares { threads: 1, block: bytes } };
                 for memory in [&mapped, &read] {
-                    let hits: Vec<Pa> = Hits::new(memory, needle, cut).collect();
+                    let hits: Vec<Pa> = Hits(AnyHits::new(memory, &[needle], cut)).collect();
                     assert_eq!(hits, expected, "round {round}, pieces of {bytes}, {needle:?} in {pieces:?}");
                 }
             }
         }
+    }
+}
+
+/// What a naive search for each needle finds.
+fn naive_any(pieces: &[(u64, Vec<u8>)], needles: &[&[u8]]) -> Vec<(usize, Pa)> {
+    let of = |(index, needle): (usize, &&[u8])| naive(pieces, needle).into_iter().map(move |at| (at, index));
+    let mut all: Vec<(Pa, usize)> =
+        needles.iter().enumerate().filter(|(_, needle)| !needle.is_empty()).flat_map(of).collect();
+    all.sort_unstable();
+    all.into_iter().map(|(at, index)| (index, at)).collect()
+}
+
+#[test]
+fn several_needles_are_found_in_one_search_as_one_by_one() {
+    let mut random = Random(0x6a09_e667_f3bc_c909);
+    // Needles that begin or end alike, that are parts of others, an empty one, one that is there twice; more than can be
+    // searched for together.
+    let many: Vec<Vec<u8>> =
+        (0..200_u8).map(|bits| (0..8).map(|bit| b"ab"[usize::from(bits >> bit & 1)]).collect()).collect();
+    let sets: [&[&[u8]]; 5] = [
+        &[b"ab", b"abba", b"ba"],
+        &[b"abab", b"", b"bab", b"abab", b"aaaaaaaa"],
+        &[b"a", b"b"],
+        &[b"bbbabbba"],
+        &many.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+    ];
+    for round in 0..60 {
+        let mut at = random.below(50);
+        let mut pieces = Vec::new();
+        for _ in 0..random.below(5) {
+            let bytes: Vec<u8> = (0..=random.below(60)).map(|_| b"ab"[random.below(2) as usize]).collect();
+            let next = at + bytes.len() as u64;
+            pieces.push((at, bytes));
+            at = next + if random.below(3) == 0 { 1 + random.below(3) } else { 0 };
+        }
+        for needles in sets {
+            let expected = naive_any(&pieces, needles);
+            let (mapped, read) = (TestMemory::new(pieces.clone()).mapped(), TestMemory::new(pieces.clone()));
+            for bytes in [1, 2, 3, 5, 8, 13, 40] {
+                let cut = Pieces { mapped: bytes, read: bytes, shares: Shares { threads: 1, block: bytes } };
+                for memory in [&mapped, &read] {
+                    let hits: Vec<(usize, Pa)> = AnyHits::new(memory, needles, cut).collect();
+                    assert_eq!(hits, expected, "round {round}, pieces of {bytes}, {needles:?} in {pieces:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn several_needles_are_found_over_the_borders_of_steps_and_threads() {
+    let mut random = Random(0xbb67_ae85_84ca_a73b);
+    let mut bytes: Vec<u8> = (0..40_000).map(|_| b"\0nLinux versoSy"[random.below(14) as usize]).collect();
+    for at in (0..39_000).step_by(97) {
+        bytes[at..at + 14].copy_from_slice(b"Linux version ");
+        bytes[at + 40..at + 44].copy_from_slice(b"RSDS");
+    }
+    let needles: [&[u8]; 4] = [b"RSDS", b"Linux version ", b"Linu", b"System\0\0\0\0\0\0\0\0\0"];
+    let expected = naive_any(&[(0x1000, bytes.clone())], &needles);
+    assert!(expected.len() > 1200);
+    let memory = TestMemory::new(vec![(0x1000, bytes)]).mapped();
+    for threads in [1, 3] {
+        let cut = Pieces { mapped: 9001, read: 9001, shares: Shares { threads, block: 2500 } };
+        assert_eq!(AnyHits::new(&memory, &needles, cut).collect::<Vec<_>>(), expected, "{threads} threads");
     }
 }
 
@@ -57,7 +121,7 @@ fn several_threads_find_what_one_finds() {
         assert!(!expected.is_empty());
         for threads in 1..6 {
             let cut = Pieces { mapped: 9001, read: 9001, shares: Shares { threads, block: 2500 } };
-            assert_eq!(Hits::new(&memory, needle, cut).collect::<Vec<_>>(), expected, "{threads} threads");
+            assert_eq!(Hits(AnyHits::new(&memory, &[needle], cut)).collect::<Vec<_>>(), expected, "{threads} threads");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::support::{arm64_elf, corpus, folder, linux_repository, nt_isf, text, unpacked};
 use quaid_analyzer::image::{self, Gap, Hints, PhysicalMemory, Run};
-use quaid_analyzer::{Options, Pa, PageFault, Session, Va, VmcoreInfo};
+use quaid_analyzer::{OpenError, Options, Pa, PageFault, Session, Va, VmcoreInfo};
 use quaid_profile::ProfilePath;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -88,8 +88,8 @@ fn vmcoreinfo_of_qemu_s_elf_leads_to_the_arm64_kernel() {
     assert!(seen.says("A kernel is where VMCOREINFO of the image says"), "{:#?}", seen.steps);
     let searched = open(image.memory(), &profiles, Hints::default(), "_stext");
     assert_eq!((searched.symbol, searched.root), (seen.symbol, seen.root));
-    // The kernel's image alone: _stext to swapper_pg_dir are 20 MiB; without, the 256 MiB for Windows, and again.
-    assert!(seen.bytes < 24 << 20 && searched.bytes > 256 << 20, "{} of {}", seen.bytes, searched.bytes);
+    // The kernel's image alone: _stext to swapper_pg_dir are 20 MiB; without, all up to its banner.
+    assert!(seen.bytes < 24 << 20 && searched.bytes > seen.bytes, "{} of {}", seen.bytes, searched.bytes);
 }
 
 #[test]
@@ -121,8 +121,25 @@ fn vmcoreinfo_and_cr3_lead_to_a_kernel_for_x86_and_wrong_ones_do_not_mislead() {
     wrong.0.insert("NUMBER(phys_base)".to_owned(), "-610934528".to_owned());
     wrong.0.insert("KERNELOFFSET".to_owned(), "200000".to_owned());
     let misled = with(&wrong, &[Pa(0x5000)]);
-    assert!(misled.says("No kernel is where VMCOREINFO of the image says") && misled.bytes > 256 << 20);
+    assert!(misled.says("No kernel is where VMCOREINFO of the image says"), "{:#?}", misled.steps);
     assert!(misled.says("a KERNELOFFSET of 0x200000, and the kernel's slide is 0x2e400000"), "{:#?}", misled.steps);
+}
+
+#[test]
+fn an_image_is_gone_through_once_however_much_is_looked_for() {
+    for file in ["linux/a256/mem.raw", "windows/images/win10_19041.raw", "windows/images/win7x64.raw"] {
+        let Some(path) = unpacked(file) else { continue };
+        let image = image::open(&path, &image::Options::default()).expect("an image");
+        let bytes: u64 = image.runs().iter().map(|run| run.bytes).sum();
+        let memory = Counting { memory: image.memory(), bytes: AtomicU64::new(0) };
+        let none = tempfile::tempdir().expect("a folder");
+        // There are no profiles, so that everything is looked for to the end.
+        let session = Session::open(&memory, &folder(none.path()), &Options::default(), &mut |_| ());
+        assert!(matches!(session, Err(OpenError::NoProfile { .. })), "{file}");
+        // And what is looked into: headers and page tables.
+        let seen = memory.bytes.into_inner();
+        assert!(seen >= bytes && seen < bytes + bytes / 4, "{file}: {seen} of {bytes}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! instead of the whole image, and confirmed like every other.
 
 use super::amd64::{IMAGE_BYTES, START_KERNEL_MAP};
-use super::{Hit, banners};
+use super::{Candidates, Hit, banners};
 use crate::addr::Va;
 use crate::guess::Search;
 use crate::image::{PhysicalMemory, Selection};
@@ -25,7 +25,8 @@ impl<'m> Search<'m, '_, '_> {
         if hits.is_empty() {
             return None;
         }
-        let session = self.linux_among(hits.into_iter());
+        let mut candidates = Candidates::default();
+        let session = hits.iter().find_map(|hit| self.linux_by(hit, &mut candidates));
         if session.is_none() {
             self.tell("What the image's headers say led to no kernel: the image is searched");
         }

@@ -7,6 +7,7 @@ mod amd64;
 mod arm64;
 mod hinted;
 
+use super::sightings::{Clue, Look, Sightings};
 use super::{Evidence, Identity, MAX_LOOKUPS, Search};
 use crate::addr::{Pa, Va};
 use crate::image::{Hints, PhysicalMemory};
@@ -20,7 +21,8 @@ use memchr::memmem;
 use quaid_profile::{Arch, BuildId, Error, Found, Os, ProfileFile, release_of};
 use std::collections::HashMap;
 
-const PREFIX: &[u8] = b"Linux version ";
+/// How a banner begins.
+pub(super) const PREFIX: &[u8] = b"Linux version ";
 /// The longest banner, in bytes: release, builder, compiler and version are each limited to some tens of bytes.
 const MAX_BANNER: usize = 1024;
 /// At how many places one profile's page tables are looked into. Where an idle task lies at the right distance from the
@@ -38,19 +40,22 @@ struct Hit {
     banner: String,
 }
 
-/// Every text that could be `linux_banner`: it ends with a newline and a zero byte, which the copies in the kernel's log
-/// and in files mostly do not. Since 6.1 a template lies beside it that has no number of the build ("# SMP").
+/// Every text that could be `linux_banner`.
 fn banners(memory: &dyn PhysicalMemory) -> impl Iterator<Item = Hit> {
-    find_all(memory, PREFIX).filter_map(move |at| {
-        let mut buffer = [0; MAX_BANNER];
-        // What cannot be read is zero, and ends the text.
-        let _ = memory.read(at, &mut buffer);
-        let text = buffer.split(|&b| b == 0).next()?.strip_suffix(b"\n")?;
-        let plausible = text.get(PREFIX.len()).is_some_and(u8::is_ascii_digit)
-            && text.iter().all(|b| (b' '..=b'~').contains(b))
-            && memmem::find(text, b" # ").is_none();
-        plausible.then(|| Hit { at, banner: text_of_bytes(text) })
-    })
+    find_all(memory, PREFIX).filter_map(move |at| banner_at(memory, at))
+}
+
+/// The text at `at`, if it could be `linux_banner`: it ends with a newline and a zero byte, which the copies in the kernel's
+/// log and in files mostly do not. Since 6.1 a template lies beside it that has no number of the build ("# SMP").
+fn banner_at(memory: &dyn PhysicalMemory, at: Pa) -> Option<Hit> {
+    let mut buffer = [0; MAX_BANNER];
+    // What cannot be read is zero, and ends the text.
+    let _ = memory.read(at, &mut buffer);
+    let text = buffer.split(|&b| b == 0).next()?.strip_suffix(b"\n")?;
+    let plausible = text.get(PREFIX.len()).is_some_and(u8::is_ascii_digit)
+        && text.iter().all(|b| (b' '..=b'~').contains(b))
+        && memmem::find(text, b" # ").is_none();
+    plausible.then(|| Hit { at, banner: text_of_bytes(text) })
 }
 
 /// A Linux kernel of which an image tells.
@@ -67,11 +72,15 @@ pub struct LinuxKernel {
 /// written down in memory, else its notes.
 pub fn linux_kernels(memory: &dyn PhysicalMemory, hints: &Hints) -> Vec<LinuxKernel> {
     let mut found: Vec<LinuxKernel> = Vec::new();
-    for hit in banners(memory) {
+    let mut sightings = Sightings::new(memory, &Clue::LINUX);
+    let mut look = Look::for_any(&[Clue::Banner]);
+    while let Some((_, at)) = sightings.next(&mut look) {
+        let Some(hit) = banner_at(memory, at) else { continue };
         if found.iter().any(|known| known.banner == hit.banner) {
             continue;
         }
-        let build_id = (found.len() < MAX_BUILD_IDS).then(|| build_id_at(memory, hints, &hit)).flatten();
+        let build_id =
+            (found.len() < MAX_BUILD_IDS).then(|| build_id_at(memory, &mut sightings, hints, &hit)).flatten();
         found.push(LinuxKernel { banner: hit.banner, build_id });
         if found.len() == MAX_LOOKUPS {
             break;
@@ -81,10 +90,17 @@ pub fn linux_kernels(memory: &dyn PhysicalMemory, hints: &Hints) -> Vec<LinuxKer
 }
 
 /// The build-id of the kernel whose banner was seen, where its symbols are not known.
-fn build_id_at(memory: &dyn PhysicalMemory, hints: &Hints, hit: &Hit) -> Option<BuildId> {
+fn build_id_at<'m>(
+    memory: &'m dyn PhysicalMemory,
+    sightings: &mut Sightings<'m>,
+    hints: &Hints,
+    hit: &Hit,
+) -> Option<BuildId> {
     let release = release_of(&hit.banner)?;
+    let mut look = Look::for_any(&[Clue::Release]);
+    let releases = std::iter::from_fn(|| sightings.next(&mut look).map(|(_, at)| at));
     build_id_of_headers(hints, release)
-        .or_else(|| VmcoreInfo::in_memory(memory, release).find_map(|info| info.build_id()))
+        .or_else(|| VmcoreInfo::at_places(memory, releases, release).find_map(|info| info.build_id()))
         .or_else(|| build_id::of_kernel(memory, hit.at))
 }
 
@@ -115,51 +131,48 @@ impl Candidate {
 
 /// The profiles that were loaded in a search, each once.
 #[derive(Default)]
-struct Candidates {
+pub(super) struct Candidates {
     all: Vec<Candidate>,
     by_name: HashMap<String, Option<usize>>,
     /// Those that may fit a banner.
     by_banner: HashMap<String, Vec<usize>>,
     /// For how many banners the build-id was looked for.
     build_ids: usize,
+    /// Whether it was told that no other banners are looked up.
+    full: bool,
 }
 
 impl<'m> Search<'m, '_, '_> {
-    /// Each banner in turn, until a profile fits at its place.
-    pub(super) fn linux(&mut self) -> Option<Session<'m>> {
-        self.linux_among(banners(self.memory))
+    /// The kernel whose banner is at `at`, if a profile fits there.
+    pub(super) fn linux_at(&mut self, at: Pa, candidates: &mut Candidates) -> Option<Session<'m>> {
+        self.linux_by(&banner_at(self.memory, at)?, candidates)
     }
 
-    /// Each of these banners in turn.
-    fn linux_among(&mut self, hits: impl Iterator<Item = Hit>) -> Option<Session<'m>> {
-        let mut candidates = Candidates::default();
-        let mut full = false;
-        for hit in hits {
-            if !candidates.by_banner.contains_key(&hit.banner) {
-                if candidates.by_banner.len() == MAX_LOOKUPS {
-                    if !full {
-                        self.limit_lookups();
-                    }
-                    full = true;
-                    continue;
+    /// The kernel of this banner, if a profile fits at its place.
+    fn linux_by(&mut self, hit: &Hit, candidates: &mut Candidates) -> Option<Session<'m>> {
+        if !candidates.by_banner.contains_key(&hit.banner) {
+            if candidates.by_banner.len() == MAX_LOOKUPS {
+                if !std::mem::replace(&mut candidates.full, true) {
+                    self.limit_lookups();
                 }
-                self.look_up(&hit, &mut candidates);
+                return None;
             }
-            let Candidates { all, by_banner, .. } = &mut candidates;
-            for &index in by_banner.get(&hit.banner).into_iter().flatten() {
-                let Some(candidate) = all.get_mut(index) else { continue };
-                match self.try_at(candidate, &hit) {
-                    Ok(Confirmed { space, slide, build_id }) => {
-                        self.compare_offset(slide);
-                        let Candidate { profile: Found { profile, name }, by_build_id, .. } = all.swap_remove(index);
-                        let evidence = by_build_id.map_or(Evidence::Banner { build_id }, Evidence::BuildId);
-                        let session = Session::new(profile, name, Os::Linux, space, slide);
-                        return Some(session.with_evidence(evidence));
-                    }
-                    Err(why) => {
-                        if self.is_told(candidate) {
-                            self.refuse(&candidate.profile.name, why);
-                        }
+            self.look_up(hit, candidates);
+        }
+        let Candidates { all, by_banner, .. } = candidates;
+        for &index in by_banner.get(&hit.banner).into_iter().flatten() {
+            let Some(candidate) = all.get_mut(index) else { continue };
+            match self.try_at(candidate, hit) {
+                Ok(Confirmed { space, slide, build_id }) => {
+                    self.compare_offset(slide);
+                    let Candidate { profile: Found { profile, name }, by_build_id, .. } = all.swap_remove(index);
+                    let evidence = by_build_id.map_or(Evidence::Banner { build_id }, Evidence::BuildId);
+                    let session = Session::new(profile, name, Os::Linux, space, slide);
+                    return Some(session.with_evidence(evidence));
+                }
+                Err(why) => {
+                    if self.is_told(candidate) {
+                        self.refuse(&candidate.profile.name, why);
                     }
                 }
             }
@@ -179,7 +192,7 @@ impl<'m> Search<'m, '_, '_> {
         let mut build_id = None;
         if fitting.is_empty() && candidates.build_ids < MAX_BUILD_IDS {
             candidates.build_ids += 1;
-            build_id = build_id_at(self.memory, &self.options.hints, hit);
+            build_id = build_id_at(self.memory, &mut self.sightings, &self.options.hints, hit);
         }
         if let Some(id) = &build_id {
             self.tell(&format!("No profile by the banner; the kernel's build-id is {id}"));
@@ -214,8 +227,13 @@ impl<'m> Search<'m, '_, '_> {
         let name = candidate.profile.name.clone();
         self.tell(&format!("Verifying profile {name}"));
         let mut failure = None;
-        let hinted = self.hinted_banners();
-        for hit in hinted.into_iter().chain(banners(self.memory)) {
+        let mut hinted = self.hinted_banners().into_iter();
+        let mut look = Look::for_any(&[Clue::Banner]);
+        let memory = self.memory;
+        while let Some(hit) = hinted
+            .next()
+            .or_else(|| std::iter::from_fn(|| self.sightings.next(&mut look)).find_map(|(_, at)| banner_at(memory, at)))
+        {
             match self.try_at(&mut candidate, &hit) {
                 Ok(Confirmed { space, slide, .. }) => {
                     self.compare_offset(slide);

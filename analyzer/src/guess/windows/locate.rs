@@ -2,12 +2,12 @@
 //! by its header and exports.
 
 use super::hinted::Hinted;
-use super::{MAX_CANDIDATES, PROCESSES, image_at};
+use super::{MAX_CANDIDATES, image_at};
 use crate::addr::{Pa, Va};
 use crate::guess::Search;
+use crate::guess::sightings::{Clue, Look};
 use crate::os::windows::exports::{self, MemoryExports};
 use crate::paging::{AMD64, AddressSpace, Meaning, PAGE_BYTES, PagingSpec, Software, X86, X86_PAE};
-use crate::scan::find_all;
 use std::collections::HashSet;
 
 /// How far before its name the page table of a process is: the whole `_EPROCESS` before `ImageFileName` in all versions.
@@ -36,8 +36,10 @@ impl Search<'_, '_, '_> {
                 return Some(found);
             }
         }
-        for process in PROCESSES {
-            for name in find_all(self.memory, process).take(MAX_CANDIDATES) {
+        for process in Clue::PROCESSES {
+            let mut look = Look::for_any(&[process]);
+            for _ in 0..MAX_CANDIDATES {
+                let Some((_, name)) = self.sightings.next(&mut look) else { break };
                 let bytes = self.before(name);
                 // Pointers of 64 bits, then of 32, as they are aligned in memory.
                 for width in [8_usize, 4] {
