@@ -184,16 +184,20 @@ impl<'m> AnyHits<'m> {
         if self.memory.read(start, &mut self.block).is_ok() {
             return (wanted, 0);
         }
+        // Page by page of physical memory, wherever the block begins.
         let mut done = 0;
-        for page in self.block.chunks_mut(PAGE_BYTES as usize) {
-            if let Err(fault) = self.memory.read(start.wrapping_add(done as u64), page) {
+        while done < wanted {
+            let at = start.wrapping_add(done as u64);
+            let page = (PAGE_BYTES - at.0 % PAGE_BYTES) as usize;
+            let Some(rest) = self.block.get_mut(done..wanted.min(done + page)) else { break };
+            if let Err(fault) = self.memory.read(at, rest) {
                 if self.faults.len() < KEPT_FAULTS {
                     self.faults.push(fault);
                 }
-                self.unreadable_bytes += page.len() as u64;
-                return (done, page.len() as u64);
+                self.unreadable_bytes += rest.len() as u64;
+                return (done, rest.len() as u64);
             }
-            done += page.len();
+            done += rest.len();
         }
         (done, 0)
     }

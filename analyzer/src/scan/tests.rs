@@ -145,3 +145,18 @@ fn a_bad_sector_costs_its_page_only_and_is_told() {
     assert_eq!(hits.unreadable_bytes(), 0x1000);
     assert_eq!(hits.faults().iter().map(ToString::to_string).collect::<Vec<_>>(), ["bad sector"]);
 }
+
+/// LiME and ELF files may have runs that begin inside a page.
+#[test]
+fn a_bad_sector_costs_its_page_only_in_a_run_that_begins_inside_a_page() {
+    let mut bytes = vec![0; 0x2800];
+    for at in [0x100, 0x7fc, 0x900, 0x1800, 0x27fc] {
+        bytes[at..at + 4].copy_from_slice(b"RSDS");
+    }
+    let memory = TestMemory::new(vec![(0x10_0800, bytes)]).unreadable(0x10_1010);
+    let mut hits = find_all(&memory, b"RSDS");
+    // 0x10_0900 and the end of the page before the bad one, which has 0x10_1100, and what is behind it.
+    let expected = [Pa(0x10_0900), Pa(0x10_0ffc), Pa(0x10_2000), Pa(0x10_2ffc)];
+    assert_eq!(hits.by_ref().collect::<Vec<_>>(), expected);
+    assert_eq!(hits.unreadable_bytes(), 0x1000);
+}
