@@ -169,7 +169,7 @@ fn globals() -> Command {
         .arg(value("output", "FILE", "Write to this file instead of stdout").value_parser(path.clone()))
         .arg(flag("overwrite", "Allow an output file to be replaced"))
         .arg(value("pager", "PROGRAM", "Show output on a terminal through this program").env("QUAID_PAGER"))
-        .arg(value("layer", "FORMAT", "Take the image for this format alone; a wrong name lists them"))
+        .arg(value("layer", "FORMAT", "Take the image, or what is packed in it, for this format; a wrong name lists them"))
         .arg(
             value("ept", "ADDRESS", "Analyse the guest whose extended page tables (EPTP) the image has there")
                 .value_parser(number),

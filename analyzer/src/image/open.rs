@@ -1,7 +1,7 @@
 //! Opening an image file.
 
 use super::raw::Raw;
-use super::vote::{Ballot, Elected, FORMATS, Format, Layer, Probe, Vote, elect};
+use super::vote::{self, Ballot, Elected, FORMATS, Format, Probe, elect};
 use super::{Hints, PhysicalMemory};
 use std::io;
 use std::ops::Deref;
@@ -11,7 +11,8 @@ use std::sync::Arc;
 /// How an image is opened. The default asks every format, and maps the file.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Only this format is asked ("raw", "LiME", "ELF core", in any case): the user knows better.
+    /// The memory is what this format ("raw", "LiME", "ELF core", in any case) makes of the file, or of the first layer in
+    /// it (unpacked, out of a container) that is of this format: the user knows better. "raw" is the file as it is.
     pub format: Option<String>,
     /// The file is read, not mapped: for media that fail and files that others may cut short meanwhile.
     pub no_map: bool,
@@ -115,15 +116,12 @@ pub fn open(path: &Path, options: &Options) -> Result<Image, OpenError> {
     Ok(Image { memory, ballots, warnings, hints })
 }
 
-/// Asks the named format alone.
+/// The layer of the named format, be it inside others.
 fn force(file: &Probe<'_>, name: &str) -> Result<Result<Elected, (&'static str, String)>, OpenError> {
     if name.eq_ignore_ascii_case("raw") {
         return Ok(elect(file, &[]));
     }
     let format = readable().find(|format| format.name.eq_ignore_ascii_case(name));
     let format = format.ok_or_else(|| OpenError::UnknownFormat(name.into()))?;
-    Ok(match (format.probe)(file) {
-        Vote::Yes(Layer { memory, warnings, hints }) => Ok(Elected { memory, warnings, hints, ballots: Vec::new() }),
-        Vote::No(why) | Vote::Broken(why) => Err((format.name, why)),
-    })
+    Ok(vote::force(file, format))
 }

@@ -591,6 +591,32 @@ fn paths_that_are_no_image_get_one_clear_line() {
 }
 
 #[test]
+fn a_format_that_is_asked_for_is_looked_for_inside_others_as_well() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lime.gz.gz");
+    let inside = lime(&[(0x1000, 0x1003, b"data"), (0x3000, 0x3003, b"more")]);
+    let gzip = |bytes: &[u8]| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, bytes).expect("memory");
+        packed.finish().expect("memory")
+    };
+    std::fs::write(&path, gzip(&gzip(&inside))).expect("written");
+    let open = |format: &str| open(&path, &Options { format: Some(format.into()), ..Options::default() });
+    let image = open("lime").unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!((image.describe().as_str(), image.runs().len()), ("LiME", 2));
+    // The first layer of that format is it, and nothing in it.
+    let image = open("compressed").unwrap_or_else(|why| panic!("{why}"));
+    let mut start = [0; 2];
+    image.read(Pa(0), &mut start).expect("gzip");
+    assert_eq!(start, [0x1f, 0x8b]);
+    // Each layer that was asked is told with its reason.
+    let why = open("AVML").err().expect("there is none").to_string();
+    assert!(why.contains("(AVML): no layer of the file is of this format: raw, no: "), "{why}");
+    assert_eq!(why.matches("; gzip, no: ").count(), 2, "{why}");
+    assert!(why.contains("; LiME, no: "), "{why}");
+}
+
+#[test]
 fn a_file_reads_the_same_mapped_and_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("image");

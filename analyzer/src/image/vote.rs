@@ -126,36 +126,66 @@ pub(super) struct Elected {
 /// How many formats an image may have around each other. Real ones have two or three; gzip can be made to unpack to itself.
 const MAX_ROUNDS: u32 = 8;
 
-/// Asks `formats` over the probed file until nobody wins; one may win again, like gzip around an E01 of a file that is
-/// packed with gzip. A `Broken`, or one format too many, ends it with the format and reason.
-pub(super) fn elect(file: &Probe<'_>, formats: &[Format]) -> Result<Elected, (&'static str, String)> {
-    let mut elected =
-        Elected { memory: Arc::clone(file.base), warnings: Vec::new(), hints: Hints::default(), ballots: Vec::new() };
-    for round in 1.. {
-        let mut winner = None;
+impl Elected {
+    fn of(file: &Probe<'_>) -> Self {
+        Self { memory: Arc::clone(file.base), warnings: Vec::new(), hints: Hints::default(), ballots: Vec::new() }
+    }
+
+    /// Asks `formats` about the layer so far and goes on with the layer of the first one that claims it; `false` when none
+    /// does. A `Broken`, or one format too many, is an error: the format and the reason.
+    fn ask(&mut self, file: &Probe<'_>, round: u32, formats: &[Format]) -> Result<bool, (&'static str, String)> {
+        let path = file.path.filter(|_| round == 1);
         for format in formats {
-            let path = file.path.filter(|_| round == 1);
-            let vote = (format.probe)(&Probe { base: &elected.memory, path, map: file.map });
+            let vote = (format.probe)(&Probe { base: &self.memory, path, map: file.map });
             let answer = match &vote {
                 Vote::No(why) => format!("no: {why}"),
                 Vote::Yes(layer) => format!("yes, {} run(s)", layer.memory.runs().len()),
                 Vote::Broken(why) => return Err((format.name, why.clone())),
             };
             let won = matches!(vote, Vote::Yes(_));
-            elected.ballots.push(Ballot { round, format: format.name, answer, won });
+            self.ballots.push(Ballot { round, format: format.name, answer, won });
             if let Vote::Yes(layer) = vote {
                 if round > MAX_ROUNDS {
                     let why = format!("it has more than {MAX_ROUNDS} formats around each other; unpack it first");
                     return Err((format.name, why));
                 }
-                winner = Some(layer);
-                break;
+                self.memory = layer.memory;
+                self.warnings.extend(layer.warnings);
+                self.hints.add(layer.hints);
+                return Ok(true);
             }
         }
-        let Some(layer) = winner else { break };
-        elected.memory = layer.memory;
-        elected.warnings.extend(layer.warnings);
-        elected.hints.add(layer.hints);
+        Ok(false)
+    }
+}
+
+/// Asks `formats` over the probed file until nobody wins; one may win again, like gzip around an E01 of a file that is
+/// packed with gzip. A `Broken`, or one format too many, ends it with the format and reason.
+pub(super) fn elect(file: &Probe<'_>, formats: &[Format]) -> Result<Elected, (&'static str, String)> {
+    let mut elected = Elected::of(file);
+    for round in 1.. {
+        if !elected.ask(file, round, formats)? {
+            break;
+        }
+    }
+    Ok(elected)
+}
+
+/// The memory that `format` makes of the probed file, or of the first layer in it that is of this format. The error says
+/// why no layer is.
+pub(super) fn force(file: &Probe<'_>, format: &Format) -> Result<Elected, (&'static str, String)> {
+    let mut elected = Elected::of(file);
+    let mut reasons = Vec::new();
+    for round in 1.. {
+        if elected.ask(file, round, std::slice::from_ref(format))? {
+            break;
+        }
+        let why = elected.ballots.last().map(|ballot| ballot.answer.clone()).unwrap_or_default();
+        reasons.push(format!("{}, {why}", elected.memory.describe()));
+        // Whether the layer can be opened by another one matters only for what is inside.
+        if !matches!(elected.ask(file, round, FORMATS), Ok(true)) {
+            return Err((format.name, format!("no layer of the file is of this format: {}", reasons.join("; "))));
+        }
     }
     Ok(elected)
 }
