@@ -11,5 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = file.canonical();
     if let Ok(profile) = file.decode() {
         let _ = profile.to_rekall();
+        let (isf, _) = profile.to_isf();
+        ProfileFile::parse("written", isf.as_bytes()).expect("its own form").decode().expect("its own form");
     }
 });

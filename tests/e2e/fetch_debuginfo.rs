@@ -131,6 +131,42 @@ fn a_cut_transfer_is_resumed_where_it_ended() {
 }
 
 #[test]
+fn a_server_that_falls_silent_in_the_middle_is_asked_for_the_rest() {
+    let (dir, bytes) = (folder(), bytes_of(ID));
+    let (whole, count) = (bytes.clone(), AtomicUsize::new(0));
+    let server = Server::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => Answer::Stall { bytes: whole.clone(), etag: "\"1\"", after: 200_000 },
+        _ => Answer::file(&whole),
+    });
+    let begin = Instant::now();
+    let (code, _, stderr) = output(fetch(dir.path(), &[&server.url]).env("DEBUGINFOD_TIMEOUT", "1"));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    assert_eq!(server.asked(), ["debuginfo", "debuginfo bytes=200000-"]);
+    assert_eq!(std::fs::read(dir.path().join(format!("{ID}.debug"))).expect("written"), bytes);
+}
+
+#[test]
+fn the_debug_file_of_an_image_s_kernel_arrives() {
+    let (Some(image), Some(noted)) = (unpacked("linux/arm64/mem.raw"), corpus_text("linux/arm64/vmcoreinfo.txt"))
+    else {
+        return;
+    };
+    let id = noted.lines().find_map(|line| line.strip_prefix("BUILD-ID=")).expect("a build-id").to_owned();
+    let (dir, bytes) = (folder(), bytes_of(&id));
+    let whole = bytes.clone();
+    let server = Server::start(move |_| Answer::file(&whole));
+    let mut command = quaid();
+    command.args(["-f", arg(&image), "fetch_debuginfo", "-D", arg(dir.path()), "--server", &server.url]);
+    let (code, stdout, stderr) = output(&mut command);
+    assert_eq!(code, Some(0), "{stderr}");
+    let target = dir.path().join(format!("{id}.debug"));
+    assert_eq!(stdout, format!("{}\n", target.display()));
+    assert_eq!(std::fs::read(&target).expect("written"), bytes);
+    assert_eq!(server.log()[0].path, format!("/buildid/{id}/debuginfo"));
+}
+
+#[test]
 fn a_server_that_ignores_ranges_sends_it_all_again() {
     let (dir, bytes) = (folder(), bytes_of(ID));
     let (whole, count) = (bytes.clone(), AtomicUsize::new(0));
