@@ -78,6 +78,16 @@ fn a_profile_that_no_banner_leads_to_is_found_by_the_build_id() {
     let (code, stderr) = run(&image);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stderr.contains(&format!("decided by: the kernel's build-id, {id}")), "{stderr}");
+    // One that the banner leads to comes before it.
+    let repository = folder.path().join("repository");
+    let by_banner = folder.path().join("by_banner.json");
+    ok(&["convert_profile", "--from_image", arg(&image), arg(&by_banner)]);
+    ok(&["repo", "init", arg(&repository)]);
+    ok(&["repo", "-C", arg(&repository), "add", arg(&by_banner)]);
+    let places = ["--profile_path", arg(&profiles), "--profile_path", arg(&repository)];
+    let (code, both) = stderr_of(&[&["-vv"], &places[..], &["-f", arg(&image), "lsmod"]].concat());
+    assert_eq!(code, Some(0), "{both}");
+    assert!(both.contains(&format!("decided by: the kernel's banner; its build-id is the same, {id}")), "{both}");
     // The kernel of another image has another one, and its own symbols and BTF are the last resort.
     let other = unpacked("linux/small/linux-small-bash.raw").expect("the corpus is there");
     let (_, stderr) = run(&other);

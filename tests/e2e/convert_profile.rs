@@ -17,7 +17,8 @@ mod vmlinux;
 
 use crate::support::{arg, corpus, ok, run, unpacked};
 use oracles::{
-    Aliases, Layout, isf_layouts, isf_symbols, masked, pahole_layouts, rekall_layouts, system_map, without_aliases,
+    Aliases, Layout, assert_every_layout, isf_layouts, isf_symbols, masked, pahole_layouts, rekall_layouts, system_map,
+    without_aliases,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -61,6 +62,20 @@ fn module_zips_have_the_layouts_that_pahole_reads_from_the_kernel() {
         let Some(truth) = pahole_layouts("btf", &btf) else { return };
         let ours = rekall_layouts(&converted(&zip), 1);
         assert_eq!(assert_same_layouts(&ours, &truth), structs, "{}", zip.display());
+    }
+}
+
+/// Every type of the module, also those that its kernel's BTF lacks.
+#[test]
+fn modules_have_every_layout_that_pahole_reads_from_their_dwarf() {
+    for (zip, structs) in [(DEBIAN_DWARF4, 800), (DEBIAN_DWARF5, 800), (SMALL, 600), (ARM64, 800)] {
+        let Some(zip) = corpus(zip) else { return };
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut members = zip::ZipArchive::new(std::fs::File::open(&zip).expect("readable")).expect("a zip");
+        members.extract(folder.path()).expect("unpacked");
+        let Some(truth) = pahole_layouts("dwarf", &folder.path().join("module_dwarf.ko")) else { return };
+        assert!(truth.len() > structs, "{}", truth.len());
+        assert_every_layout(&rekall_layouts(&converted(&zip), 1), &truth);
     }
 }
 

@@ -155,6 +155,42 @@ fn a_module_s_btf_needs_its_kernel_s() {
     assert!(profile["$STRUCTS"]["task_struct"].is_array());
 }
 
+/// Since 6.11 modules carry what they need of their kernel's BTF (`.BTF.base`, Documentation/bpf/btf.rst).
+#[test]
+fn a_module_that_carries_its_base_needs_no_kernel() {
+    let Some(map) = unpacked(LINUX_5_10_MAP) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let text =
+        "struct list_head { struct list_head *next, *prev; }; struct pt_regs { unsigned long sp, ip, orig_ax; };\n";
+    std::fs::write(folder.join("base.c"), format!("{text} struct list_head a; struct pt_regs b;\n")).expect("written");
+    let own = "struct module_own { struct list_head list; int number; } own;\n";
+    std::fs::write(folder.join("module.c"), format!("{text} {own}")).expect("written");
+    let run = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).current_dir(folder).output().ok()?;
+        assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Some(())
+    };
+    for name in ["base", "module"] {
+        run("gcc", &["-g", "-c", &format!("{name}.c")]).expect("gcc");
+    }
+    if run("pahole", &["--btf_encode_detached", "base.btf", "base.o"]).is_none() {
+        return skipped("no pahole (Debian: dwarves)");
+    }
+    run("pahole", &["--btf_base", "base.btf", "--btf_encode_detached", "own.btf", "module.o"]).expect("pahole");
+    let section = ["--remove-section=.debug*", "--add-section", ".BTF=own.btf"];
+    run("objcopy", &[&section[..], &["module.o", "needs.ko"]].concat()).expect("objcopy");
+    run("objcopy", &["--add-section", ".BTF.base=base.btf", "needs.ko", "carries.ko"]).expect("objcopy");
+    let output = crate::support::run(&["convert_profile", arg(&folder.join("needs.ko")), "--system_map", arg(&map)]);
+    assert_eq!(output.status.code(), Some(1));
+    let profile = converted(&folder.join("carries.ko"), &map);
+    assert_eq!(
+        profile["$STRUCTS"]["module_own"],
+        serde_json::json!([24, {"list": [0, ["list_head", {}]], "number": [16, ["int", {}]]}])
+    );
+    assert_eq!(profile["$STRUCTS"]["list_head"][0], 16);
+}
+
 /// BTF written number by number.
 struct Writer {
     big_endian: bool,

@@ -132,7 +132,7 @@ fn a_system_map_that_is_none_gives_way_to_a_real_one() {
 }
 
 #[test]
-fn modules_are_read_as_distributions_pack_them() {
+fn a_packed_vmlinux_is_read() {
     let demo = demo_kernel();
     let (folder, _) = packaged();
     let expected = sections(&converted(&demo.join("vmlinux")));

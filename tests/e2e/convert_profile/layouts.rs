@@ -200,6 +200,46 @@ fn every_dwarf_version_and_packing_gives_the_layout_of_the_abi() {
     }
 }
 
+/// Distributions pack modules, and their debugging sections by what their binutils know.
+#[test]
+fn modules_are_read_as_distributions_pack_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    module(folder.path(), &["-gdwarf-5"]).expect("gcc");
+    let plain = folder.path().join("module_dwarf.ko");
+    let mut read = 0;
+    for (name, program, args) in [
+        ("m.ko.gz", "gzip", &["-c"][..]),
+        ("m.ko.xz", "xz", &["-c", "--check=crc32", "--lzma2=dict=1MiB"]),
+        ("m.ko.zst", "zstd", &["-c", "-q"]),
+        ("m.ko", "objcopy", &["--compress-debug-sections=zstd"]),
+        ("m.ko", "objcopy", &["--compress-debug-sections=zlib-gabi"]),
+    ] {
+        let other = tempfile::tempdir().expect("a folder");
+        let packed = other.path().join(name);
+        let mut command = Command::new(program);
+        command.args(args).arg(&plain);
+        if program == "objcopy" {
+            command.arg(&packed);
+        }
+        let output = match command.output() {
+            Ok(output) if output.status.success() => output.stdout,
+            _ => {
+                skipped(&format!("{program} {args:?} cannot be had"));
+                continue;
+            }
+        };
+        if program != "objcopy" {
+            std::fs::write(&packed, output).expect("written");
+        }
+        write_map(other.path());
+        let (profile, report) = convert(other.path()).expect("a profile");
+        assert_eq!(listing(&profile), EXPECTED, "{program} {args:?}");
+        assert_eq!(report.losses(), Vec::<String>::new(), "{program} {args:?}");
+        read += 1;
+    }
+    assert!(read >= 3);
+}
+
 /// What dwarfdump prints, which the zips of Volatility 2 have in the place of the module.
 #[test]
 fn dwarf_that_was_printed_gives_the_same_layouts() {
