@@ -56,12 +56,23 @@ pub(super) fn place(
     split(if bytes < room { bytes } else { rest })
 }
 
-/// How many bytes of memory a PC has above 4 GiB, as its CMOS tells the BIOS: registers 0x5b to 0x5d, in 64 KiB. The
-/// section of the clock is searched, since sections cannot be skipped without QEMU's own knowledge of them.
-pub(super) fn pc_memory_above(base: &dyn PhysicalMemory, from: u64) -> Option<u64> {
+/// How many bytes of memory a PC has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PcMemory {
+    /// Below 4 GiB.
+    pub(super) below: u64,
+    /// Above.
+    pub(super) above: u64,
+}
+
+/// How much memory a PC has, as its CMOS tells the BIOS: above 4 GiB in registers 0x5b to 0x5d, from 16 MiB on in 0x34 and
+/// 0x35, both in 64 KiB; from 1 MiB on in 0x30 and 0x31, in KiB. The section of the clock is searched, since sections
+/// cannot be skipped without QEMU's own knowledge of them.
+pub(super) fn pc_memory(base: &dyn PhysicalMemory, from: u64) -> Option<PcMemory> {
     /// The section's name with its length, its instance and its version; its first field is the CMOS.
     const CLOCK: &[u8] = b"\x0bmc146818rtc\0\0\0\0\0\0\0\x03";
     const BLOCK: u64 = 1 << 20;
+    const MIB: u64 = 1 << 20;
     let end = end_of(base).min(from.saturating_add(MAX_DEVICE_BYTES));
     let mut at = from;
     while at < end {
@@ -69,9 +80,16 @@ pub(super) fn pc_memory_above(base: &dyn PhysicalMemory, from: u64) -> Option<u6
         let mut bytes = vec![0; (BLOCK + CLOCK.len() as u64).min(end - at) as usize];
         base.read(Pa(at), &mut bytes).ok()?;
         if let Some(found) = memchr::memmem::find(&bytes, CLOCK) {
-            let cmos = at + (found + CLOCK.len()) as u64;
-            let [low, middle, high] = array(base, cmos + 0x5b)?;
-            return Some(u64::from(u32::from_le_bytes([low, middle, high, 0])) << 16);
+            let cmos: [u8; 0x5e] = array(base, at + (found + CLOCK.len()) as u64)?;
+            let number = |low: usize, bytes: usize| {
+                let bytes = cmos.iter().skip(low).take(bytes);
+                bytes.rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+            };
+            let below = match number(0x34, 2) {
+                0 => MIB + (number(0x30, 2) << 10),
+                pieces => 16 * MIB + (pieces << 16),
+            };
+            return Some(PcMemory { below, above: number(0x5b, 3) << 16 });
         }
         at += BLOCK;
     }

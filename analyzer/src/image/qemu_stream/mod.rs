@@ -6,6 +6,7 @@
 //! the CMOS of a PC, which tells the BIOS how much memory is above 4 GiB.
 
 mod machine;
+mod nodes;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -87,17 +88,9 @@ fn open(base: &Arc<dyn PhysicalMemory>) -> Result<Layer, String> {
     if left_out > 0 {
         warnings.push(format!("{left_out} page(s) lie further on in their block than the stream can reach: left out"));
     }
-    let main: Vec<usize> = (0..blocks.len()).filter(|&index| blocks.get(index).is_some_and(Block::is_main)).collect();
-    let main = match main[..] {
-        [one] => blocks.swap_remove(one),
-        [] => {
-            let names: Vec<&str> = blocks.iter().map(|block| block.name.as_str()).collect();
-            return Err(format!("none of its blocks of memory is known: {}", names.join(", ")));
-        }
-        _ => return Err("its memory is in several blocks (NUMA nodes), whose addresses are not known".into()),
-    };
-    let above = machine::pc_memory_above(base.as_ref(), at);
-    let parts = machine::place(&machine, &main.name, main.bytes, above, &mut warnings);
+    let pc = machine::pc_memory(base.as_ref(), at);
+    let main = nodes::take_main(&mut blocks, page_bytes, pc.map(|pc| pc.below + pc.above))?;
+    let parts = machine::place(&machine, &main.name, main.bytes, pc.map(|pc| pc.above), &mut warnings);
     let mut layout = Layout::default();
     for part in &parts {
         if part.start.checked_add(part.bytes).is_none_or(|end| end > END_OF_PHYSICAL) {
@@ -125,15 +118,6 @@ fn open(base: &Arc<dyn PhysicalMemory>) -> Result<Layer, String> {
     let codec = Stream { pages: main.pages, page_bytes, parts };
     let memory = Arc::new(CodecLayer::new(Arc::clone(base), codec, layout.runs, layout.gaps));
     Ok(Layer { memory, warnings, hints: Hints { facts, ..Hints::default() } })
-}
-
-impl Block {
-    /// Whether it is the machine's memory, by the names that QEMU's machines and libvirt give it; the others are video
-    /// memory, ROMs and tables.
-    fn is_main(&self) -> bool {
-        let known = ["pc.ram", "ram", "mach-virt.ram", "microvm.ram", "riscv_virt_board.ram"];
-        known.contains(&self.name.as_str()) || self.name.starts_with("/objects/") || self.name.starts_with("ram-node")
-    }
 }
 
 impl Codec for Stream {

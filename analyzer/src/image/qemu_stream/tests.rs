@@ -183,7 +183,7 @@ fn streams_that_end_or_lie_give_what_is_there() {
         (Writer::new("pc", &[("pc.ram", 0x1800), ("x", 0x800)]).finish(None), "cannot be"),
         (Writer::new("pc", &[("pc.ram", 0x1000)]).finish(None), "holds no memory"),
         (Writer::new("pc", &[("vga.vram", 0x1000)]).finish(None), "none of its blocks"),
-        (Writer::new("pc", &[("ram-node0", 0x1000), ("ram-node1", 0x1000)]).finish(None), "NUMA"),
+        (Writer::new("pc", &[("m0", 0x1000), ("m1", 0x1000)]).finish(None), "NUMA"),
         (b"QEVM\0\0\0\x04".to_vec(), "its version is 4"),
     ] {
         let said = vote(&file).err();
