@@ -27,8 +27,11 @@ fn check(image: &Image) {
         assert!(ranges.iter().all(|&(start, bytes)| bytes > 0 && start + bytes <= 1 << 52));
         assert!(ranges.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "not sorted, or not disjoint");
     }
-    for &(start, bytes) in ranges.iter().take(RUNS) {
-        let mut once = vec![0xaa; bytes.min(BYTES) as usize];
+    // The first runs and the last ones; of each its start and its end.
+    let runs = ranges.iter().take(RUNS).chain(ranges.iter().rev().take(RUNS));
+    let starts = |&(start, bytes): &(u64, u64)| [start, start + bytes - bytes.min(BYTES)].map(|at| (at, bytes.min(BYTES)));
+    for (start, bytes) in runs.flat_map(starts) {
+        let mut once = vec![0xaa; bytes as usize];
         let whole = image.read(Pa(start), &mut once);
         for (index, piece) in once.chunks(0x7ff).enumerate() {
             let at = Pa(start + index as u64 * 0x7ff);

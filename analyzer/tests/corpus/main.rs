@@ -4,13 +4,8 @@ mod containers;
 mod damaged;
 mod examples;
 mod formats;
-#[cfg(unix)]
-#[path = "../../src/image/hibernation/sample.rs"]
-mod hibernation;
 mod hints;
 mod linux;
-#[cfg(unix)]
-mod mutated;
 mod support;
 mod vtop;
 mod windows;

@@ -2,44 +2,53 @@
 //! is there, opening and reading end without a panic, within a bound of time and of memory, and the layer keeps what it
 //! promises: runs sorted and disjoint, a read in pieces equal to the read in one, a slice equal to the read.
 //!
-//! Each sample is changed 300 times; `$QUAID_MUTATIONS` says how often instead (5000 before a release).
+//! Each sample is changed 300 times; `$QUAID_MUTATIONS` says how often instead (5000 before a release), and
+//! `$QUAID_MUTATION_SEED`, a number, that the changes are to be others (`scripts/fuzz`).
+#![cfg(unix)]
 
-use crate::hibernation::{TABLES, legacy, windows_7, windows_11, windows_xp};
-use crate::support::{corpus, formats};
+#[path = "../src/image/hibernation/sample.rs"]
+mod hibernation;
+#[path = "corpus/support.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod support;
+
+use hibernation::{TABLES, legacy, windows_7, windows_11, windows_xp};
 use quaid_analyzer::Pa;
 use quaid_analyzer::image::{self, Image};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use support::{corpus, formats};
 
 /// What one case may take.
 const MAX_TIME: Duration = Duration::from_secs(2);
 const MAX_MEMORY: isize = 64 << 20;
 /// Runs, and places inside them, that are read in each case.
 const MAX_RUNS_READ: usize = 12;
+/// What is read as scans do it: several threads decode.
+const SCAN_BYTES: u64 = 3 << 19;
 
-/// The system's allocator, counting what each thread holds.
+/// The system's allocator, counting what the whole process holds: some formats are decoded by several threads.
 struct Counting;
 
-thread_local! {
-    /// Bytes that the thread holds, and the most that it held.
-    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
-}
+/// Bytes that are held, and the most that were.
+static HELD: AtomicIsize = AtomicIsize::new(0);
+static MOST: AtomicIsize = AtomicIsize::new(0);
+/// Only one test is counted at a time.
+static COUNTED: Mutex<()> = Mutex::new(());
 
 fn count(bytes: isize) {
-    // A thread that ends has no counter any more.
-    let _ = HELD.try_with(|held| {
-        let (now, most) = held.get();
-        held.set((now + bytes, most.max(now + bytes)));
-    });
+    let now = HELD.fetch_add(bytes, Ordering::Relaxed) + bytes;
+    MOST.fetch_max(now, Ordering::Relaxed);
 }
 
 #[expect(unsafe_code, reason = "an allocator is unsafe to implement; what it counts cannot be measured otherwise")]
-// SAFETY: every call goes to the system's allocator as it is; the counter is a plain cell that allocates nothing.
+// SAFETY: every call goes to the system's allocator as it is; the counters allocate nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size().cast_signed());
@@ -68,6 +77,7 @@ const SAMPLES: &[&str] = &[
     "avml/flat.lime",
     "avml/flat.avml",
     "synth/odd.lime",
+    "synth/two.lime",
     "synth/full64.dmp",
     "synth/full32.dmp",
     "synth/bmp5-sdmp.dmp",
@@ -94,10 +104,24 @@ const SAMPLES: &[&str] = &[
     "aff4/map-snappy.aff4",
 ];
 
+/// Samples of which another file is changed than the one that is opened.
+const BESIDE: &[(&str, &str)] = &[
+    ("ewf/s_encase6.E01", "ewf/s_encase6.E04"),
+    ("ewf/s_encase6.E01", "ewf/s_encase6.E07"),
+    ("ewf/s_smart.s01", "ewf/s_smart.s17"),
+    ("synth/vm.vmem", "synth/vm.vmss"),
+    ("synth/vm.vmss", "synth/vm.vmem"),
+];
+
 /// Numbers that look random and are the same each time (xorshift64).
 struct Random(u64);
 
 impl Random {
+    fn new(seed: u64) -> Self {
+        let further = std::env::var("QUAID_MUTATION_SEED").map_or(0_u64, |seed| seed.parse().expect("a number"));
+        Self((0x9e37_79b9_7f4a_7c15 ^ seed ^ further.wrapping_mul(0xbf58_476d_1ce4_e5b9)) | 1)
+    }
+
     fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -108,25 +132,27 @@ impl Random {
 
 /// A sample that is changed in place and put back.
 struct Victim {
-    path: PathBuf,
+    /// What is opened.
+    opened: PathBuf,
+    /// What is changed.
     file: File,
     whole: Vec<u8>,
 }
 
 impl Victim {
     /// Copies the sample, and what is of the same image beside it (segments, the memory of a snapshot).
-    fn new(sample: &Path, folder: &Path) -> Self {
+    fn new(opened: &Path, sample: &Path, folder: &Path) -> Self {
         for entry in sample.parent().expect("a folder").read_dir().expect("readable") {
             let beside = entry.expect("a file").path();
             if beside.file_stem() == sample.file_stem() {
                 std::fs::copy(&beside, folder.join(beside.file_name().expect("a name"))).expect("copied");
             }
         }
-        let path = folder.join(sample.file_name().expect("a name"));
+        let [opened, path] = [opened, sample].map(|path| folder.join(path.file_name().expect("a name")));
         let mut whole = Vec::new();
         File::open(sample).expect("readable").read_to_end(&mut whole).expect("readable");
         let file = File::options().write(true).open(&path).expect("writable");
-        Self { path, file, whole }
+        Self { opened, file, whole }
     }
 
     /// Changes some bytes, most of them where headers are, or cuts the file; gives the places.
@@ -176,14 +202,27 @@ fn check(image: &Image, random: &mut Random) -> u64 {
     assert!(runs.iter().all(|run| run.bytes > 0 && run.start.0 + run.bytes <= 1 << 52));
     assert!(image.gaps().iter().all(|gap| gap.bytes > 0 && gap.start.0 + gap.bytes <= 1 << 52));
     let mut good = 0;
+    let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return 0 };
+    let end = last.start.0 + last.bytes;
+    // The ends, and behind the last one; then anywhere.
+    let mut places = vec![(first.start.0, 0x3000), (end - last.bytes.min(0x2fff), 0x3000), (end - 1, 0x2000)];
     for _ in 0..MAX_RUNS_READ.min(runs.len()) {
         let run = runs[random.below(runs.len() as u64) as usize];
-        let at = Pa(run.start.0 + random.below(run.bytes));
-        let mut one = vec![0xaa; 1 + random.below(0x5000) as usize];
+        places.push((run.start.0 + random.below(run.bytes), 1 + random.below(0x5000)));
+    }
+    // As a scan reads: from anywhere, and to the end.
+    if random.below(4) == 0 {
+        let run = runs[random.below(runs.len() as u64) as usize];
+        places.push((run.start.0 + random.below(run.bytes), SCAN_BYTES));
+        places.push((end - last.bytes.min(SCAN_BYTES - 0x800), SCAN_BYTES));
+    }
+    for (at, bytes) in places {
+        let at = Pa(at);
+        let mut one = vec![0xaa; bytes as usize];
         let read = image.read(at, &mut one);
         let mut pieces = vec![0x55; one.len()];
         let mut failed = None;
-        let step = 1 + random.below(0x1800) as usize;
+        let step = 1 + random.below(bytes.div_ceil(4).max(0x1800)) as usize;
         for (index, piece) in pieces.chunks_mut(step).enumerate() {
             if failed.is_some() {
                 piece.fill(0);
@@ -209,18 +248,27 @@ fn cases() -> u64 {
 
 /// Changes one sample over and over. Reads are held together with the opening against the bounds.
 fn mutate(sample: &Path) {
+    let (opened, refused) = mutate_part(sample, sample);
+    // The damage was neither nothing nor everything, where there was enough of it.
+    assert!(opened > 0 && (refused > 0 || cases() < 300), "{}: {opened} opened, {refused} refused", sample.display());
+}
+
+/// Changes `sample` and opens `first`, of which it is a part; gives how often it was opened and refused.
+fn mutate_part(first: &Path, sample: &Path) -> (u32, u32) {
+    // A test that failed leaves nothing behind that counts here.
+    let _alone = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().expect("a folder");
-    let victim = Victim::new(sample, folder.path());
-    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ victim.whole.len() as u64);
+    let victim = Victim::new(first, sample, folder.path());
+    let mut random = Random::new(victim.whole.len() as u64);
     let (mut opened, mut refused) = (0, 0);
     for case in 0..cases() {
         let places = victim.damage(&mut random);
         // A machine that is busy may stall one try, and not each of them.
         let mut taken = MAX_TIME;
         for _ in 0..4 {
-            let (start, before) = (Instant::now(), HELD.get().0);
-            HELD.set((before, before));
-            match image::open(&victim.path, &image::Options::default()) {
+            let (start, before) = (Instant::now(), HELD.load(Ordering::Relaxed));
+            MOST.store(before, Ordering::Relaxed);
+            match image::open(&victim.opened, &image::Options::default()) {
                 Ok(image) => {
                     opened += 1;
                     check(&image, &mut random);
@@ -231,7 +279,7 @@ fn mutate(sample: &Path) {
                 }
             }
             taken = start.elapsed();
-            let most = HELD.get().1 - before;
+            let most = MOST.load(Ordering::Relaxed) - before;
             assert!(most < MAX_MEMORY, "{}, case {case}: {most} bytes for {places:x?}", sample.display());
             if taken < MAX_TIME {
                 break;
@@ -240,10 +288,10 @@ fn mutate(sample: &Path) {
         assert!(taken < MAX_TIME, "{}, case {case}: {taken:?} for {places:x?}", sample.display());
         victim.repair(&places);
     }
-    // Put back, it is what it was; and the damage was neither nothing nor everything.
-    let whole = image::open(&victim.path, &image::Options::default()).expect("it is whole again");
+    // Put back, it is what it was.
+    let whole = image::open(&victim.opened, &image::Options::default()).expect("it is whole again");
     assert!(check(&whole, &mut random) > 0);
-    assert!(opened > 0 && refused > 0, "{}: {opened} opened, {refused} refused", sample.display());
+    (opened, refused)
 }
 
 /// Changes samples that the corpus does not have.
@@ -262,6 +310,29 @@ fn damaged_images_of_every_format_are_survived() {
     for sample in SAMPLES {
         mutate(&folder.join(sample));
     }
+}
+
+/// Segments behind the first one, a snapshot beside its memory.
+#[test]
+fn damaged_parts_of_images_are_survived() {
+    let Some(folder) = formats() else { return };
+    for (first, part) in BESIDE {
+        let (opened, _) = mutate_part(&folder.join(first), &folder.join(part));
+        assert!(opened > 0, "{part}");
+    }
+}
+
+/// A raw image with what winpmem wrote behind it.
+#[test]
+fn damaged_footers_of_raw_images_are_survived() {
+    let Some(folder) = formats() else { return };
+    let mut raw = Vec::new();
+    File::open(folder.join("flat.raw")).expect("a sample").take(1 << 19).read_to_end(&mut raw).expect("read");
+    raw.extend(b"# PMEM\n---\nacquisition_tool: 'WinPMEM 1.6.2'\nPreviousHeader: 0x0\nCR3: 0x1000\nArch: AMD64\n...\n");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("pmem");
+    std::fs::write(&path, raw).expect("written");
+    assert!(mutate_part(&path, &path).0 > 0);
 }
 
 /// A LiME file is cut short, so that it is unpacked 300 times in little time.
