@@ -133,9 +133,9 @@ mod tests {
         let (bare, tree) = (folder.path().join("bare.git"), folder.path().join("tree"));
         for (root, is_bare) in [(&bare, true), (&tree, false)] {
             let store = crate::repo::init(root, is_bare).expect("a repository");
-            let (commit, _) =
+            let added =
                 crate::repo::add(&store, &[PathBuf::from(&file)], &crate::repo::AddOptions::default()).expect("added");
-            assert!(commit.is_some());
+            assert!(added.commit.is_some());
         }
         let mut context = Context::default();
         let missing = folder.path().join("missing");

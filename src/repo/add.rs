@@ -3,11 +3,13 @@
 use super::change::{Draft, message_of};
 use super::error::Error;
 use super::git_store::{Entry, EntryKind, GitStore, Snapshot};
+use super::index::{enter_exports, has_exports, take_exports};
 use super::layout::{self, Placement, path_of};
 use crate::input;
 use git2::Oid;
 use quaid_profile::{
-    Error as ProfileError, LAYOUT, LinuxIndex, MAX_PROFILE_BYTES, Metadata, Os, Profile, ProfileFile, release_of,
+    Error as ProfileError, ExportIndex, LAYOUT, LinuxIndex, MAX_PROFILE_BYTES, Metadata, Os, Profile, ProfileFile,
+    release_of,
     stored::{self, STORED, Stored},
     stored_names, trimmed_banner, unsharded, whole,
 };
@@ -33,6 +35,17 @@ pub struct Addition {
     pub outcome: Result<Added, Error>,
 }
 
+/// What became of all of them.
+#[derive(Debug)]
+pub struct Additions {
+    /// The commit; `None` when the repository had everything.
+    pub commit: Option<Oid>,
+    /// Each file.
+    pub files: Vec<Addition>,
+    /// Whether `nt/exports` lacks the kernels: it is too large to be written for each, damaged, or of another version's exports.
+    pub not_indexed: bool,
+}
+
 /// A file that the repository has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Added {
@@ -55,6 +68,8 @@ pub(super) struct Prepared {
     blob: Oid,
     /// Its types and symbols, by name, when it is stored in several files.
     parts: Vec<(String, Oid)>,
+    /// Its line in the index of exports, where it has one.
+    exports: ExportIndex,
 }
 
 impl Prepared {
@@ -79,23 +94,23 @@ impl Prepared {
 }
 
 /// Adds profiles (Rekall JSON or ISF, plain or compressed) in one commit. A file that cannot be added is told in its
-/// [`Addition`] and stops no other. Gives the commit, or none when the repository had everything.
+/// [`Addition`] and stops no other.
 ///
 /// # Errors
 /// The repository cannot be written. Then nothing was added.
-pub fn add(store: &GitStore, files: &[PathBuf], options: &AddOptions) -> Result<(Option<Oid>, Vec<Addition>), Error> {
+pub fn add(store: &GitStore, files: &[PathBuf], options: &AddOptions) -> Result<Additions, Error> {
     if store.head()?.is_some() {
         store.profiles()?;
     }
     let prepared: Vec<Result<Prepared, Error>> = files.iter().map(|file| prepare(store, file, options)).collect();
     let publish = |draft: &mut Draft<'_>| {
         let mut lines = Vec::new();
-        let placed = place_all(draft, prepared.iter().flatten(), options.replace, &mut lines)?;
+        let placed = place_all(draft, prepared.iter().flatten(), options.replace, SMALL_INDEX, &mut lines)?;
         Ok((Some(message(&lines)), placed))
     };
-    let (commit, placed) = store.change(publish)?;
+    let (commit, Placed { outcomes, indexed }) = store.change(publish)?;
     // Each file that could be read was placed, in order.
-    let mut placed = placed.into_iter();
+    let mut placed = outcomes.into_iter();
     let mut additions = Vec::new();
     for (file, item) in files.iter().zip(prepared) {
         let outcome = match item {
@@ -104,33 +119,49 @@ pub fn add(store: &GitStore, files: &[PathBuf], options: &AddOptions) -> Result<
         };
         additions.push(Addition { file: file.clone(), outcome });
     }
-    Ok((commit, additions))
+    Ok(Additions { commit, files: additions, not_indexed: !indexed })
 }
 
-/// Puts profiles, their links and the index into the draft; one that cannot be placed stops no other. Gives a line of the
-/// commit's message for each that is new.
+/// An index of exports up to this size, in bytes, is written anew with each kernel that comes: it has some 300. Of a larger one
+/// that would cost more than the profile, and it is left to `repo index`.
+pub(super) const SMALL_INDEX: usize = 128 << 10;
+
+/// What became of profiles that were placed.
+pub(super) struct Placed {
+    /// Of each, in order.
+    pub(super) outcomes: Vec<Result<Added, Error>>,
+    /// Whether `nt/exports` has the kernels among them.
+    pub(super) indexed: bool,
+}
+
+/// Puts profiles, their links and the indexes into the draft; one that cannot be placed stops no other. An index of exports of
+/// more bytes than `max_index` is left as it is. Gives a line of the commit's message for each that is new.
 pub(super) fn place_all<'p>(
     draft: &mut Draft<'_>,
     prepared: impl Iterator<Item = &'p Prepared>,
     replace: bool,
+    max_index: usize,
     lines: &mut Vec<String>,
-) -> Result<Vec<Result<Added, Error>>, Error> {
-    let mut placed = Vec::new();
+) -> Result<Placed, Error> {
+    let mut outcomes = Vec::new();
     let mut index = Indexing::default();
+    let mut exports = ExportIndex::of_kernel();
     for item in prepared {
         let outcome = put(draft, item, replace);
         if let Ok(added) = &outcome {
             index.take(draft, &added.name, &item.metadata)?;
             if added.stored {
                 lines.push(format!("{} from {}", added.name, item.label));
+                exports.merge(item.exports.clone());
             } else {
                 lines.extend(added.links.iter().map(|link| format!("{link} -> {}", added.name)));
             }
         }
-        placed.push(outcome);
+        outcomes.push(outcome);
     }
     index.put(draft)?;
-    Ok(placed)
+    let indexed = enter_exports(draft, exports, max_index)?;
+    Ok(Placed { outcomes, indexed })
 }
 
 pub(super) fn refused(label: &str, why: impl Into<String>) -> Error {
@@ -140,7 +171,7 @@ pub(super) fn refused(label: &str, why: impl Into<String>) -> Error {
 /// The commit's message. File names are told without their folders, which are nobody else's business.
 fn message(lines: &[String]) -> String {
     match lines {
-        [] => "add: index of Linux kernels".to_owned(),
+        [] => "add: indexes".to_owned(),
         [line] => format!("add: {line}"),
         _ => message_of(&format!("add: {} names", lines.len()), lines),
     }
@@ -208,19 +239,25 @@ impl Canonical {
             parts.push((part, blob));
         }
         let (placement, metadata) = (self.placement.clone(), self.metadata.clone());
-        Ok(Some(Prepared { label: label.to_owned(), placement, metadata, blob, parts }))
+        let exports = ExportIndex::of_kernel();
+        Ok(Some(Prepared { label: label.to_owned(), placement, metadata, blob, parts, exports }))
     }
 
     /// Checks the profile, and splits it.
     pub(super) fn check(self, label: &str) -> Result<Checked, Error> {
         let Self { placement, metadata, text } = self;
         // The sections are well formed, all of them, before anything is stored.
-        ProfileFile::parse(label, text.as_bytes())?.decode()?;
+        let file = ProfileFile::parse(label, text.as_bytes())?;
+        file.decode()?;
+        let mut exports = ExportIndex::of_kernel();
+        if has_exports(&placement.name) {
+            take_exports(&mut exports, &placement.name, &file)?;
+        }
         let (own, parts) = match stored::split(&placement.name, &text)? {
             Some(Stored { profile, types, symbols }) => (profile, vec![types, symbols]),
             None => (text, Vec::new()),
         };
-        Ok(Checked { placement, metadata, own, parts })
+        Ok(Checked { placement, metadata, own, parts, exports })
     }
 }
 
@@ -232,6 +269,8 @@ pub(super) struct Checked {
     own: String,
     /// Its types and symbols, by name, when it is stored in several files.
     parts: Vec<(String, String)>,
+    /// See [`Prepared`].
+    exports: ExportIndex,
 }
 
 impl Checked {
@@ -250,7 +289,8 @@ impl Checked {
         let blob = store.write_blob(self.own.as_bytes())?;
         let write = |(name, text): (String, String)| Ok((name, store.write_blob(text.as_bytes())?));
         let parts = self.parts.into_iter().map(write).collect::<Result<_, Error>>()?;
-        Ok(Prepared { label, placement: self.placement, metadata: self.metadata, blob, parts })
+        let Self { placement, metadata, exports, .. } = self;
+        Ok(Prepared { label, placement, metadata, blob, parts, exports })
     }
 }
 

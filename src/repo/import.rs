@@ -3,21 +3,20 @@
 //! Files are read by one thread, checked and split on all cores, and written by the caller's; no more profiles are in
 //! memory at a time than there are cores, and a few.
 
-use super::add::{Canonical, Checked, Prepared, check_free, existing, place_all, refused};
+use super::add::{Canonical, Checked, Placed, Prepared, check_free, existing, place_all, refused};
 use super::change::{Draft, message_of};
 use super::error::Error;
 use super::git_program::git_program;
 use super::git_source::GitSource;
 use super::git_store::{EntryKind, GitStore, Snapshot};
-use super::index::{enter_exports, has_exports, take_exports};
 use super::layout::{is_index, path_of, version_link, writable_name};
 use crate::input;
 use git2::Oid;
 use quaid_profile::{
-    ExportIndex, Format, GuidAge, LAYOUT, MAX_PROFILE_BYTES, Profile, ProfileFile, ProfilePath, is_json_object,
-    stored_names, unsharded, without_ending,
+    Format, GuidAge, LAYOUT, MAX_PROFILE_BYTES, Profile, ProfileFile, ProfilePath, is_json_object, stored_names,
+    unsharded, without_ending,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -110,8 +109,8 @@ struct Link {
 
 /// A file as a worker leaves it.
 enum Content {
-    /// A profile, and its line in the index of exports.
-    Profile(Box<Checked>, ExportIndex),
+    /// A profile.
+    Profile(Box<Checked>),
     /// A profile that HEAD has as it is.
     Known(Box<Prepared>),
     Symlink(Link),
@@ -156,7 +155,6 @@ pub(super) fn import_raw(
     let mut labels: Vec<String> = Vec::new();
     let mut symlinks: Vec<Link> = Vec::new();
     let mut blobs: Vec<(String, Oid)> = Vec::new();
-    let mut exports = ExportIndex::of_kernel();
     let workers = thread::available_parallelism().map_or(2, usize::from);
     thread::scope(|scope| {
         let (raw_sender, raw_receiver) = sync_channel::<Raw>(1);
@@ -186,8 +184,7 @@ pub(super) fn import_raw(
                     prepared.push(*item);
                     labels.push(label);
                 }
-                Ok(Content::Profile(checked, line)) => {
-                    exports.merge(line);
+                Ok(Content::Profile(checked)) => {
                     let item = checked.write(store, leaf(&label).to_owned())?;
                     blobs.extend(item.blobs());
                     for link in &item.placement.links {
@@ -211,11 +208,7 @@ pub(super) fn import_raw(
     let (commit, (placed, linked, indexed)) = store.change(|draft| {
         let mut lines = Vec::new();
         let in_order = order.iter().filter_map(|&at| prepared.get(at));
-        let placed = place_all(draft, in_order, options.replace, &mut lines)?;
-        let mut lines_of_placed = exports.clone();
-        let names: BTreeSet<&str> = placed.iter().flatten().map(|added| added.name.as_str()).collect();
-        lines_of_placed.retain(|name| names.contains(name));
-        let indexed = enter_exports(draft, &lines_of_placed)?;
+        let Placed { outcomes, indexed } = place_all(draft, in_order, options.replace, usize::MAX, &mut lines)?;
         let linked = place_links(draft, &source, &symlinks, options.replace);
         let written = symlinks.iter().zip(&linked).filter(|(_, outcome)| matches!(outcome, Ok(true)));
         lines.extend(written.map(|(link, _)| format!("{} -> {}", link.name, link.target)));
@@ -223,7 +216,7 @@ pub(super) fn import_raw(
             0 => "import: indexes".to_owned(),
             count => message_of(&format!("import: {count} names"), &lines),
         };
-        Ok((Some(message), (placed, linked, indexed)))
+        Ok((Some(message), (outcomes, linked, indexed)))
     })?;
     imported.commit = commit;
     imported.not_indexed = !indexed;
@@ -413,11 +406,7 @@ fn read_one(
     if let Some(known) = known {
         return Ok(Content::Known(Box::new(known)));
     }
-    let mut line = ExportIndex::of_kernel();
-    if has_exports(&canonical.placement.name) {
-        take_exports(&mut line, &canonical.placement.name, &file)?;
-    }
-    Ok(Content::Profile(Box::new(canonical.check(label)?), line))
+    Ok(Content::Profile(Box::new(canonical.check(label)?)))
 }
 
 /// Puts the blobs that are in no pack yet, each named by its path so that git finds those that resemble each other, into

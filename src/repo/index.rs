@@ -188,21 +188,23 @@ pub(super) fn take_exports(index: &mut ExportIndex, name: &str, profile: &Profil
     })
 }
 
-/// Enters lines in `nt/exports`, which is made if it is not there. Tells whether it could be done: one that is damaged, or
-/// of other exports, is left to [`index`].
-pub(super) fn enter_exports(draft: &mut Draft<'_>, lines: &ExportIndex) -> Result<bool, Error> {
+/// Enters lines in `nt/exports`, which is made if it is not there. Tells whether it could be done: one that is damaged, of
+/// other exports, or of more than `max_bytes` is left to [`index`].
+pub(super) fn enter_exports(draft: &mut Draft<'_>, lines: ExportIndex, max_bytes: usize) -> Result<bool, Error> {
+    if lines.is_empty() {
+        return Ok(true);
+    }
     let path = format!("{LAYOUT}/{}", ExportIndex::name("nt"));
     let mut merged = ExportIndex::of_kernel();
     if let Some(old) = draft.read(&path)? {
         match ExportIndex::parse(&path, &old) {
+            _ if old.len() > max_bytes => return Ok(false),
             Ok(old) if old.has_exports_of(&merged) => merged = old,
             _ => return Ok(false),
         }
     }
-    merged.merge(lines.clone());
-    if !merged.is_empty() {
-        draft.put(&path, merged.to_json().as_bytes())?;
-    }
+    merged.merge(lines);
+    draft.put(&path, merged.to_json().as_bytes())?;
     Ok(true)
 }
 

@@ -49,7 +49,7 @@ mod verify;
 pub mod wanted;
 mod work_tree;
 
-pub use add::{AddOptions, Added, Addition, add};
+pub use add::{AddOptions, Added, Addition, Additions, add};
 pub use bundle::{Bundled, Known, apply as apply_bundle, create as create_bundle, have, read_have};
 pub use catalog::{Build, Catalog, is_below};
 pub use change::Draft;

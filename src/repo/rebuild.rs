@@ -154,12 +154,12 @@ fn publish(store: &GitStore, batch: Vec<(String, Checked)>, tell: &mut dyn FnMut
     }
     let (_, placed) = store.change(|draft| {
         let mut lines = Vec::new();
-        let placed = place_all(draft, prepared.iter(), true, &mut lines)?;
+        let placed = place_all(draft, prepared.iter(), true, usize::MAX, &mut lines)?;
         let message = match lines.as_slice() {
             [line] => format!("rebuild: {line}"),
             _ => message_of(&format!("rebuild: {} profiles", lines.len()), &lines),
         };
-        Ok((Some(message), placed))
+        Ok((Some(message), placed.outcomes))
     })?;
     for (name, outcome) in names.iter().zip(placed) {
         let rebuilt = match outcome {

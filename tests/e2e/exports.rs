@@ -260,6 +260,41 @@ fn the_data_index_is_made_by_its_specification() {
     ok(&["repo", "-C", arg(&repo), "verify"]);
 }
 
+/// A small index is written with each kernel; a large one is left to `repo index`, and that is told.
+#[test]
+fn what_is_added_is_in_the_index_of_exports_while_that_is_small() {
+    let (Some(win7), Some(win10)) = (nt_isf(WIN7.1), nt_isf(WIN10.1)) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let repo = folder.path().join("profiles");
+    ok(&["repo", "init", arg(&repo)]);
+    let add = |file: &Path| stderr(&["repo", "-C", arg(&repo), "add", arg(file)]);
+    let (code, told) = add(&win7);
+    assert!(code == Some(0) && !told.contains("nt/exports"), "{told}");
+    let get = || ok(&["repo", "-C", arg(&repo), "get", "nt/exports"]);
+    let added = get();
+    assert_eq!(crate::repo::git(&repo, &["rev-list", "--count", "HEAD"]).trim(), "2", "one commit after that of init");
+    // As `repo index` makes it.
+    ok(&["repo", "-C", arg(&repo), "index", "nt", "--all"]);
+    assert_eq!(get(), added);
+    assert!(added.contains(WIN7.1));
+    let raw = patched(folder.path(), WIN7.0, overwrite_records);
+    check_in(&raw, &[], WIN7.0, &repo);
+    // As if there were many kernels.
+    let mut index: Value = serde_json::from_str(&added).expect("JSON");
+    let line = index["$INDEX"][format!("nt/GUID/{}", WIN7.1)].clone();
+    for number in 0..400 {
+        index["$INDEX"][format!("nt/GUID/{number:032X}1")] = line.clone();
+    }
+    std::fs::write(repo.join("v1.0/nt/exports"), index.to_string()).expect("written");
+    crate::repo::git(&repo, &["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "-qam", "many"]);
+    let before = get();
+    let (code, told) = add(&win10);
+    assert!(code == Some(0) && told.contains("nt/exports is as it was; `quaid repo index nt`"), "{told}");
+    assert_eq!(get(), before);
+    ok(&["repo", "-C", arg(&repo), "index", "nt"]);
+    assert!(get().contains(WIN10.1));
+}
+
 #[test]
 fn what_is_imported_is_in_the_index_of_exports() {
     let (Some(win7), Some(win10)) = (nt_isf(WIN7.1), nt_isf(WIN10.1)) else { return };

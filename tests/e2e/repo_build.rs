@@ -504,7 +504,8 @@ fn rekall_s_spelling_is_understood() {
     let built = manage(&["--path_to_repository", arg(&root), "--processes", "2", "nt/GUID", "add_guid", &pdb_guid]);
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let listed = manage(&["-C", arg(&root), "list", "nt/"]);
-    assert_eq!(String::from_utf8_lossy(&listed.stdout), format!("nt/GUID/{KERNEL_ID}\n"));
+    // With its line in the index of exports.
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), format!("nt/GUID/{KERNEL_ID}\nnt/exports\n"));
     assert_eq!(manage(&["-C", arg(&root), "nt/GUID", "--no-such-option"]).status.code(), Some(2));
     // Without a target everything is built, and the configuration has nothing yet.
     let all = manage(&["--path_to_repository", arg(&root)]);

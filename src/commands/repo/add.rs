@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     if files.len() > 1 && (options.name.is_some() || options.banner.is_some()) {
         bail!("--name and --banner are for one file at a time");
     }
-    let (commit, additions) = repo::add(store, &files, &options)?;
+    let repo::Additions { commit, files: additions, not_indexed } = repo::add(store, &files, &options)?;
     let (mut failed, mut has_kernel) = (Vec::new(), false);
     for addition in additions {
         match addition.outcome {
@@ -46,7 +46,7 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
         note_author(context, store);
     }
     if has_kernel {
-        note_indexes(context, store, &["nt/exports", "nt/index"])?;
+        note_indexes(context, store, not_indexed)?;
     }
     let all_failed = failed.len() == files.len();
     if all_failed && failed.len() == 1 {

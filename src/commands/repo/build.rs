@@ -1,7 +1,7 @@
 //! `repo build`: profiles that the repository makes itself.
 
 use super::index::tell_indexes;
-use super::note_author;
+use super::{note_author, note_indexes};
 use crate::cli::chain_text;
 use crate::commands::fetch_pdb::symbol_path;
 use crate::context::{Context, Outcome};
@@ -86,6 +86,7 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
             let module = recipe.target.split('/').next().unwrap_or_default();
             let (_, done) = repo::index(store, &[module], false)?;
             tell_indexes(context, &done);
+            total.not_indexed &= module != "nt";
         }
     }
     total.tell(context, store)
@@ -200,6 +201,8 @@ pub(super) struct Total {
     remembered: usize,
     /// Recipes that cannot be built.
     skipped: usize,
+    /// Whether the index of exports lacks kernels that were made.
+    not_indexed: bool,
 }
 
 /// What one recipe came to.
@@ -219,6 +222,7 @@ impl Total {
                 self.built += summary.built;
                 self.rejected += summary.rejected;
                 self.failed += summary.failed;
+                self.not_indexed |= summary.not_indexed;
                 self.known += known;
                 self.remembered += remembered;
             }
@@ -243,7 +247,7 @@ impl Total {
     }
 
     pub(super) fn tell(&self, context: &Context, store: &GitStore) -> Result<Outcome> {
-        let Self { built, known, rejected, failed, remembered, skipped } = self;
+        let Self { built, known, rejected, failed, remembered, skipped, not_indexed } = self;
         let earlier = match remembered {
             0 => String::new(),
             count => format!(", {count} rejected earlier (--retry tries them again)"),
@@ -251,6 +255,9 @@ impl Total {
         context.note(&format!("{built} built, {known} there already, {rejected} rejected, {failed} failed{earlier}"));
         if *built > 0 {
             note_author(context, store);
+        }
+        if *not_indexed {
+            note_indexes(context, store, true)?;
         }
         match (built + known, rejected + failed + skipped) {
             (_, 0) => Ok(Outcome::Done),

@@ -84,8 +84,7 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     ));
     if imported.commit.is_some() {
         note_author(context, store);
-        let left: &[&str] = if imported.not_indexed { &["nt/exports", "nt/index"] } else { &["nt/index"] };
-        note_indexes(context, store, left)?;
+        note_indexes(context, store, imported.not_indexed)?;
     }
     match (stored + known + links, rejected) {
         (0, 0) => bail!(

@@ -109,9 +109,9 @@ fn note_author(context: &Context, store: &GitStore) {
 }
 
 /// An index of a thousand kernels has megabytes: it is not written again for each that comes, and the user is told.
-fn note_indexes(context: &Context, store: &GitStore, names: &[&str]) -> Result<()> {
+fn note_indexes(context: &Context, store: &GitStore, exports_too: bool) -> Result<()> {
     let head = store.profiles()?;
-    for name in names {
+    for name in exports_too.then_some("nt/exports").into_iter().chain(["nt/index"]) {
         if head.entry(&format!("{LAYOUT}/{name}"))?.is_some() {
             context.note(&format!("{name} is as it was; `quaid repo index nt` enters kernels that are new"));
         }

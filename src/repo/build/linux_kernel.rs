@@ -1,6 +1,6 @@
 //! The profile of one Linux kernel, from its debugging information.
 
-use super::super::add::{Added, Checked, check_banner, place_all, refused};
+use super::super::add::{Added, Checked, SMALL_INDEX, check_banner, place_all, refused};
 use super::super::error::Error;
 use super::super::git_store::GitStore;
 use super::windows::message;
@@ -21,8 +21,8 @@ pub fn build_linux_kernel(store: &GitStore, file: &Path, banner: &str) -> Result
     let prepared = Checked::of(&label, &parsed, Some(banner), None)?.write(store, label.clone())?;
     let (_, mut placed) = store.change(|draft| {
         let mut lines = Vec::new();
-        let placed = place_all(draft, std::iter::once(&prepared), false, &mut lines)?;
-        Ok((Some(message("Linux", &lines)), placed))
+        let placed = place_all(draft, std::iter::once(&prepared), false, SMALL_INDEX, &mut lines)?;
+        Ok((Some(message("Linux", &lines)), placed.outcomes))
     })?;
     placed.pop().unwrap_or_else(|| Err(refused(&label, "it was not placed")))
 }

@@ -1,7 +1,7 @@
 //! `CopyAndTransform`, `OSXProfile`, `LinuxProfile` and `ArtifactProfile`: profiles of files that the repository has below
 //! `v1.0/src`.
 
-use super::super::add::{Checked, place_all};
+use super::super::add::{Checked, SMALL_INDEX, place_all};
 use super::super::error::Error;
 use super::super::git_store::{EntryKind, GitStore, Snapshot};
 use super::windows::{Event, Summary, message};
@@ -109,8 +109,8 @@ pub fn build_sources(
         let replace = recipe.replaces();
         let (_, placed) = store.change(|draft| {
             let mut lines = Vec::new();
-            let placed = place_all(draft, prepared.iter(), replace, &mut lines)?;
-            Ok(((!lines.is_empty()).then(|| message(target, &lines)), placed))
+            let placed = place_all(draft, prepared.iter(), replace, SMALL_INDEX, &mut lines)?;
+            Ok(((!lines.is_empty()).then(|| message(target, &lines)), placed.outcomes))
         })?;
         for outcome in placed {
             match outcome {

@@ -1,7 +1,7 @@
 //! `WindowsGUIDProfile`: builds of a Windows module, from their PDBs. Fetched and parsed on all cores, committed many at a
 //! time.
 
-use super::super::add::{Checked, existing, place_all};
+use super::super::add::{Checked, SMALL_INDEX, existing, place_all};
 use super::super::change::Draft;
 use super::super::error::Error;
 use super::super::git_store::{GitStore, Snapshot};
@@ -84,6 +84,9 @@ pub struct Summary {
     pub rejected: usize,
     /// Builds that could not be made now.
     pub failed: usize,
+    /// Whether `nt/exports` lacks kernels among them: it is too large to be written for each, damaged, or of another version's
+    /// exports.
+    pub not_indexed: bool,
 }
 
 /// Whether a repository's HEAD has the profile of a build: where the recipe puts it, or under the GUID alone.
@@ -363,13 +366,14 @@ impl Batch {
         }
         let (_, placed) = store.change(|draft| {
             let mut lines = Vec::new();
-            let placed = place_all(draft, prepared.iter(), false, &mut lines)?;
-            let done = builds.iter().zip(&placed).filter(|(_, outcome)| outcome.is_ok());
+            let placed = place_all(draft, prepared.iter(), false, SMALL_INDEX, &mut lines)?;
+            let done = builds.iter().zip(&placed.outcomes).filter(|(_, outcome)| outcome.is_ok());
             let done: Vec<(GuidAge, &str)> = done.map(|((id, pdb, _), _)| (*id, pdb.as_str())).collect();
             note(draft, job, &done, &unmade, &mut lines)?;
             Ok((Some(message(&job.recipe.target, &lines)), placed))
         })?;
-        for ((id, _, lacks), outcome) in builds.into_iter().zip(placed) {
+        summary.not_indexed |= !placed.indexed;
+        for ((id, _, lacks), outcome) in builds.into_iter().zip(placed.outcomes) {
             match outcome {
                 Ok(added) => {
                     summary.built += 1;
