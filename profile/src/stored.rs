@@ -12,6 +12,7 @@ use crate::json::{Node, Style, print};
 use crate::json_writer::Writer;
 use crate::span::Spans;
 use crate::{MAX_PROFILE_BYTES, normalised_name};
+use memchr::memmem;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -343,19 +344,22 @@ fn address_of_last(text: &str) -> Result<u64, Error> {
 /// A line before it is damaged.
 pub fn symbol(text: &str, name: &str) -> Result<Option<u64>, Error> {
     let is_hex = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_hexdigit());
-    for kind in ['=', '+'] {
-        let wanted = format!("{kind}{name}");
-        for (at, _) in text.match_indices(&wanted) {
-            let (before, rest) = text.split_at(at);
-            let distance = before.rsplit('\n').next().unwrap_or_default();
-            let ends = rest.get(wanted.len()..).is_none_or(|rest| rest.is_empty() || rest.starts_with(['\t', '\n']));
-            if ends && is_hex(distance) {
-                let lines = text.get(..at + wanted.len()).unwrap_or_default();
-                return address_of_last(lines).map(Some);
-            }
+    let mut function = None;
+    for at in memmem::find_iter(text.as_bytes(), name.as_bytes()) {
+        let end = at + name.len();
+        let (Some(before), Some(rest)) = (text.get(..at), text.get(end..)) else { continue };
+        let is_data = before.ends_with('=');
+        let Some(before) = before.strip_suffix(['=', '+']) else { continue };
+        let distance = before.rsplit('\n').next().unwrap_or_default();
+        if !(rest.is_empty() || rest.starts_with(['\t', '\n'])) || !is_hex(distance) {
+            continue;
         }
+        if is_data {
+            return address_of_last(text.get(..end).unwrap_or_default()).map(Some);
+        }
+        function.get_or_insert(end);
     }
-    Ok(None)
+    function.map(|end| address_of_last(text.get(..end).unwrap_or_default())).transpose()
 }
 
 /// A part of the text that is joined.

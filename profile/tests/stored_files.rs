@@ -31,3 +31,25 @@ fn real_profiles_are_split_and_come_back() {
     }
     assert!(seen > 0);
 }
+
+#[test]
+fn a_symbol_is_found_by_its_whole_name_data_before_functions() {
+    let text = r#"{"$CONSTANTS": {"Alpha": 16, "AlphaBeta": 32, "Beta": 48, "operator=Beta": 80},
+        "$FUNCTIONS": {"Beta": 20, "Gamma": 64, "preBeta": 72}, "$METADATA": {"Type": "Profile"}, "$STRUCTS": {"A": [8, {}]}}"#;
+    let canonical = ProfileFile::parse("here", text.as_bytes()).and_then(|file| file.canonical()).expect("a profile");
+    let stored = stored::split("nt/GUID/x", &canonical).expect("well formed").expect("it is split");
+    for (name, number) in [
+        ("Alpha", Some(16)),
+        ("AlphaBeta", Some(32)),
+        ("Beta", Some(48)),
+        ("operator=Beta", Some(80)),
+        ("Gamma", Some(64)),
+        ("preBeta", Some(72)),
+        ("Alph", None),
+        ("eta", None),
+        ("Gammas", None),
+        ("", None),
+    ] {
+        assert_eq!(stored::symbol(&stored.symbols.1, name).expect("whole"), number, "{name} in {}", stored.symbols.1);
+    }
+}
