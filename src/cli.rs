@@ -11,6 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use quaid_analyzer::render;
 use std::ffi::OsString;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -171,6 +172,16 @@ fn globals() -> Command {
         .arg(value("pager", "PROGRAM", "Show output on a terminal through this program").env("QUAID_PAGER"))
         .arg(value("layer", "FORMAT", "Take the image, or what is packed in it, for this format; a wrong name lists them"))
         .arg(
+            value(
+                "runs",
+                "START-END",
+                "The image is raw and has these ranges of physical memory one behind the other (0x1000-0x9fc00,0x100000+0x7000000)",
+            )
+            .value_delimiter(',')
+            .action(ArgAction::Append)
+            .value_parser(memory_range),
+        )
+        .arg(
             value("ept", "ADDRESS", "Analyse the guest whose extended page tables (EPTP) the image has there")
                 .value_parser(number),
         )
@@ -214,6 +225,29 @@ pub(crate) fn number(text: &str) -> Result<u64, String> {
     };
     let value = parsed.map_err(|_| "not a number: decimal, or hex after 0x".to_owned())?;
     Ok(if negative { value.wrapping_neg() } else { value })
+}
+
+/// START-END, END not included, or START+LENGTH.
+pub(crate) fn range(text: &str) -> Result<Range<u64>, String> {
+    let (start, end) = if let Some((start, length)) = text.split_once('+') {
+        let start = number(start)?;
+        (start, start.checked_add(number(length)?).ok_or("it ends behind the last address")?)
+    } else {
+        let (start, end) = text.split_once('-').ok_or("it is of the form neither START-END nor START+LENGTH")?;
+        (number(start)?, number(end)?)
+    };
+    if end <= start { Err("it ends before it begins".into()) } else { Ok(start..end) }
+}
+
+/// A range of the machine's memory. Lists of them, as in /proc/iomem, mostly name the last byte: taken for the one behind
+/// it, all that follows would be in the wrong place.
+fn memory_range(text: &str) -> Result<Range<u64>, String> {
+    let run = range(text)?;
+    if run.end % 2 == 1 && !text.contains('+') {
+        let (start, end) = (run.start, run.end.saturating_add(1));
+        return Err(format!("END is the address behind the last byte, which /proc/iomem names: {start:#x}-{end:#x}"));
+    }
+    Ok(run)
 }
 
 /// Command line, then environment, then configuration file, then default.
@@ -288,6 +322,7 @@ fn context(args: &ArgMatches) -> Result<Context> {
             },
             ept: args.get_one::<u64>("ept").copied().or(file.ept),
             layer: text("layer").or(file.layer),
+            runs: args.get_many::<Range<u64>>("runs").into_iter().flatten().cloned().collect(),
             offline: args.get_flag("offline")
                 || std::env::var_os("QUAID_OFFLINE").is_some_and(|v| !v.is_empty())
                 || file.offline,

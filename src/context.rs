@@ -2,6 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write as _};
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// How a command ended, where it did not fail outright.
@@ -66,6 +67,8 @@ pub struct Globals {
     pub pagefiles: Vec<PathBuf>,
     /// `--layer`: the image's format, where it is not to be found out.
     pub layer: Option<String>,
+    /// `--runs`: where the parts of a raw image belong.
+    pub runs: Vec<Range<u64>>,
     /// `--offline`: nothing may use the network.
     pub offline: bool,
     /// `--autobuild`: a profile that is missing is made at once.

@@ -29,7 +29,8 @@ fn check(image: &Image) {
     }
     // The first runs and the last ones; of each its start and its end.
     let runs = ranges.iter().take(RUNS).chain(ranges.iter().rev().take(RUNS));
-    let starts = |&(start, bytes): &(u64, u64)| [start, start + bytes - bytes.min(BYTES)].map(|at| (at, bytes.min(BYTES)));
+    let starts =
+        |&(start, bytes): &(u64, u64)| [start, start + bytes - bytes.min(BYTES)].map(|at| (at, bytes.min(BYTES)));
     for (start, bytes) in runs.flat_map(starts) {
         let mut once = vec![0xaa; bytes as usize];
         let whole = image.read(Pa(start), &mut once);

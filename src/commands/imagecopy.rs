@@ -1,7 +1,7 @@
 //! `imagecopy`: an image written in another format.
 
 use super::plugin::open_image;
-use crate::cli::number;
+use crate::cli::range;
 use crate::context::{Context, Outcome, UsageError};
 use crate::hex::hex;
 use crate::imagecopy::{self, Format};
@@ -34,13 +34,6 @@ pub(crate) fn cli() -> clap::Command {
                 .value_parser(range)
                 .help("Only these physical addresses, END not included (0x100000-0x200000,0x300000-0x301000)"),
         )
-}
-
-/// START-END, where START is less than END.
-fn range(text: &str) -> Result<Range<u64>, String> {
-    let (start, end) = text.split_once('-').ok_or("it is not of the form START-END")?;
-    let range = number(start)?..number(end)?;
-    if range.is_empty() { Err("it ends before it begins".into()) } else { Ok(range) }
 }
 
 /// Does it.

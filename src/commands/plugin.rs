@@ -3,7 +3,7 @@
 use super::Command;
 use super::autobuild::autobuild;
 use crate::cli::with_alias;
-use crate::context::{Context, Outcome, UsageError};
+use crate::context::{Context, Globals, Outcome, UsageError};
 use crate::dwarf;
 use crate::output::Output;
 use crate::sources::OneProfile;
@@ -245,7 +245,8 @@ fn plugin_args(matches: &ArgMatches) -> Args {
 
 /// Opens an image and tells how its format was found.
 pub(crate) fn open_image(context: &Context, path: &Path) -> Result<Image> {
-    let options = image::Options { format: context.globals.layer.clone(), ..image::Options::default() };
+    let Globals { layer, runs, .. } = &context.globals;
+    let options = image::Options { format: layer.clone(), runs: runs.clone(), ..image::Options::default() };
     let image = image::open(path, &options).map_err(|error| match error {
         image::OpenError::Refused { .. } if options.format.is_none() => {
             anyhow!("{error}; `--layer raw` before the command takes the file as it is")

@@ -248,3 +248,47 @@ fn a_file_that_is_there_stays_and_a_failed_copy_leaves_none() {
     let names = std::fs::read_dir(made.path()).expect("the folder").count();
     assert_eq!(names, 2 + usize::from(there), "no temporary file is left");
 }
+
+#[test]
+fn a_raw_image_of_ranges_one_behind_the_other_is_put_where_they_belong() {
+    let Some(folder) = formats() else { return };
+    let made = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| made.path().join(name);
+    for name in ["odd.lime", "core-unsorted.elf"] {
+        let truth = expected(&folder, name);
+        // In the file the last range comes first.
+        let all: Vec<u8> = truth.iter().rev().flat_map(|(_, bytes)| bytes.clone()).collect();
+        std::fs::write(path("compact"), &all).expect("written");
+        let gzip = Command::new("gzip").args(["-kf", arg(&path("compact"))]).status().expect("gzip starts");
+        assert!(gzip.success());
+        let runs = truth.iter().rev().map(|(start, bytes)| format!("{start:#x}+{}", bytes.len()));
+        let runs: Vec<String> = runs.collect();
+        for file in ["compact", "compact.gz"] {
+            let out = path("out.lime");
+            let file = path(file);
+            let runs = runs.join(",");
+            let args = ["--overwrite", "--runs", &runs, "-f", arg(&file), "imagecopy", arg(&out), "--to", "lime"];
+            assert_eq!(ok(&args), "");
+            assert!(read_lime(&std::fs::read(&out).expect("written")) == truth, "{name}, {file:?}");
+        }
+    }
+    let compact = path("compact");
+    let bytes = std::fs::metadata(&compact).expect("its size").len();
+    let lime = folder.join("synth/two.lime");
+    let info = |runs: &str, image: &Path| run(&["--runs", runs, "-f", arg(image), "image_info", "--ranges"]);
+    for (runs, image, code, said) in [
+        ("0x1000-0x9fbff", &compact, 2, "0x1000-0x9fc00"),
+        ("0x2000-0x1000", &compact, 2, "ends before it begins"),
+        ("0x1000", &compact, 2, "neither START-END nor START+LENGTH"),
+        ("0x1000+0x2000,0x2000+0x10", &compact, 1, "0x1000-0x3000 and 0x2000-0x2010 overlap"),
+        ("0x1000+0x1000", &lime, 1, "it is LiME, which says itself where its memory belongs"),
+        ("0x1000+0x1000", &compact, 0, "bytes and the runs 4096: what is behind them is left out"),
+        ("0x1000+0x400000000", &compact, 0, "the file is truncated"),
+    ] {
+        let output = info(runs, image);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && stderr.contains(said), "{runs}: {stderr}");
+    }
+    let truncated = info(&format!("0x1000-{:#x}", 0x1000 + bytes.next_multiple_of(2) + 0x1000), &compact);
+    assert!(String::from_utf8_lossy(&truncated.stdout).contains("truncated"));
+}

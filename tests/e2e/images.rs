@@ -29,6 +29,16 @@ pub(crate) fn write_lime(raw: &Path, path: &Path) {
     out.flush().expect("written");
 }
 
+/// The same RAM without a word about where it belongs, as LiME's format "raw" has it.
+pub(crate) fn write_compact(raw: &Path, path: &Path) {
+    let mut raw = File::open(raw).expect("the raw image");
+    let mut out = BufWriter::new(File::create(path).expect("created"));
+    for range in ranges(raw.metadata().expect("its size").len()) {
+        copy_range(&mut raw, range, &mut out);
+    }
+    out.flush().expect("written");
+}
+
 /// An ELF64 core of all of it in two PT_LOADs, their data in the other order, so that offsets matter.
 pub(crate) fn write_elf_core(raw: &Path, path: &Path) {
     let mut raw = File::open(raw).expect("the raw image");

@@ -1,6 +1,6 @@
 //! Linux from end to end: module zip, profile, repository, image, rows; the guest's own words are the judge.
 
-use crate::images::{write_elf_core, write_lime};
+use crate::images::{write_compact, write_elf_core, write_lime};
 use crate::support::{arg, corpus, corpus_text, demo_kernel, ok, quaid, rows, unpacked};
 use crate::truth;
 use serde_json::Value;
@@ -79,6 +79,11 @@ fn a_debian_guest_with_kaslr_is_analysed_without_naming_a_profile() {
     write_lime(&raw, &lime);
     check_tasks(&plugin(&repo, &lime, &["pslist"]), &told);
     std::fs::remove_file(&lime).expect("removed");
+    // The same ranges one behind the other, which nothing in the file tells.
+    let (compact, runs) = (folder.path().join("mem.compact"), "0-0x9fc00,0x100000+0xff00000");
+    write_compact(&raw, &compact);
+    check_tasks(&plugin(&repo, &compact, &["--runs", runs, "pslist"]), &told);
+    std::fs::remove_file(&compact).expect("removed");
     write_elf_core(&raw, &elf);
     check_tasks(&plugin(&repo, &elf, &["pslist"]), &told);
 

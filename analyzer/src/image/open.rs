@@ -1,10 +1,11 @@
 //! Opening an image file.
 
 use super::raw::Raw;
+use super::run_layer::{Declared, END_OF_PHYSICAL, RunLayer, end_of};
 use super::vote::{self, Ballot, Elected, FORMATS, Format, Probe, elect};
 use super::{Hints, PhysicalMemory};
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,9 @@ pub struct Options {
     /// The memory is what this format ("raw", "LiME", "ELF core", in any case) makes of the file, or of the first layer in
     /// it (unpacked, out of a container) that is of this format: the user knows better. "raw" is the file as it is.
     pub format: Option<String>,
+    /// Where the parts of a raw image belong that has them one behind the other, in the order of the image: the machine's
+    /// ranges of memory, as its /proc/iomem or its e820 map has them. Empty: its first byte is that of the address 0.
+    pub runs: Vec<Range<u64>>,
     /// The file is read, not mapped: for media that fail and files that others may cut short meanwhile.
     pub no_map: bool,
 }
@@ -78,6 +82,14 @@ pub enum OpenError {
         /// Why it cannot be read, and what to do.
         reason: String,
     },
+    /// The runs that were given cannot be those of the image.
+    #[error("cannot open the image {} with the given runs: {reason}", path.display())]
+    Runs {
+        /// The file.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// The format that was forced is not known.
     #[error("the image format `{0}` is not known; there are: {names}", names = format_names())]
     UnknownFormat(String),
@@ -109,11 +121,55 @@ pub fn open(path: &Path, options: &Options) -> Result<Image, OpenError> {
     let raw: Arc<dyn PhysicalMemory> = Arc::new(raw);
     let refused = |(format, reason)| OpenError::Refused { path: path.into(), format, reason };
     let probe = Probe { base: &raw, path: Some(path), map: !options.no_map };
-    let Elected { memory, warnings, hints, ballots } = match options.format.as_deref() {
+    let mut elected = match options.format.as_deref() {
         None => elect(&probe, FORMATS).map_err(refused)?,
         Some(name) => force(&probe, name)?.map_err(refused)?,
     };
+    if !options.runs.is_empty() {
+        place(&mut elected, &options.runs).map_err(|reason| OpenError::Runs { path: path.into(), reason })?;
+    }
+    let Elected { memory, warnings, hints, ballots } = elected;
     Ok(Image { memory, ballots, warnings, hints })
+}
+
+/// What may be around a raw image.
+const AROUND_RAW: [&str; 2] = [super::compressed::NAME, super::ewf::NAME];
+
+/// Puts the parts of a raw image at their addresses.
+fn place(elected: &mut Elected, runs: &[Range<u64>]) -> Result<(), String> {
+    if let Some(other) = elected.ballots.iter().find(|ballot| ballot.won && !AROUND_RAW.contains(&ballot.format)) {
+        let format = other.format;
+        return Err(format!(
+            "it is {format}, which says itself where its memory belongs; the format raw takes it as it is"
+        ));
+    }
+    let mut sorted = runs.to_vec();
+    sorted.sort_unstable_by_key(|run| run.start);
+    for pair in sorted.windows(2) {
+        if let [one, other] = pair
+            && other.start < one.end
+        {
+            return Err(format!("{:#x}-{:#x} and {:#x}-{:#x} overlap", one.start, one.end, other.start, other.end));
+        }
+    }
+    let mut file_offset = 0_u64;
+    let mut declared = Vec::with_capacity(runs.len());
+    for run in runs {
+        let bytes = run.end.saturating_sub(run.start);
+        if bytes == 0 || run.end > END_OF_PHYSICAL {
+            return Err(format!("{:#x}-{:#x} is no range of physical memory", run.start, run.end));
+        }
+        declared.push(Declared { start: run.start, bytes, file_offset });
+        file_offset = file_offset.saturating_add(bytes);
+    }
+    let has = end_of(elected.memory.as_ref());
+    if has > file_offset {
+        let why = format!("the image has {has} bytes and the runs {file_offset}: what is behind them is left out");
+        elected.warnings.push(why);
+    }
+    let layer = RunLayer::new("raw, runs as given", Arc::clone(&elected.memory), &declared, &mut elected.warnings);
+    elected.memory = Arc::new(layer);
+    Ok(())
 }
 
 /// The layer of the named format, be it inside others.

@@ -627,7 +627,8 @@ fn a_file_reads_the_same_mapped_and_not() {
         let fault = image.read(Pa(0x1002), &mut buffer).expect_err("it ends");
         assert_eq!((&buffer, fault.reason), (b"cdefghijkl\0\0\0\0\0\0\0\0\0\0", FaultReason::NotInImage(Pa(0x100c))));
         assert_eq!(image.slice(Pa(0x1001), 3), slice);
-        let raw = open(&path, &Options { no_map, format: Some("RAW".into()) }).expect("any file is raw");
+        let raw = open(&path, &Options { no_map, format: Some("RAW".into()), ..Options::default() })
+            .expect("any file is raw");
         let mut buffer = [0xee; 8];
         let fault = raw.read(Pa(72), &mut buffer).expect_err("the file has 76 bytes");
         assert_eq!((&buffer, fault.reason), (b"ijkl\0\0\0\0", FaultReason::NotInImage(Pa(76))));
