@@ -235,6 +235,7 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
         let noted = source.vmcoreinfo.as_ref().and_then(|info| info.hex("KERNELOFFSET"));
         report.slide = noted.or_else(|| symbols::slide(profile));
         report.running_addresses = report.slide.is_none();
+        report.functions_alone = !profile.constants.contains_key("init_task");
         symbols::undo_slide(profile, report.slide.unwrap_or_default());
     }
     if let Some(base) = profile.symbol("_text").or_else(|| profile.symbol("_stext")) {

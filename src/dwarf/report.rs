@@ -44,6 +44,8 @@ pub struct ConvertReport {
     pub slide: Option<u64>,
     /// The addresses are those of a running kernel, and where it is linked is not known.
     pub running_addresses: bool,
+    /// The list of symbols is of a kernel with `CONFIG_KALLSYMS_ALL` off: it has no data.
+    pub functions_alone: bool,
     /// The file is not linked (a Mach-O `.o`): its symbols have no addresses and are left out.
     pub unlinked: bool,
     /// Files of the folder or zip that could not be looked into: the path and why.
@@ -98,6 +100,10 @@ impl ConvertReport {
             (
                 usize::from(self.running_addresses),
                 "list of symbols has the addresses of the running kernel, which KASLR moved: they fit images of that boot",
+            ),
+            (
+                usize::from(self.functions_alone),
+                "list of symbols has functions alone (CONFIG_KALLSYMS_ALL is off), and plugins need the kernel's data; give its System.map: --system_map FILE",
             ),
             (
                 usize::from(self.unlinked),

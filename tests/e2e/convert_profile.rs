@@ -200,6 +200,15 @@ fn addresses_of_a_running_kernel_are_moved_back() {
     assert!(compared > 30, "{compared}");
     assert_eq!(profile["$METADATA"]["KernelBase"], "0xffffffff81000000");
     assert!(profile["$FUNCTIONS"].get("init_module").is_none());
+
+    // A kernel without CONFIG_KALLSYMS_ALL.
+    let functions = "ffffffffaf400000 T _text\nffffffffaf401000 t early\nffffffffc0382000 t init_module\t[virtio]\n";
+    for (more, told) in [("", true), ("ffffffffb0000000 D init_task\n", false)] {
+        std::fs::write(&kallsyms, functions.to_owned() + more).expect("written");
+        let output = run(&["convert_profile", arg(&btf), "--kallsyms", arg(&kallsyms)]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(stderr.contains("CONFIG_KALLSYMS_ALL is off"), told, "{stderr}");
+    }
 }
 
 #[test]
