@@ -122,9 +122,9 @@ pub fn add(store: &GitStore, files: &[PathBuf], options: &AddOptions) -> Result<
     Ok(Additions { commit, files: additions, not_indexed: !indexed })
 }
 
-/// An index of exports up to this size, in bytes, is written anew with each kernel that comes: it has some 300. Of a larger one
+/// An index of exports up to this size, in bytes, is written anew with each kernel that comes: it has some 170. Of a larger one
 /// that would cost more than the profile, and it is left to `repo index`.
-pub(super) const SMALL_INDEX: usize = 128 << 10;
+pub(super) const SMALL_INDEX: usize = 64 << 10;
 
 /// What became of profiles that were placed.
 pub(super) struct Placed {
