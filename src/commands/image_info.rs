@@ -4,10 +4,10 @@ use super::plugin::open_image;
 use crate::context::{Context, Outcome, UsageError};
 use crate::output::{Output, printable, write_file};
 use crate::physical_map::PhysicalMap;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use indicatif::HumanBytes;
-use quaid_analyzer::image::{Gap, GapKind, Image, Run};
+use quaid_analyzer::image::{self, Digest, Gap, GapKind, Image, Run};
 use quaid_analyzer::render;
 use quaid_analyzer::table::{Cell, Column};
 use serde_json::{Value, json};
@@ -20,6 +20,13 @@ const RANGES: &[Column] = &[
     Column::int("bytes", "Bytes", 14),
     Column::address("file_offset", "File Offset"),
     Column::text("kind", "Kind", 12),
+];
+
+const DIGESTS: &[Column] = &[
+    Column::text("digest", "Digest", 6),
+    Column::text("verdict", "Verdict", 10),
+    Column::text("stored", "Stored", 40),
+    Column::text("computed", "Computed", 40),
 ];
 
 /// Its options and help.
@@ -38,6 +45,11 @@ pub(crate) fn cli() -> clap::Command {
                 .help("Draw the memory into this file: what is used, zero, missing and why; reads all of it"),
         )
         .arg(
+            Arg::new("verify").long("verify").action(ArgAction::SetTrue).conflicts_with_all(["ranges", "png"]).help(
+                "Compare the digests that an EWF image (E01) carries with those of its contents; reads all of it",
+            ),
+        )
+        .arg(
             Arg::new("file")
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
@@ -49,6 +61,9 @@ pub(crate) fn cli() -> clap::Command {
 pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let path = args.get_one::<PathBuf>("file").or(context.globals.filename.as_ref());
     let path = path.ok_or_else(|| UsageError::of("which image? quaid -f IMAGE image_info"))?;
+    if args.get_flag("verify") {
+        return verify(context, path);
+    }
     let image = open_image(context, path)?;
     if let Some(to) = args.get_one::<PathBuf>("png") {
         draw(context, &image, to)?;
@@ -68,6 +83,48 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     }
     out.finish()?;
     Ok(Outcome::Done)
+}
+
+/// The digests of an EWF image. That they differ is an answer, and what makes it fail as well.
+fn verify(context: &Context, path: &Path) -> Result<Outcome> {
+    let of_contents = image::Options { format: Some("EWF".into()), ..image::Options::default() };
+    let image = image::open(path, &of_contents).with_context(|| {
+        format!("{}: --verify is for EWF images, which carry digests of their contents", path.display())
+    })?;
+    for warning in &image.warnings {
+        context.warn(&format!("{}: {warning}", path.display()));
+    }
+    let bytes = image.runs().iter().map(|run| run.bytes).sum();
+    let bar = context.progress("verifying", Some(bytes), true);
+    let digests = image::digests(&image, &mut |more| bar.inc(more));
+    bar.finish_and_clear();
+    let digests = digests.with_context(|| format!("{}: its contents cannot be verified", path.display()))?;
+    let mut out = Output::open(context)?;
+    let mut table =
+        render::renderer(&context.globals.format, DIGESTS, &mut out).context("the renderer is not known")?;
+    for digest in &digests {
+        let stored = digest.stored.clone().map_or(Cell::Absent, Into::into);
+        table.row(&[digest.name.into(), verdict(digest).into(), stored, digest.computed.clone().into()])?;
+    }
+    table.finish()?;
+    drop(table);
+    out.finish()?;
+    let equal = digests.iter().filter(|digest| digest.stored.is_some()).all(|digest| verdict(digest) == EQUAL);
+    if !equal {
+        bail!("{}: its contents are not what was acquired: a digest differs", path.display());
+    }
+    let any = digests.iter().any(|digest| digest.stored.is_some());
+    Ok(if any { Outcome::Done } else { Outcome::NothingFound })
+}
+
+const EQUAL: &str = "equal";
+
+fn verdict(digest: &Digest) -> &'static str {
+    match &digest.stored {
+        Some(stored) if *stored == digest.computed => EQUAL,
+        Some(_) => "not equal",
+        None => "not stored",
+    }
 }
 
 /// The physical map, whose legend goes to stderr.

@@ -1,6 +1,6 @@
 //! `image_info`, against what the makers of the images say and against the bytes of their headers.
 
-use crate::support::{arg, corpus_text, formats, ok, rows, run, unpacked};
+use crate::support::{arg, corpus_text, formats, ok, rows, run, skipped, unpacked};
 use serde_json::{Value, json};
 
 fn info(path: &std::path::Path) -> Value {
@@ -115,4 +115,73 @@ fn the_physical_map_shows_pages_that_are_used_zero_and_missing() {
     assert!([zero, used].contains(&at(0x1_0000_0000)));
     let refused = run(&["image_info", arg(&folder.join("flat.raw")), "--png", arg(&out)]);
     assert_eq!(refused.status.code(), Some(1), "the file is there");
+}
+
+/// ewfacquire stores what it is asked to; md5sum and sha1sum say what that is.
+#[test]
+fn digests_of_ewf_contents_are_equal_or_not_or_not_stored() {
+    let Some(folder) = formats() else { return };
+    let made = tempfile::tempdir().expect("a folder");
+    let raw = made.path().join("raw");
+    let flat = std::fs::read(folder.join("flat.raw")).expect("flat.raw");
+    std::fs::write(&raw, &flat[..(3 << 20) + 512]).expect("written");
+    let acquired = std::process::Command::new("ewfacquire")
+        .args(["-u", "-q", "-c", "fast", "-S", "1048576", "-d", "sha1", "-t"])
+        .args([made.path().join("both"), raw.clone()])
+        .output();
+    let verify = |path: &std::path::Path| {
+        let output = run(&["--format", "json", "-f", arg(path), "image_info", "--verify"]);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        (output.status.code(), if stdout.is_empty() { Vec::new() } else { rows(&stdout) }, stderr)
+    };
+    let verdicts = |rows: &[Value]| rows.iter().map(|row| row["verdict"].clone()).collect::<Vec<_>>();
+    if acquired.is_ok_and(|made| made.status.success()) {
+        let (code, rows, _) = verify(&made.path().join("both.E01"));
+        assert_eq!((code, verdicts(&rows)), (Some(0), vec![json!("equal"), json!("equal")]));
+        for (row, program) in rows.iter().zip(["md5sum", "sha1sum"]) {
+            let sum = std::process::Command::new(program).arg(&raw).output().expect("coreutils").stdout;
+            let sum = String::from_utf8_lossy(&sum);
+            assert_eq!(row["computed"].as_str(), sum.split(' ').next(), "{program}");
+        }
+    } else {
+        skipped("there is no ewfacquire program");
+    }
+
+    let (code, rows, _) = verify(&folder.join("ewf/s_smart.s01"));
+    assert_eq!((code, verdicts(&rows)), (Some(0), vec![json!("equal"), json!("not stored")]));
+    for name in ["s_encase6.E01", "s_encase6.E02", "s_encase6.E03", "s_encase6.E04", "s_encase6.E05", "s_encase6.E06"] {
+        std::fs::copy(folder.join("ewf").join(name), made.path().join(name)).expect("copied");
+    }
+    let image = made.path().join("s_encase6.E01");
+    let (code, _, stderr) = verify(&image);
+    assert!(code == Some(1) && stderr.contains("cannot be verified"), "the last segment is missing: {stderr}");
+    let mut last = std::fs::read(folder.join("ewf/s_encase6.E07")).expect("the last segment");
+    let md5: Vec<u8> = (0..16)
+        .map(|at| u8::from_str_radix(&"c1ee6e04bc5c036da66f73b3324df1b3"[at * 2..][..2], 16))
+        .map(|b| b.expect("hex"))
+        .collect();
+    let places: Vec<usize> =
+        last.windows(16).enumerate().filter(|(_, bytes)| *bytes == md5).map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    // A digest of zeros is one that was never written.
+    for &at in &places {
+        last[at..at + 16].fill(0);
+    }
+    std::fs::write(made.path().join("s_encase6.E07"), &last).expect("written");
+    let (code, rows, stderr) = verify(&image);
+    assert_eq!((code, verdicts(&rows)), (Some(1), vec![json!("not stored"), json!("not stored")]), "{stderr}");
+    for at in places {
+        last[at..at + 16].copy_from_slice(&md5);
+        last[at] ^= 1;
+    }
+    std::fs::write(made.path().join("s_encase6.E07"), last).expect("written");
+    let (code, rows, stderr) = verify(&image);
+    assert_eq!((code, verdicts(&rows)), (Some(1), vec![json!("not equal"), json!("not stored")]), "{stderr}");
+    assert_eq!(
+        (&rows[0]["stored"], &rows[0]["computed"]),
+        (&json!("c0ee6e04bc5c036da66f73b3324df1b3"), &json!("c1ee6e04bc5c036da66f73b3324df1b3"))
+    );
+    let (code, _, stderr) = verify(&folder.join("synth/full64.dmp"));
+    assert!(code == Some(1) && stderr.contains("--verify is for EWF images"), "{stderr}");
 }

@@ -40,7 +40,7 @@ mod vmware;
 mod vote;
 mod xen_core;
 
-pub use ewf::contents_md5;
+pub use ewf::{Digest, digests};
 pub use hints::Hints;
 pub use open::{Image, OpenError, Options, open};
 pub use selection::Selection;

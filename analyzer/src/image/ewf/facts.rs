@@ -56,6 +56,12 @@ fn time(name: &str, value: &str) -> Option<String> {
     (0..253_402_300_800).contains(&seconds).then(|| Time { unix_seconds: seconds }.to_string())
 }
 
+/// Bytes in lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
+}
+
 /// Adds the digests of a `hash` (MD5) or `digest` (MD5 and SHA-1) section.
 pub(super) fn digests(base: &dyn PhysicalMemory, section: &Section, hints: &mut Hints) {
     let start = section.at + SECTION_HEADER_BYTES;
@@ -63,10 +69,8 @@ pub(super) fn digests(base: &dyn PhysicalMemory, section: &Section, hints: &mut 
         let Some(digest) = piece(base, start + offset, bytes).filter(|digest| digest.iter().any(|&b| b != 0)) else {
             return;
         };
-        let text = digest.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-        let text: String = text.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect();
         if !hints.facts.iter().any(|(name, _)| name == what) {
-            hints.facts.push((what.into(), text));
+            hints.facts.push((what.into(), hex(&digest)));
         }
     };
     add("MD5", 0, 16);

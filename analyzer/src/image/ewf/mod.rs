@@ -15,6 +15,7 @@ use crate::addr::Pa;
 use crate::error::PageFault;
 use md5::{Digest as _, Md5};
 use sections::{MAGIC, Section, Table, adler32, sections, segment_number};
+use sha1::Sha1;
 use std::sync::Arc;
 
 /// The name in the voting log and in `Options::format`.
@@ -91,22 +92,41 @@ pub(super) fn probe(probe: &Probe<'_>) -> Vote {
     Vote::Yes(Layer { memory, warnings, hints })
 }
 
-/// The MD5 of a layer of one run, which EWF images carry of their contents (the fact "MD5"). Open the image with the
-/// format "EWF" forced, so that the layer is not what lies inside.
-pub fn contents_md5(memory: &dyn PhysicalMemory) -> Result<[u8; 16], PageFault> {
-    let mut md5 = Md5::new();
+/// A digest of the contents of an EWF image: the one that it carries (in its facts), and the one that its contents have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// "MD5" or "SHA-1".
+    pub name: &'static str,
+    /// As the image has it, in lower-case hex; acquisition programs store what they were asked to.
+    pub stored: Option<String>,
+    /// Of the contents.
+    pub computed: String,
+}
+
+/// The digests of an EWF image's contents. Open it with the format "EWF" forced, so that the layer is not what lies inside.
+/// `progress` is told how many bytes more were gone through. The fault is that of the first part that is missing or damaged.
+pub fn digests(image: &super::Image, progress: &mut dyn FnMut(u64)) -> Result<[Digest; 2], PageFault> {
+    let memory = image.memory();
+    let (mut md5, mut sha1) = (Md5::new(), Sha1::new());
     let mut buffer = vec![0; 8 << 20];
-    let end = end_of(memory);
+    let gaps = memory.gaps().last().map_or(0, |gap| gap.start.0.saturating_add(gap.bytes));
+    let end = end_of(memory).max(gaps);
     let mut at = 0;
     while at < end {
         let bytes = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
         let (here, _) = buffer.split_at_mut(bytes);
         memory.read(Pa(at), here)?;
         memory.release(Pa(at), bytes);
-        md5.update(here);
+        md5.update(&*here);
+        sha1.update(&*here);
         at += bytes as u64;
+        progress(bytes as u64);
     }
-    Ok(md5.finalize().into())
+    let of = |name: &'static str, computed: &[u8]| {
+        let stored = image.hints.facts.iter().find(|(what, _)| what == name).map(|(_, value)| value.clone());
+        Digest { name, stored, computed: facts::hex(computed) }
+    };
+    Ok([of("MD5", &md5.finalize()), of("SHA-1", &sha1.finalize())])
 }
 
 /// The extension of segment `number`, as the first one's: E01 to E99, then EAA to EZZ, FAA to ZZZ.
