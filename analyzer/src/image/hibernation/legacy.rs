@@ -9,7 +9,7 @@ use super::super::PhysicalMemory;
 use super::super::fields::{piece, u32_at, u64_at};
 use super::{MAX_SETS, Method, PAGE_BYTES, Pages, SET_PAGES};
 
-const BLOCK_MAGIC: &[u8] = b"\x81\x81xpress";
+pub(super) const BLOCK_MAGIC: &[u8; 8] = b"\x81\x81xpress";
 const BLOCK_HEADER_BYTES: u64 = 32;
 /// How far a block that is not where it should be is searched.
 const RESYNC_BYTES: u64 = 10 << 10;

@@ -14,6 +14,7 @@ use super::vote::{Layer, Probe, Vote};
 use super::{Hints, PhysicalMemory, Run, array};
 use crate::addr::Pa;
 use crate::time::Time;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The name in the voting log and in `Options::format`.
@@ -60,8 +61,15 @@ struct Pages {
 }
 
 /// Answers whether the layer is a hibernation file.
-pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
+pub(super) fn probe(&Probe { base, path, .. }: &Probe<'_>) -> Vote {
     let memory = base.as_ref();
+    if is_cleared(memory, path) {
+        return Vote::Broken(
+            "it is a hibernation file whose header page is cleared, as Windows does after a resume: where its memory \
+             belongs cannot be told"
+                .into(),
+        );
+    }
     let Some(signature) = array::<4>(memory, 0).filter(|start| SIGNATURES.contains(&start)) else {
         return Vote::no("no signature of a hibernation file at the start");
     };
@@ -94,6 +102,21 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
         fact("system time", time.to_string());
     }
     Vote::Yes(Layer { memory: Arc::new(CodecLayer::new(Arc::clone(base), pages, runs, Vec::new())), warnings, hints })
+}
+
+/// Whether this is a hibernation file without its header: the first page is empty, and the file has the name of one, or the
+/// compressed blocks that follow a table of Windows XP to 7. Newer files have nothing else by which to know them.
+fn is_cleared(memory: &dyn PhysicalMemory, path: Option<&Path>) -> bool {
+    if piece(memory, 0, PAGE_BYTES).is_none_or(|page| page.iter().any(|&byte| byte != 0)) {
+        return false;
+    }
+    let is_named = path.is_some_and(|path| {
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_ascii_lowercase());
+        stem.is_some_and(|stem| stem.starts_with("hiberfil"))
+            && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("sys"))
+    });
+    // The first table is on one of the first pages.
+    is_named || (2..=17).any(|page| array(memory, page * PAGE_BYTES).as_ref() == Some(legacy::BLOCK_MAGIC))
 }
 
 impl Pages {

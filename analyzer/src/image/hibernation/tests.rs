@@ -101,3 +101,26 @@ fn changed_and_missing_bytes_lead_nowhere() {
         }
     }
 }
+
+#[test]
+fn a_file_whose_header_page_was_cleared_is_told_and_not_taken_for_raw() {
+    for (wide, file) in [(false, legacy(false, TABLES, windows_xp)), (true, legacy(true, TABLES, windows_7))] {
+        let mut cleared = file.clone();
+        cleared[..PAGE_BYTES as usize].fill(0);
+        let why = opened(&cleared).err().expect("no image");
+        assert!(why.contains("hibernation file whose header page is cleared"), "{wide}: {why}");
+        // A page of zeros alone says nothing.
+        cleared[PAGE_BYTES as usize..].fill(7);
+        assert!(opened(&cleared).is_err_and(|why| why.contains("no signature")), "{wide}");
+    }
+    // Newer ones have their name alone.
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut cleared = windows_11();
+    cleared[..PAGE_BYTES as usize].fill(0);
+    for (name, told) in [("HIBERFIL.SYS", true), ("hiberfil_old.sys", true), ("memory.raw", false)] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, &cleared).expect("written");
+        let opened = crate::image::open(&path, &crate::image::Options::default());
+        assert_eq!(opened.is_err_and(|why| why.to_string().contains("header page is cleared")), told, "{name}");
+    }
+}
