@@ -1,7 +1,7 @@
 //! The bytes of a file: mapped into memory where that works, else read piece by piece.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek as _, SeekFrom};
 use std::path::Path;
 
 /// What pages are released in, in bytes; a multiple of the page size of every host.
@@ -19,6 +19,13 @@ impl MappedFile {
     /// file systems) is read instead.
     pub(super) fn open(path: &Path, map: bool) -> io::Result<Self> {
         Self::new(File::open(path)?, map)
+    }
+
+    /// Opens a device to be read; `bytes` where it does not tell its length, which disks do.
+    pub(super) fn open_device(path: &Path, bytes: Option<u64>) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let bytes = bytes.map_or_else(|| file.seek(SeekFrom::End(0)), Ok)?;
+        Ok(Self { file, map: None, bytes })
     }
 
     /// The same of an open file.

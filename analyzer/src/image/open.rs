@@ -4,6 +4,7 @@ use super::raw::Raw;
 use super::run_layer::{Declared, END_OF_PHYSICAL, RunLayer, end_of};
 use super::vote::{self, Ballot, Elected, FORMATS, Format, Probe, elect};
 use super::{Hints, PhysicalMemory};
+use std::fs::FileType;
 use std::io;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ pub struct Options {
     /// it (unpacked, out of a container) that is of this format: the user knows better. "raw" is the file as it is.
     pub format: Option<String>,
     /// Where the parts of a raw image belong that has them one behind the other, in the order of the image: the machine's
-    /// ranges of memory, as its /proc/iomem or its e820 map has them. Empty: its first byte is that of the address 0.
+    /// ranges of memory, as its /proc/iomem or its e820 map has them. Of a character device, which tells no length, they are
+    /// what it has, each at the offset that is its address. Empty: its first byte is that of the address 0.
     pub runs: Vec<Range<u64>>,
     /// The file is read, not mapped: for media that fail and files that others may cut short meanwhile.
     pub no_map: bool,
@@ -58,7 +60,7 @@ pub enum OpenError {
         /// What it said.
         source: io::Error,
     },
-    /// A folder, a device, a pipe.
+    /// A folder, a pipe, a device of which no ranges were given.
     #[error("cannot open the image {}: it is {what}, not a file", path.display())]
     NotAFile {
         /// The path.
@@ -109,12 +111,16 @@ fn readable() -> impl Iterator<Item = &'static Format> {
 pub fn open(path: &Path, options: &Options) -> Result<Image, OpenError> {
     let io_error = |source| OpenError::Io { path: path.into(), source };
     // Looked at before it is opened: to open a pipe would wait for its writer.
-    let kind = std::fs::metadata(path).map_err(io_error)?.file_type();
-    if !kind.is_file() {
-        let what = if kind.is_dir() { "a folder" } else { "a device, pipe or socket" };
-        return Err(OpenError::NotAFile { path: path.into(), what });
+    let kind = Kind::of(std::fs::metadata(path).map_err(io_error)?.file_type());
+    if kind == Kind::Characters && !options.runs.is_empty() {
+        return open_live(path, &options.runs);
     }
-    let raw = Raw::open(path, !options.no_map).map_err(io_error)?;
+    let raw = match kind.refusal() {
+        Some(what) => return Err(OpenError::NotAFile { path: path.into(), what }),
+        None if kind == Kind::Blocks => Raw::open_device(path, None),
+        None => Raw::open(path, !options.no_map),
+    };
+    let raw = raw.map_err(io_error)?;
     if raw.runs().is_empty() {
         return Err(OpenError::Empty { path: path.into() });
     }
@@ -126,17 +132,77 @@ pub fn open(path: &Path, options: &Options) -> Result<Image, OpenError> {
         Some(name) => force(&probe, name)?.map_err(refused)?,
     };
     if !options.runs.is_empty() {
-        place(&mut elected, &options.runs).map_err(|reason| OpenError::Runs { path: path.into(), reason })?;
+        place(&mut elected, &options.runs, false).map_err(|reason| OpenError::Runs { path: path.into(), reason })?;
     }
     let Elected { memory, warnings, hints, ballots } = elected;
+    Ok(Image { memory, ballots, warnings, hints })
+}
+
+/// What a path leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Folder,
+    /// A block device: a disk, or a part of one, onto which an image was written.
+    Blocks,
+    /// A character device: memory of this machine (/dev/mem, /dev/crash), or anything else.
+    Characters,
+    Other,
+}
+
+impl Kind {
+    fn of(kind: FileType) -> Self {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::FileTypeExt as _;
+            if kind.is_block_device() {
+                return Self::Blocks;
+            }
+            if kind.is_char_device() {
+                return Self::Characters;
+            }
+        }
+        match kind {
+            kind if kind.is_file() => Self::File,
+            kind if kind.is_dir() => Self::Folder,
+            _ => Self::Other,
+        }
+    }
+
+    /// What it is, when it cannot be opened as it is.
+    fn refusal(self) -> Option<&'static str> {
+        match self {
+            Self::File | Self::Blocks => None,
+            Self::Folder => Some("a folder"),
+            Self::Characters => Some(
+                "a character device, which tells no length (if it is this machine's memory, --runs gives the ranges that \
+                 /proc/iomem calls System RAM)",
+            ),
+            Self::Other => {
+                Some("a pipe or socket, which cannot be read at any place (write what comes out of it into a file)")
+            }
+        }
+    }
+}
+
+/// Opens a device that gives this machine's memory: what is at an address is at that offset. It is read, never mapped, as
+/// what a page has may be gone at any moment.
+fn open_live(path: &Path, runs: &[Range<u64>]) -> Result<Image, OpenError> {
+    let end = runs.iter().map(|run| run.end).max().unwrap_or_default();
+    let raw = Raw::open_device(path, Some(end)).map_err(|source| OpenError::Io { path: path.into(), source })?;
+    let (warnings, hints, ballots) = (Vec::new(), Hints::default(), Vec::new());
+    let mut live = Elected { memory: Arc::new(raw), warnings, hints, ballots };
+    place(&mut live, runs, true).map_err(|reason| OpenError::Runs { path: path.into(), reason })?;
+    let Elected { memory, warnings, hints, ballots } = live;
     Ok(Image { memory, ballots, warnings, hints })
 }
 
 /// What may be around a raw image.
 const AROUND_RAW: [&str; 2] = [super::compressed::NAME, super::ewf::NAME];
 
-/// Puts the parts of a raw image at their addresses.
-fn place(elected: &mut Elected, runs: &[Range<u64>]) -> Result<(), String> {
+/// Puts the parts of a raw image at their addresses. They are one behind the other, or, where it `has_holes`, each at the
+/// offset that is its address.
+fn place(elected: &mut Elected, runs: &[Range<u64>], has_holes: bool) -> Result<(), String> {
     if let Some(other) = elected.ballots.iter().find(|ballot| ballot.won && !AROUND_RAW.contains(&ballot.format)) {
         let format = other.format;
         return Err(format!(
@@ -159,11 +225,12 @@ fn place(elected: &mut Elected, runs: &[Range<u64>]) -> Result<(), String> {
         if bytes == 0 || run.end > END_OF_PHYSICAL {
             return Err(format!("{:#x}-{:#x} is no range of physical memory", run.start, run.end));
         }
-        declared.push(Declared { start: run.start, bytes, file_offset });
+        let file_offset_here = if has_holes { run.start } else { file_offset };
+        declared.push(Declared { start: run.start, bytes, file_offset: file_offset_here });
         file_offset = file_offset.saturating_add(bytes);
     }
     let has = end_of(elected.memory.as_ref());
-    if has > file_offset {
+    if has > file_offset && !has_holes {
         let why = format!("the image has {has} bytes and the runs {file_offset}: what is behind them is left out");
         elected.warnings.push(why);
     }

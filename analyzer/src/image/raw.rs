@@ -25,6 +25,11 @@ impl Raw {
         Ok(Self::new(MappedFile::open(path, map)?))
     }
 
+    /// Opens a device, which is read and not mapped; `bytes` when it does not tell its length.
+    pub(super) fn open_device(path: &Path, bytes: Option<u64>) -> io::Result<Self> {
+        Ok(Self::new(MappedFile::open_device(path, bytes)?))
+    }
+
     /// The same of an open file.
     pub(super) fn new(file: MappedFile) -> Self {
         Self::at(Arc::new(file), 0)

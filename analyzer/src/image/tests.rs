@@ -580,7 +580,15 @@ fn paths_that_are_no_image_get_one_clear_line() {
     assert_eq!(said(&path("empty"), None), "cannot open the image F/empty: the file is empty");
     assert_eq!(said(folder.path(), None), "cannot open the image F: it is a folder, not a file");
     assert!(said(&path("missing"), None).starts_with("cannot open the image F/missing: "));
-    assert!(said(std::path::Path::new("/dev/null"), None).contains("it is a device"));
+    let device = said(std::path::Path::new("/dev/null"), None);
+    assert!(
+        device.contains("it is a character device, which tells no length (") && device.contains("--runs"),
+        "{device}"
+    );
+    let pipe = path("pipe");
+    if std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|made| made.success()) {
+        assert!(said(&pipe, None).contains("it is a pipe or socket"));
+    }
     assert!(said(&path("avml"), None).contains("(AVML): the header at offset 0x0 is cut short"));
     assert_eq!(said(&path("avml"), Some("raw")), "", "forced");
     assert!(said(&path("avml"), Some("lime")).contains("no LiME magic"));
@@ -633,4 +641,85 @@ fn a_file_reads_the_same_mapped_and_not() {
         let fault = raw.read(Pa(72), &mut buffer).expect_err("the file has 76 bytes");
         assert_eq!((&buffer, fault.reason), (b"ijkl\0\0\0\0", FaultReason::NotInImage(Pa(76))));
     }
+}
+
+/// /dev/zero stands for a device that gives memory: it can be read at any offset, and mapped by nobody who asks its length.
+#[cfg(unix)]
+#[test]
+fn a_character_device_is_read_in_the_ranges_that_are_given() {
+    let live = |path: &str, runs: &[std::ops::Range<u64>]| {
+        open(path.as_ref(), &Options { runs: runs.to_vec(), ..Options::default() })
+    };
+    let image =
+        live("/dev/zero", &[0x1_0000_0000..0x1_0000_2000, 0x1000..0x9_fc00]).unwrap_or_else(|why| panic!("{why}"));
+    let runs: Vec<_> = image.runs().iter().map(|run| (run.start.0, run.bytes, run.file_offset)).collect();
+    let expected = [(0x1000, 0x9_ec00, Some(0x1000)), (0x1_0000_0000, 0x2000, Some(0x1_0000_0000))];
+    assert_eq!((&runs[..], &image.warnings[..]), (&expected[..], &[][..]));
+    let mut page = [0xee; 0x1000];
+    image.read(Pa(0x1_0000_1000), &mut page).expect("zeros");
+    assert_eq!((page, image.slice(Pa(0x1000), 1)), ([0; 0x1000], None));
+    let fault = image.read(Pa(0x9_f000), &mut page).expect_err("it ends");
+    assert_eq!(fault.reason, FaultReason::NotInImage(Pa(0x9_fc00)));
+    assert!(
+        live("/dev/null", std::slice::from_ref(&(0x1000..0x2000)))
+            .is_ok_and(|image| image.read(Pa(0x1000), &mut page).is_err())
+    );
+}
+
+/// A disk onto which an image was written.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_block_device_is_read_as_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("disk");
+    let mut disk = lime(&[(0x1000, 0x1fff, &[7; 0x1000])]);
+    disk.resize(0x2000, 0);
+    std::fs::write(&path, disk).expect("written");
+    let losetup = |args: &[&str]| {
+        let output = std::process::Command::new("losetup").args(args).arg(&path).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(device) = losetup(&["-f", "--show", "-r"]) else {
+        return eprintln!("skipped: losetup may not be used here");
+    };
+    let image = open(device.as_ref(), &Options::default());
+    let read = image.map(|image| (image.describe(), image.runs().to_vec(), array::<4>(&*image, 0x1ffc)));
+    let detached = std::process::Command::new("losetup").args(["-d", &device]).status();
+    assert!(detached.is_ok_and(|status| status.success()));
+    let run = Run { start: Pa(0x1000), bytes: 0x1000, file_offset: Some(32) };
+    assert_eq!(read.expect("an image"), ("LiME".into(), vec![run], Some([7; 4])));
+}
+
+/// /proc/kcore is a file of 128 TiB that nobody can map, with the offsets that addresses of the kernel lead to.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_like_kcore_is_read_where_it_cannot_be_mapped() {
+    use std::os::unix::fs::FileExt as _;
+    const OFFSET: u64 = 0x7fff_8000_0000;
+    let Ok(file) = tempfile::NamedTempFile::new_in("/dev/shm") else { return eprintln!("skipped: no /dev/shm") };
+    if file.as_file().set_len(1 << 62).is_err() {
+        return eprintln!("skipped: /dev/shm has no files of such a length");
+    }
+    let mut header = b"\x7fELF\x02\x01\x01".to_vec();
+    header.resize(64 + 2 * 56, 0);
+    let mut put =
+        |at: usize, number: u64, bytes: usize| header[at..at + bytes].copy_from_slice(&number.to_le_bytes()[..bytes]);
+    for (at, number, bytes) in [(16, 4, 2), (18, 62, 2), (20, 1, 4), (32, 64, 8), (52, 64, 2), (54, 56, 2), (56, 2, 2)]
+    {
+        put(at, number, bytes);
+    }
+    for (index, (place, bytes)) in [(0x1000, 0x9_e000), (0x10_0000, 0x40_0000)].into_iter().enumerate() {
+        let at = 64 + 56 * index;
+        let fields =
+            [(0, 1), (8, OFFSET + place), (16, 0xffff_8880_0000_0000 + place), (24, place), (32, bytes), (40, bytes)];
+        for (field, number) in fields {
+            put(at + field, number, if field == 0 { 4 } else { 8 });
+        }
+    }
+    file.as_file().write_all_at(&header, 0).expect("written");
+    file.as_file().write_all_at(&[9; 0x1000], OFFSET + 0x10_3000).expect("written");
+    let image = open(file.path(), &Options::default()).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!((image.describe().as_str(), image.runs().len(), &image.warnings[..]), ("ELF core", 2, &[][..]));
+    assert_eq!((array::<4>(&*image, 0x10_3ffc), array::<4>(&*image, 0x10_4000)), (Some([9; 4]), Some([0; 4])));
+    assert_eq!(image.slice(Pa(0x10_3000), 1), None, "it is not mapped");
 }
