@@ -269,6 +269,12 @@ pub(crate) fn indent(out: &mut String, depth: usize) {
 pub(crate) fn print_text(out: &mut String, text: &str) {
     let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
     out.push('"');
+    // Nearly every text is; to look at all of its bytes takes less time than to stop at one of them.
+    if text.bytes().fold(true, |all, b| all & plain(&b)) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     let mut rest = text;
     while !rest.is_empty() {
         let run = rest.bytes().position(|b| !plain(&b)).unwrap_or(rest.len());

@@ -3,7 +3,6 @@
 
 use crate::json::{Node, Style, indent, integer, print_node, print_text};
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
 
 /// Text that grows by one value after the other.
 #[derive(Debug, Default)]
@@ -34,9 +33,8 @@ impl Writer {
     }
 
     /// A number.
-    pub(crate) fn number(&mut self, number: impl Display) {
-        // Writing to a String cannot fail.
-        let _ = write!(self.out, "{number}");
+    pub(crate) fn number(&mut self, number: impl itoa::Integer) {
+        self.out.push_str(itoa::Buffer::new().format(number));
     }
 
     /// A value that is there as a tree.
@@ -95,8 +93,16 @@ impl Writer {
     }
 
     /// A dict of what `write` makes of each value.
-    pub(crate) fn map<T>(&mut self, table: &BTreeMap<String, T>, write: impl FnMut(&mut Self, &T)) {
-        self.sorted(table.iter().map(|(key, value)| (key.as_str(), value)).collect(), write);
+    pub(crate) fn map<T>(&mut self, table: &BTreeMap<String, T>, mut write: impl FnMut(&mut Self, &T)) {
+        // They are in the order of their code points; where all are integers that is another one.
+        if table.keys().all(|key| integer(key).is_some()) {
+            return self.sorted(table.iter().map(|(key, value)| (key.as_str(), value)).collect(), write);
+        }
+        self.dict(|dict| {
+            for (key, value) in table {
+                dict.item(key, |writer| write(writer, value));
+            }
+        });
     }
 
     /// A dict of items in any order: they are sorted by code point, or by value where all keys are integers.

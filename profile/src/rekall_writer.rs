@@ -110,12 +110,12 @@ fn write_arguments(writer: &mut Writer, ty: &Type) {
         Type::Void | Type::Named(_) | Type::Other { .. } => {}
         Type::Pointer { target, .. } => write_target(items, target),
         Type::Array { target, count } => {
-            items.item("count", |writer| writer.number(count));
+            items.item("count", |writer| writer.number(*count));
             write_target(items, target);
         }
         Type::BitField { start, end, target } => {
-            items.item("end_bit", |writer| writer.number(end));
-            items.item("start_bit", |writer| writer.number(start));
+            items.item("end_bit", |writer| writer.number(*end));
+            items.item("start_bit", |writer| writer.number(*start));
             write_target(items, target);
         }
         Type::Enum { name, base } => {
@@ -130,7 +130,7 @@ fn write_arguments(writer: &mut Writer, ty: &Type) {
         }
         Type::UnicodeString { length } => {
             if let Some(length) = length {
-                items.item("length", |writer| writer.number(length));
+                items.item("length", |writer| writer.number(*length));
             }
         }
     });

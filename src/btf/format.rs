@@ -18,6 +18,8 @@ pub struct Btf<'d> {
     big_endian: bool,
     types: &'d [u8],
     strings: &'d [u8],
+    /// The same, where all of it is text: that is looked at once.
+    text: Option<&'d str>,
     /// Where each type begins in `types`.
     starts: Vec<u32>,
     /// What a module's BTF continues: ids and offsets of names below the base's are the base's.
@@ -167,7 +169,14 @@ impl<'d> Btf<'d> {
         if base.is_some_and(|base| base.big_endian != header.big_endian) {
             return Err(corrupt("the BTF that it continues has the other byte order".to_owned()));
         }
-        let mut btf = Self { big_endian: header.big_endian, types, strings, starts: Vec::new(), base };
+        let mut btf = Self {
+            big_endian: header.big_endian,
+            types,
+            strings,
+            text: std::str::from_utf8(strings).ok(),
+            starts: Vec::new(),
+            base,
+        };
         let mut at = 0;
         while at < types.len() {
             let id = btf.end();
@@ -209,10 +218,14 @@ impl<'d> Btf<'d> {
     pub(super) fn name(&self, offset: u32) -> Option<&'d str> {
         let below = self.base.map_or(0, Btf::names_end);
         let Some(own) = (offset as usize).checked_sub(below) else { return self.base?.name(offset) };
-        let text = self.strings.get(own..)?;
-        let text = text.get(..MAX_NAME_BYTES).unwrap_or(text);
-        let text = std::str::from_utf8(text.get(..memchr::memchr(0, text)?)?).ok()?;
-        (!text.is_empty()).then_some(text)
+        let bytes = self.strings.get(own..)?;
+        let bytes = bytes.get(..MAX_NAME_BYTES).unwrap_or(bytes);
+        let end = own + memchr::memchr(0, bytes)?;
+        let name = match self.text {
+            Some(text) => text.get(own..end)?,
+            None => std::str::from_utf8(self.strings.get(own..end)?).ok()?,
+        };
+        (!name.is_empty()).then_some(name)
     }
 
     fn names_end(&self) -> usize {
