@@ -35,6 +35,8 @@ pub struct AddressSpace<'m> {
     /// Of the addresses with bit 55 set, where each half has its own.
     high_root: Option<Pa>,
     tlb: Tlb,
+    /// The tables of the lowest level, by what they map: a range of addresses is not walked from the root for each page.
+    tables: Tlb,
 }
 
 impl<'m> AddressSpace<'m> {
@@ -43,7 +45,7 @@ impl<'m> AddressSpace<'m> {
     pub fn new(memory: &'m dyn PhysicalMemory, spec: &PagingSpec, software: Software, root: u64) -> Self {
         let root = Some(Pa(spec.root(root)));
         let (root, high_root) = if spec.halves == Halves::TwoRoots { (None, root) } else { (root, None) };
-        Self { memory, spec: *spec, software, root, high_root, tlb: Tlb::new(spec) }
+        Self { memory, spec: *spec, software, root, high_root, tlb: Tlb::new(spec), tables: Tlb::new(spec) }
     }
 
     /// The same memory, layout and operating system with the root of a process (CR3; TTBR0_EL1). Where each half of the
@@ -51,13 +53,13 @@ impl<'m> AddressSpace<'m> {
     #[must_use]
     pub fn with_root(&self, root: u64) -> Self {
         let root = Some(Pa(self.spec.root(root)));
-        Self { root, tlb: Tlb::new(&self.spec), software: self.software.clone(), ..*self }
+        Self { root, tlb: Tlb::new(&self.spec), tables: Tlb::new(&self.spec), software: self.software.clone(), ..*self }
     }
 
     /// The same page tables, whose not-present entries mean what `software` says.
     #[must_use]
     pub fn with_software(&self, software: Software) -> Self {
-        Self { software, tlb: Tlb::new(&self.spec), ..*self }
+        Self { software, tlb: Tlb::new(&self.spec), tables: Tlb::new(&self.spec), ..*self }
     }
 
     /// The physical memory below.
@@ -94,11 +96,32 @@ impl<'m> AddressSpace<'m> {
         if let Some(page) = self.tlb.get(key) {
             return Ok(page.wrapping_add(inside));
         }
-        let (page, bytes) = self.walk_with(va, |_| {})?;
+        let (page, bytes) = self.walk_to(va, key)?;
         // `bytes` is a power of two, and the page is aligned to it.
         let page = page.wrapping_add((va.0 & (bytes - 1)) - inside);
         self.tlb.put(key, page);
         Ok(page.wrapping_add(inside))
+    }
+
+    /// Walks to the page that holds `va`, whose key is given, from its table of the lowest level where that is known.
+    fn walk_to(&self, va: Va, key: u64) -> Result<(Pa, u64), PageFault> {
+        let lowest = self.spec.levels.len().saturating_sub(1);
+        let mapped_bits = self.spec.levels.get(lowest).map_or(0, |level| level.shift + level.bits);
+        // As the address of a page, which is what the cache tells apart.
+        let of_table = (key >> mapped_bits) * PAGE_BYTES;
+        if let Some(table) = self.tables.get(of_table) {
+            return self.walk_from(lowest, table, va, |_| {});
+        }
+        let mut steps = 0;
+        self.walk_with(va, |step| {
+            steps += 1;
+            if let Meaning::Table(table) | Meaning::KeptTable(table, _) = step.meaning
+                && steps == lowest
+                && table.0.is_multiple_of(PAGE_BYTES)
+            {
+                self.tables.put(of_table, table);
+            }
+        })
     }
 
     /// Every step from the root to the page of `va`; the last one's meaning says how it ended. Empty when `va` is not

@@ -90,12 +90,23 @@ const PROTOTYPE: &str = "Prototype PTE";
 
 impl AddressSpace<'_> {
     /// Walks to the page that holds `va`, telling each step. The page comes back as its first byte and its size.
-    pub(super) fn walk_with(&self, va: Va, mut visit: impl FnMut(Step)) -> Result<(Pa, u64), PageFault> {
+    pub(super) fn walk_with(&self, va: Va, visit: impl FnMut(Step)) -> Result<(Pa, u64), PageFault> {
         self.check_canonical(va)?;
+        let no_root = PageFault { va: Some(va), reason: FaultReason::NoRoot };
+        self.walk_from(0, self.root_for(va).ok_or(no_root)?, va, visit)
+    }
+
+    /// The same from a table, of level number `first`, that `va` leads to.
+    pub(super) fn walk_from(
+        &self,
+        first: usize,
+        mut table: Pa,
+        va: Va,
+        mut visit: impl FnMut(Step),
+    ) -> Result<(Pa, u64), PageFault> {
         let fault = |reason| Err(PageFault { va: Some(va), reason });
-        let Some(mut table) = self.root_for(va) else { return fault(FaultReason::NoRoot) };
         let mut last = None;
-        for index in 0..self.spec.levels.len() {
+        for index in first..self.spec.levels.len() {
             let step = self.step(table, index, va);
             visit(step);
             last = Some(step);
