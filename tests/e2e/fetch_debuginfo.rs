@@ -115,35 +115,44 @@ fn without_a_server_nobody_is_asked() {
     assert!(stderr.contains("no server to ask") && stderr.contains("DEBUGINFOD_URLS"), "{stderr}");
 }
 
-#[test]
-fn a_cut_transfer_is_resumed_where_it_ended() {
+/// A server whose first answer ends early, and whose next one is another: the file arrives. Gives what is told.
+fn fetch_in_two(
+    first: impl Fn(Vec<u8>) -> Answer + Send + Sync + 'static,
+    next: impl Fn(Vec<u8>) -> Answer + Send + Sync + 'static,
+) -> String {
     let (dir, bytes) = (folder(), bytes_of(ID));
     let (whole, count) = (bytes.clone(), AtomicUsize::new(0));
     let server = Server::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
-        0 => Answer::Cut { bytes: whole.clone(), etag: "\"1\"", after: 200_000 },
-        _ => Answer::file(&whole),
+        0 => first(whole.clone()),
+        _ => next(whole.clone()),
     });
-    let (code, _, stderr) = output(&mut fetch(dir.path(), &[&server.url]));
+    let (code, _, stderr) = output(fetch(dir.path(), &[&server.url]).env("DEBUGINFOD_TIMEOUT", "1"));
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(server.asked(), ["debuginfo", "debuginfo bytes=200000-"]);
-    assert!(stderr.contains("Going on from byte 200000"), "{stderr}");
     assert_eq!(std::fs::read(dir.path().join(format!("{ID}.debug"))).expect("written"), bytes);
+    stderr
+}
+
+fn cut(bytes: Vec<u8>) -> Answer {
+    Answer::Cut { bytes, etag: "\"1\"", after: 200_000 }
+}
+
+#[test]
+fn a_cut_transfer_is_resumed_where_it_ended() {
+    let stderr = fetch_in_two(cut, |whole| Answer::file(&whole));
+    assert!(stderr.contains("Going on from byte 200000"), "{stderr}");
 }
 
 #[test]
 fn a_server_that_falls_silent_in_the_middle_is_asked_for_the_rest() {
-    let (dir, bytes) = (folder(), bytes_of(ID));
-    let (whole, count) = (bytes.clone(), AtomicUsize::new(0));
-    let server = Server::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
-        0 => Answer::Stall { bytes: whole.clone(), etag: "\"1\"", after: 200_000 },
-        _ => Answer::file(&whole),
-    });
     let begin = Instant::now();
-    let (code, _, stderr) = output(fetch(dir.path(), &[&server.url]).env("DEBUGINFOD_TIMEOUT", "1"));
-    assert_eq!(code, Some(0), "{stderr}");
+    fetch_in_two(|bytes| Answer::Stall { bytes, etag: "\"1\"", after: 200_000 }, |whole| Answer::file(&whole));
     assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
-    assert_eq!(server.asked(), ["debuginfo", "debuginfo bytes=200000-"]);
-    assert_eq!(std::fs::read(dir.path().join(format!("{ID}.debug"))).expect("written"), bytes);
+}
+
+#[test]
+fn a_server_that_ignores_ranges_sends_it_all_again() {
+    fetch_in_two(cut, |whole| Answer::Status(200, "ETag: \"1\"\r\n", whole));
 }
 
 #[test]
@@ -164,20 +173,6 @@ fn the_debug_file_of_an_image_s_kernel_arrives() {
     assert_eq!(stdout, format!("{}\n", target.display()));
     assert_eq!(std::fs::read(&target).expect("written"), bytes);
     assert_eq!(server.log()[0].path, format!("/buildid/{id}/debuginfo"));
-}
-
-#[test]
-fn a_server_that_ignores_ranges_sends_it_all_again() {
-    let (dir, bytes) = (folder(), bytes_of(ID));
-    let (whole, count) = (bytes.clone(), AtomicUsize::new(0));
-    let server = Server::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
-        0 => Answer::Cut { bytes: whole.clone(), etag: "\"1\"", after: 200_000 },
-        _ => Answer::Status(200, "ETag: \"1\"\r\n", whole.clone()),
-    });
-    let (code, _, stderr) = output(&mut fetch(dir.path(), &[&server.url]));
-    assert_eq!(code, Some(0), "{stderr}");
-    assert_eq!(server.asked(), ["debuginfo", "debuginfo bytes=200000-"]);
-    assert_eq!(std::fs::read(dir.path().join(format!("{ID}.debug"))).expect("written"), bytes);
 }
 
 #[test]
