@@ -72,7 +72,7 @@ pub struct Session<'m> {
 impl<'m> Session<'m> {
     /// Puts together what the autodetection found and verified.
     pub(crate) fn new(profile: ProfileFile, name: String, os: Os, kernel: AddressSpace<'m>, shift: u64) -> Self {
-        Self { profile, name, os, kernel, shift, evidence: Evidence::Identity, layouts: Layouts::default() }
+        Self { profile, name, os, kernel, shift, evidence: Evidence::Named, layouts: Layouts::default() }
     }
 
     /// The same, and what decided the profile.

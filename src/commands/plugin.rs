@@ -114,8 +114,10 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
     let decided = format!("profile {} decided by: {}", session.profile_name(), session.evidence());
     match session.evidence() {
         // That was told already.
-        Evidence::Identity if session.profile_name() == IMAGE_ITSELF => {}
-        Evidence::Identity | Evidence::Banner { .. } | Evidence::BuildId(_) => context.detail(1, &decided),
+        Evidence::Named if session.profile_name() == IMAGE_ITSELF => {}
+        Evidence::Named | Evidence::Record(_) | Evidence::Banner { .. } | Evidence::BuildId(_) => {
+            context.detail(1, &decided);
+        }
         Evidence::Exports { .. } | Evidence::Data { .. } | Evidence::SymbolOffsets { .. } => context.warn(&decided),
     }
     if let Some(from) = session.profile().metadata().text("GraftedFrom") {

@@ -111,6 +111,16 @@ fn windows_7_and_10_are_analysed_with_isf_profiles() {
         let folder = tempfile::tempdir().expect("a folder");
         let repo = repository(folder.path(), &isf);
         check(image, &repo);
+        let raw = unpacked(&format!("windows/images/{image}.raw")).expect("the corpus is there");
+        let name = format!("nt/GUID/{guid_age}");
+        let record = format!("profile {name} decided by: the kernel's RSDS record, {guid_age}");
+        let named = format!("profile {name} decided by: its name, which was given");
+        for (options, decided) in [(&[][..], record), (&["-p", name.as_str()][..], named)] {
+            let places = ["-v", "--profile_path", arg(&repo), "-f", arg(&raw)];
+            let output = crate::support::run(&[&places[..], options, &["pslist"]].concat());
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(stderr.contains(&decided), "{decided}: {stderr}");
+        }
     }
 }
 

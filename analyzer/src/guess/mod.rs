@@ -66,8 +66,10 @@ impl fmt::Display for Identity {
 /// What decided that a profile is the one of the image's kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Evidence {
-    /// A person named the profile, or the Windows kernel tells its build by its RSDS record.
-    Identity,
+    /// A person named the profile.
+    Named,
+    /// The RSDS record of the Windows kernel names this build.
+    Record(GuidAge),
     /// The Linux kernel's banner.
     Banner {
         /// Its build-id, where both image and profile tell it: it is the same.
@@ -104,7 +106,8 @@ pub enum Evidence {
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Identity => f.write_str("the kernel's own record, or --profile"),
+            Self::Named => f.write_str("its name, which was given"),
+            Self::Record(id) => write!(f, "the kernel's RSDS record, {id}"),
             Self::Banner { build_id: None } => f.write_str("the kernel's banner"),
             Self::Banner { build_id: Some(id) } => write!(f, "the kernel's banner; its build-id is the same, {id}"),
             Self::BuildId(id) => write!(f, "the kernel's build-id, {id}; no profile is known by its banner"),

@@ -7,7 +7,7 @@ mod hinted;
 mod locate;
 
 use super::sightings::{Clue, Look};
-use super::{Identity, MAX_KERNELS, MAX_LOOKUPS, Search, file_name};
+use super::{Evidence, Identity, MAX_KERNELS, MAX_LOOKUPS, Search, file_name};
 use crate::addr::{Pa, Va};
 use crate::error::PageFault;
 use crate::image::PhysicalMemory;
@@ -65,7 +65,8 @@ impl<'m> Search<'m, '_, '_> {
         let name = format!("nt/GUID/{}", record.id);
         self.tell(&format!("Verifying profile {name}"));
         let found = self.load_if_any(&name).filter(|_| self.may_try())?;
-        self.verify(found).map_err(|why| self.refuse(&name, why)).ok()
+        let session = self.verify(found).map_err(|why| self.refuse(&name, why)).ok()?;
+        Some(session.with_evidence(Evidence::Record(record.id)))
     }
 
     /// The record at `at`, if it is a kernel's.

@@ -3,7 +3,7 @@
 
 use super::{Kernel, Place, image_at, is_kernel};
 use crate::addr::{Pa, Va};
-use crate::guess::{Identity, Search};
+use crate::guess::{Evidence, Identity, Search};
 use crate::object::{KernelStruct, Types};
 use crate::os::windows::{self, Eprocess};
 use crate::paging::{AMD64, AddressSpace, PAGE_BYTES, PagingSpec, Software, X86, X86_PAE};
@@ -33,7 +33,8 @@ impl<'m> Search<'m, '_, '_> {
         self.tell(&format!("Verifying profile {name}"));
         let found = self.load_if_any(&name).filter(|_| self.may_try())?;
         let (space, base) = self.verify_hinted(&hinted, &found)?;
-        Some(Session::new(found.profile, found.name, Os::Windows, space, base.0))
+        let session = Session::new(found.profile, found.name, Os::Windows, space, base.0);
+        Some(session.with_evidence(Evidence::Record(id)))
     }
 
     /// The address space and place of the headers' kernel, when it is the one of the profile that was asked for.
