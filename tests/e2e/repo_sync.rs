@@ -260,6 +260,37 @@ fn a_partial_copy_fetches_what_is_asked_for() {
     check_whole(&copy);
 }
 
+/// Of a copy without contents each lookup fetches what it opens.
+#[test]
+fn a_lookup_opens_the_profile_and_the_links_to_it_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let origin = folder.path().join("origin");
+    new_repository(&origin);
+    git(&origin, &["config", "uploadpack.allowFilter", "true"]);
+    let banner = |number: usize| format!("Linux version 6.1.{number}-amd64 (a@b) (gcc 12) #1 SMP");
+    let build_id = |number: usize| format!("{number:040x}");
+    for number in 0..12 {
+        add(&origin, &typed_module(folder.path(), &format!("{number:032X}1"), 32 * number).0);
+        let more = format!(r#", "Banner": "{}", "BuildID": "{}""#, banner(number), build_id(number));
+        add(&origin, &kernel_file(folder.path(), "k.json", &format!("6.1.{number}-amd64"), &more));
+    }
+    let server = Server::start(folder.path());
+    let guid = format!("{:032X}1", 7);
+    for (asked, most) in
+        [(guid.clone(), 4), (format!("GUID/{guid}"), 4), (format!("Linux/BUILDID/{}", build_id(7)), 4), (banner(7), 4)]
+    {
+        let copy = folder.path().join("copy.git");
+        ok(&["repo", "-C", arg(&copy), "sync", "--partial", &server.url("origin")]);
+        let all = missing(&copy);
+        assert!(all > 40, "{all}");
+        let text = ok(&["repo", "-C", arg(&copy), "get", &asked]);
+        assert!(text.contains(&guid) || text.contains(&build_id(7)), "{asked}: {text}");
+        let opened = all - missing(&copy);
+        assert!((1..=most).contains(&opened), "{asked}: {opened} objects");
+        std::fs::remove_dir_all(&copy).expect("removed");
+    }
+}
+
 #[test]
 fn a_shallow_copy_has_no_more_history_than_asked_for_and_follows() {
     let folder = tempfile::tempdir().expect("a folder");
