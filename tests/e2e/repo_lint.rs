@@ -71,6 +71,8 @@ fn what_is_doubtful_is_told_and_the_rest_is_not() {
     let json = rows(&String::from_utf8(output.stdout).expect("text"));
     assert_eq!((json.len(), &json[0]["name"], &json[0]["doubt"]), (1, &json!("mine/old"), &json!("producer")));
     assert!(repo(&root, &["lint", "mine/new"]).status.success());
+    let told = fails(&root, &["lint", "mine/nwe"], 1);
+    assert!(told.contains("has no profile whose name begins with mine/nwe"), "{told}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `repo lint`: what is doubtful in profiles.
 
-use super::text;
+use super::{no_profile, text};
 use crate::context::{Context, Outcome};
 use crate::output::{Output, printable};
 use crate::repo::{self, GitStore};
@@ -21,7 +21,8 @@ pub(super) fn cli() -> Command {
 pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<Outcome> {
     let store = &GitStore::open(root)?;
     let bar = context.progress("profiles", None, false);
-    let linted = repo::lint(store, text(args, "PREFIX"), &mut |count| bar.set_position(count as u64));
+    let prefix = text(args, "PREFIX");
+    let linted = repo::lint(store, prefix, &mut |count| bar.set_position(count as u64));
     bar.finish_and_clear();
     let (found, count) = linted?;
     let mut out = Output::open(context)?;
@@ -36,6 +37,9 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
         }
     }
     out.finish()?;
+    if count == 0 {
+        return Ok(no_profile(context, store, prefix));
+    }
     context.note(&format!("{count} profiles, {} doubts", found.len()));
     Ok(if found.is_empty() { Outcome::Done } else { Outcome::SomeErrors })
 }

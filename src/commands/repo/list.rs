@@ -1,6 +1,6 @@
 //! `repo list`: the names that the repository has.
 
-use super::{text, warn_of};
+use super::{no_profile, text, warn_of};
 use crate::context::{Context, Outcome};
 use crate::output::Output;
 use crate::repo::{GitStore, Inventory, Kind};
@@ -43,9 +43,7 @@ pub(super) fn run(context: &Context, root: &Path, args: &ArgMatches) -> Result<O
     out.finish()?;
     warn_of(context, inventory.problems());
     if inventory.items().next().is_none() {
-        let wanted = if prefix.is_empty() { String::new() } else { format!(" whose name begins with {prefix}") };
-        context.note(&format!("{} has no profile{wanted}", store.place()));
-        return Ok(Outcome::NothingFound);
+        return Ok(no_profile(context, store, prefix));
     }
     Ok(Outcome::Done)
 }

@@ -125,3 +125,10 @@ fn warn_of(context: &Context, problems: &[Problem]) {
         context.warn(&format!("{}: {}", printable(&problem.path), printable(&problem.why)));
     }
 }
+
+/// Tells that no name in the repository begins so.
+fn no_profile(context: &Context, store: &GitStore, prefix: &str) -> Outcome {
+    let wanted = if prefix.is_empty() { String::new() } else { format!(" whose name begins with {prefix}") };
+    context.note(&format!("{} has no profile{wanted}", store.place()));
+    Outcome::NothingFound
+}
