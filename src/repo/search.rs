@@ -4,7 +4,7 @@
 use super::error::Error;
 use super::git_store::GitStore;
 use super::inventory::{Files, Inventory, Item};
-use super::layout::version_of;
+use super::layout::{module_of_pdb, version_of};
 use super::verify::Problem;
 use git2::Oid;
 use quaid_profile::{
@@ -149,9 +149,14 @@ fn hit(
     }))
 }
 
+/// Whether a name is below these folders, or those of the module that a PDB of this name is of.
 fn is_of_module(name: &str, module: &str) -> bool {
+    let name = name.to_lowercase();
     let module = module.trim_end_matches('/').to_lowercase();
-    name.to_lowercase().strip_prefix(&module).is_some_and(|rest| rest.starts_with('/'))
+    let is_below = |folder: &str| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    // Of a path (`Linux/Debian`) it would take the last part alone.
+    let of_pdb = if module.contains('/') { None } else { module_of_pdb(&module) };
+    is_below(&module) || of_pdb.is_some_and(|folder| is_below(&folder))
 }
 
 /// Whether a version has these first numbers: "6.1" is of 6.1.7601.17514, and not of 6.10.

@@ -186,6 +186,8 @@ fn profiles_are_found_by_what_they_are_of_and_what_they_have() {
     let kernel = format!("{KERNEL}  6.1.0-9-amd64");
     for (args, expected) in [
         (&["--module", "nt"][..], vec![first.clone(), second_line.clone()]),
+        (&["--module", "ntkrnlmp"], vec![first.clone(), second_line.clone()]),
+        (&["--module", "NTKRNLPA.pdb"], vec![first.clone(), second_line.clone()]),
         (&["--module", "TCPIP"], vec![module.clone()]),
         (&["--module", "Linux/Debian"], vec![kernel.clone()]),
         (&["--version", "6.1"], vec![kernel.clone(), second_line.clone()]),
