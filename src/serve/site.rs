@@ -3,7 +3,7 @@
 use super::Upstream;
 use crate::form::Form;
 use crate::repo::build::{pdb_cache, pdb_cache_path};
-use crate::repo::{Build, Catalog, Error, GitSource, GitStore, INVENTORY, Inventory, given_text};
+use crate::repo::{Build, Catalog, Error, GitSource, GitStore, INVENTORY, Inventory, SIGNATURE, given_text};
 use git2::Oid;
 use lru::LruCache;
 use quaid_profile::{ProfileFile, ProfileSource, normalised_name, whole};
@@ -19,6 +19,10 @@ const MAX_OPEN: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
 /// Folders of the layout that hold no profiles.
 const HIDDEN: [&str; 2] = ["src", "types"];
+
+/// Files of the layout that are no profiles: what is built is the repository's own business, and the inventory that is
+/// made here is none that was signed.
+const HIDDEN_FILES: [&str; 2] = ["config.yaml", SIGNATURE];
 
 /// What is made of a profile: its form, and whether it is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,7 +94,9 @@ impl Site {
     fn text(&self, name: &str) -> anyhow::Result<Option<String>> {
         let Ok(name) = normalised_name(name) else { return Ok(None) };
         let parts: Vec<&str> = name.split('/').collect();
-        let hidden = parts.first().is_some_and(|first| HIDDEN.contains(first)) || parts.get(1) == Some(&"symbols");
+        let hidden = HIDDEN_FILES.contains(&name.as_str())
+            || parts.first().is_some_and(|first| HIDDEN.contains(first))
+            || parts.get(1) == Some(&"symbols");
         if hidden || parts.iter().any(|part| part.starts_with('.')) {
             return Ok(None);
         }

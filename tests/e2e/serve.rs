@@ -249,6 +249,8 @@ fn nothing_but_profiles_is_served_and_what_is_too_much_is_refused() {
         "/v1.0//etc/passwd",
         "/v1.0/%2fetc%2fpasswd",
         "/v1.0/secret",
+        "/v1.0/config.yaml",
+        "/v1.0/config.yaml.gz",
         "/v1.0/.git/config",
         "/v1.0/src/pdb/.gitignore",
         "/v1.0/types/00/x/types.json",
