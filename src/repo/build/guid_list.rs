@@ -35,16 +35,20 @@ impl GuidList {
         })
     }
 
-    /// The PDBs that it has the build under.
+    /// The PDBs that it has the build under, each once: a GUID may stand there in capitals and in small letters.
     pub fn pdbs(&self, id: GuidAge) -> Vec<String> {
-        self.builds().filter(|(_, known)| *known == Ok(id)).map(|(pdb, _)| pdb.to_owned()).collect()
+        let mut pdbs: Vec<String> =
+            self.builds().filter(|(_, known)| *known == Ok(id)).map(|(pdb, _)| pdb.to_owned()).collect();
+        pdbs.dedup();
+        pdbs
     }
 
     /// Adds a build; tells whether it is new.
     pub fn add(&mut self, pdb: &str, id: GuidAge) -> bool {
-        if !self.builds.entry(pdb.to_owned()).or_default().insert(id.to_string()) {
+        if self.pdbs(id).iter().any(|known| known == pdb) {
             return false;
         }
+        self.builds.entry(pdb.to_owned()).or_default().insert(id.to_string());
         // The file is a person's, with remarks and an order: it is edited. One that is written in another way is printed.
         let edited = with_line(&self.text, pdb, id);
         self.text = match parse_builds(&edited) {
@@ -195,6 +199,16 @@ mod tests {
             "\n# kernels\nntkrnlmp.pdb:\n  - {A}\n  - {B}\n\n# without PAE\nntoskrnl.pdb:\n  - {NUMBER}\nntkrnlpa.pdb:\n  - {B}\n"
         );
         assert_eq!(list.text(), edited);
+    }
+
+    #[test]
+    fn a_build_in_capitals_and_in_small_letters_is_one() {
+        let small = A.to_lowercase();
+        let text = format!("ntkrnlmp.pdb:\n  - {A}\n  - {small}\nntoskrnl.pdb:\n  - {small}\n");
+        let mut list = GuidList::parse("x", &text).expect("a list");
+        assert_eq!(list.pdbs(id(A)), ["ntkrnlmp.pdb", "ntoskrnl.pdb"]);
+        assert!(!list.add("ntoskrnl.pdb", id(A)));
+        assert_eq!(list.text(), text);
     }
 
     #[test]
