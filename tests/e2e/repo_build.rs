@@ -489,6 +489,57 @@ fn profiles_are_made_of_the_files_that_the_configuration_names() {
     check_whole(&root);
 }
 
+/// Sources that are pipes tell when they are read: two at a time, or one after the other.
+#[cfg(unix)]
+#[test]
+fn sources_are_read_by_as_many_at_a_time_as_was_asked_for() {
+    for (processes, order, is_read) in [("2", ["b", "a"], true), ("1", ["b", "a"], false), ("1", ["a", "b"], true)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("profiles");
+        new_repository(&root);
+        let sources = root.join("v1.0/src/OSX");
+        std::fs::create_dir_all(&sources).expect("created");
+        let config = "OSX:\n  type: OSXProfile\n  sources:\n    - src/OSX/a\n    - src/OSX/b\n";
+        std::fs::write(root.join("v1.0/config.yaml"), config).expect("written");
+        let pipes = order.map(|name| sources.join(name));
+        assert!(Command::new("mkfifo").args(&pipes).status().expect("mkfifo").success());
+        let mut build = quaid();
+        build.args(["repo", "-C", arg(&root), "build", "OSX", "--processes", processes]);
+        let mut build = build.stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let (send, written) = std::sync::mpsc::channel();
+        let writer = std::thread::spawn(move || {
+            for pipe in pipes {
+                // Waits until it is read.
+                let json =
+                    r#"{"$METADATA": {"ProfileClass": "OSX", "Type": "Profile"}, "$CONSTANTS": {"_lowGlo": 8192}}"#;
+                std::fs::write(pipe, json).expect("written");
+                let _ = send.send(());
+            }
+        });
+        // Where the second is not read before the first is, nothing happens.
+        let wait = if is_read { Duration::from_secs(60) } else { Duration::from_secs(1) };
+        let comes = written.recv_timeout(wait).is_ok();
+        if !comes {
+            build.kill().expect("killed");
+            build.wait().expect("ended");
+            // The writer ends when somebody reads.
+            for name in order {
+                std::fs::read(sources.join(name)).expect("read");
+            }
+        }
+        assert_eq!(comes, is_read, "--processes {processes}, {order:?}");
+        if !comes {
+            continue;
+        }
+        writer.join().expect("written");
+        let Output { status, stderr, .. } = build.wait_with_output().expect("ended");
+        let told = String::from_utf8(stderr).expect("text");
+        let built: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("built ")).collect();
+        assert_eq!((status.code(), built), (Some(0), vec!["OSX/a", "OSX/b"]), "{told}");
+        check_whole(&root);
+    }
+}
+
 #[test]
 fn rekall_s_spelling_is_understood() {
     let Some(server) = kernel_server() else { return };

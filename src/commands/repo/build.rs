@@ -55,7 +55,7 @@ pub(super) fn fetching() -> [Arg; 2] {
             .long("processes")
             .value_name("N")
             .value_parser(value_parser!(u16).range(1..=64))
-            .help("How many PDBs are fetched and parsed at a time"),
+            .help("How many profiles are made at a time"),
     ]
 }
 
@@ -154,7 +154,7 @@ impl<'a> Builder<'a> {
     /// Makes builds of a recipe, and tells what becomes of each.
     pub(crate) fn build(&self, recipe: &WindowsRecipe, wishes: &[Wish], enlist: bool) -> Result<Summary> {
         let job = Job { recipe, symbols: &self.symbols, http: self.http.as_ref(), workers: self.workers, enlist };
-        let bar = self.context.progress(&recipe.target, Some(wishes.len() as u64), false);
+        let bar = self.context.progress(&recipe.target, None, false);
         let summary = build_windows(self.store, wishes, &job, &mut |event| self.show(&bar, event));
         bar.finish_and_clear();
         Ok(summary?)
@@ -163,7 +163,7 @@ impl<'a> Builder<'a> {
     /// Makes what files of the repository give.
     fn build_sources(&self, target: &str, recipe: &SourceRecipe) -> Result<Done> {
         let bar = self.context.progress(target, None, false);
-        let done = build_sources(self.store, target, recipe, &mut |event| self.show(&bar, event));
+        let done = build_sources(self.store, target, recipe, self.workers, &mut |event| self.show(&bar, event));
         bar.finish_and_clear();
         let (summary, known) = done?;
         Ok(Done { summary, known, remembered: 0 })
@@ -172,12 +172,13 @@ impl<'a> Builder<'a> {
     fn show(&self, bar: &ProgressBar, event: Event<'_>) {
         let context = self.context;
         // Not while the bar is suspended: it would wait for itself.
-        if let Event::Tried(count) = event {
-            bar.set_position(count as u64);
-            return;
+        match event {
+            Event::Begun(total) => return bar.set_length(total as u64),
+            Event::Tried(count) => return bar.set_position(count as u64),
+            _ => {}
         }
         bar.suspend(|| match event {
-            Event::Tried(_) => {}
+            Event::Begun(_) | Event::Tried(_) => {}
             Event::Built { name, lacks: None } => context.note(&format!("built {name}")),
             Event::Built { name, lacks: Some(lacks) } => {
                 context.note(&format!("built {name}, {lacks}: it lacks what analysis needs"));

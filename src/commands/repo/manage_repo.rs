@@ -21,7 +21,7 @@ fn options() -> [Arg; 4] {
     let value = |name: &'static str| Arg::new(name).long(name).num_args(1);
     [
         path(),
-        value("processes").help("How many PDBs are fetched and parsed at a time"),
+        value("processes").help("How many profiles are made at a time"),
         value("executable").hide(true),
         Arg::new("force_build_index").long("force_build_index").action(ArgAction::SetTrue).hide(true),
     ]

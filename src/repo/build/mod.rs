@@ -13,6 +13,7 @@ mod pdb_cache;
 mod recipe;
 mod sources;
 mod windows;
+mod workers;
 
 pub use guid_list::{GuidList, Rejects};
 pub use linux_kernel::build_linux_kernel;

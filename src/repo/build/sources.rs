@@ -1,16 +1,17 @@
 //! `CopyAndTransform`, `OSXProfile`, `LinuxProfile` and `ArtifactProfile`: profiles of files that the repository has below
 //! `v1.0/src`.
 
-use super::super::add::{Checked, SMALL_INDEX, place_all};
+use super::super::add::{Checked, Prepared, SMALL_INDEX, place_all};
 use super::super::error::Error;
 use super::super::git_store::{EntryKind, GitStore, Snapshot};
 use super::windows::{Event, Summary, message};
+use super::workers::make_all;
 use super::{bad, check_source_name, source_bytes, source_text};
 use crate::dwarf;
 use quaid_profile::{LAYOUT, Profile, ProfileFile, decompress, stored_names};
 use regex::Regex;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -69,8 +70,8 @@ struct Item {
     source: String,
 }
 
-/// Makes what a recipe's files give. `total` is told how many there are to be made; what was there counts in the second
-/// value.
+/// Makes what a recipe's files give, `workers` profiles at a time. They are committed, and told, in the order of their
+/// sources. What was there counts in the second value.
 ///
 /// # Errors
 /// The repository cannot be read or written.
@@ -78,9 +79,10 @@ pub fn build_sources(
     store: &GitStore,
     target: &str,
     recipe: &SourceRecipe,
+    workers: usize,
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<(Summary, usize), Error> {
-    let (mut summary, mut known) = (Summary::default(), 0);
+    let mut known = 0;
     let mut items = items(store, target, recipe)?;
     if !recipe.replaces() {
         let head = store.profiles()?;
@@ -94,39 +96,83 @@ pub fn build_sources(
         items = lacking;
         known = before - items.len();
     }
-    for (number, batch) in items.chunks(BATCH).enumerate() {
-        let mut prepared = Vec::new();
-        for (at, item) in batch.iter().enumerate() {
-            match make(store, recipe, item) {
-                Ok(checked) => prepared.push(checked.write(store, item.source.clone())?),
+    tell(Event::Begun(items.len()));
+    let mut progress = Progress { store, target, replace: recipe.replaces(), summary: Summary::default(), known };
+    let root = &store.root;
+    // git's library serves one thread at a time: each has a repository of its own.
+    let make = |item: &Item| make(&GitStore::open(root).map_err(|why| why.to_string())?, recipe, item);
+    make_all(&items, workers, make, |receive| {
+        // What is ready before an earlier source waits for its turn, as blobs: in memory it would be much.
+        let mut early = BTreeMap::new();
+        let mut batch = Vec::new();
+        let mut turn = 0;
+        for (tried, (number, made)) in receive.iter().enumerate() {
+            tell(Event::Tried(tried + 1));
+            let Some(item) = items.get(number) else { continue };
+            let ready = match made {
+                Ok(checked) => Ok(checked.write(store, item.source.clone())?),
+                Err(why) => Err(why),
+            };
+            early.insert(number, (item, ready));
+            while let Some(next) = early.remove(&turn) {
+                turn += 1;
+                batch.push(next);
+                if batch.len() == BATCH {
+                    progress.publish(std::mem::take(&mut batch), tell)?;
+                }
+            }
+        }
+        progress.publish(batch, tell)
+    })?;
+    Ok((progress.summary, progress.known))
+}
+
+/// What has become of a recipe's items so far.
+struct Progress<'a> {
+    store: &'a GitStore,
+    target: &'a str,
+    replace: bool,
+    summary: Summary,
+    known: usize,
+}
+
+impl Progress<'_> {
+    /// Commits what could be made of these items, and tells of each.
+    fn publish(
+        &mut self,
+        batch: Vec<(&Item, Result<Prepared, String>)>,
+        tell: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Error> {
+        let prepared = batch.iter().filter_map(|(_, ready)| ready.as_ref().ok());
+        let (_, outcomes) = self.store.change(|draft| {
+            let mut lines = Vec::new();
+            let placed = place_all(draft, prepared.clone(), self.replace, SMALL_INDEX, &mut lines)?;
+            Ok(((!lines.is_empty()).then(|| message(self.target, &lines)), placed.outcomes))
+        })?;
+        // Each that could be made was placed, in order.
+        let mut outcomes = outcomes.into_iter();
+        for (item, ready) in batch {
+            let added = match ready {
+                Ok(_) => outcomes.next().map_or_else(
+                    || Err("it was not placed".to_owned()),
+                    |outcome| outcome.map_err(|why| why.to_string()),
+                ),
+                Err(why) => Err(why),
+            };
+            match added {
+                Ok(added) if added.stored => {
+                    self.summary.built += 1;
+                    tell(Event::Built { name: &added.name, lacks: None });
+                }
+                Ok(_) => self.known += 1,
                 Err(why) => {
-                    summary.failed += 1;
+                    self.summary.failed += 1;
                     tell(Event::Failed { what: &item.name, why: &why, remembered: false });
                 }
             }
-            tell(Event::Tried(number * BATCH + at + 1));
         }
-        let replace = recipe.replaces();
-        let (_, placed) = store.change(|draft| {
-            let mut lines = Vec::new();
-            let placed = place_all(draft, prepared.iter(), replace, SMALL_INDEX, &mut lines)?;
-            Ok(((!lines.is_empty()).then(|| message(target, &lines)), placed.outcomes))
-        })?;
-        for outcome in placed {
-            match outcome {
-                Ok(added) if added.stored => {
-                    summary.built += 1;
-                    tell(Event::Built { name: &added.name, lacks: None });
-                }
-                Ok(_) => known += 1,
-                Err(why) => {
-                    summary.failed += 1;
-                    tell(Event::Failed { what: target, why: &why.to_string(), remembered: false });
-                }
-            }
-        }
+        Ok(())
     }
-    Ok((summary, known))
 }
 
 fn has(head: &Snapshot<'_>, name: &str) -> Result<bool, Error> {
@@ -277,6 +323,47 @@ fn read(name: &str, bytes: &[u8]) -> Result<Profile, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is told and what is committed do not depend on the number of workers.
+    #[test]
+    fn sources_are_told_and_committed_in_their_order() {
+        let number = |at: usize| format!("src/OSX/10.{at}");
+        let sources: Vec<String> = (10..30).map(number).collect();
+        let is_missing = |at: usize| at % 7 == 3;
+        let build = |workers| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let store = crate::repo::init(folder.path(), false).expect("a repository");
+            std::fs::create_dir_all(folder.path().join("v1.0/src/OSX")).expect("created");
+            for at in (10..30).filter(|at| !is_missing(*at)) {
+                let json = format!(
+                    r#"{{"$METADATA": {{"ProfileClass": "OSX", "Type": "Profile"}}, "$CONSTANTS": {{"_lowGlo": {at}}}}}"#
+                );
+                std::fs::write(folder.path().join(LAYOUT).join(number(at)), json).expect("written");
+            }
+            let (mut told, mut counts) = (Vec::new(), Vec::new());
+            let recipe = SourceRecipe::Osx { sources: sources.clone(), merge: Vec::new() };
+            let (summary, known) = build_sources(&store, "OSX", &recipe, workers, &mut |event| match event {
+                Event::Begun(count) | Event::Tried(count) => counts.push(count),
+                Event::Built { name, .. } | Event::Failed { what: name, .. } => told.push(name.to_owned()),
+                Event::Problem(why) => told.push(why.to_owned()),
+            })
+            .expect("built");
+            assert_eq!((summary.built, summary.failed, known), (17, 3, 0));
+            assert_eq!(counts, [20].into_iter().chain(1..=20).collect::<Vec<_>>());
+            let names: Vec<String> = (10..30).map(|at| format!("OSX/10.{at}")).collect();
+            assert_eq!(told, names);
+            let mut messages = Vec::new();
+            let mut commit = store.repo.head().and_then(|head| head.peel_to_commit()).ok();
+            while let Some(known) = commit {
+                messages.push((known.message().expect("text").to_owned(), known.tree_id()));
+                commit = known.parent(0).ok();
+            }
+            messages
+        };
+        let one = build(1);
+        assert!(one.len() > 2);
+        assert_eq!(build(8), one);
+    }
 
     #[test]
     fn yaml_and_json_are_one_profile() {

@@ -5,6 +5,7 @@ use super::super::add::{Checked, SMALL_INDEX, existing, place_all};
 use super::super::change::Draft;
 use super::super::error::Error;
 use super::super::git_store::{GitStore, Snapshot};
+use super::workers::make_all;
 use super::{GuidList, Rejects, WindowsRecipe, draft_text, pdb_cache};
 use crate::completeness::Completeness;
 use crate::pdb::{self, ParseOptions};
@@ -14,9 +15,7 @@ use crate::symserver::{
 };
 use quaid_profile::{GuidAge, LAYOUT, Profile, ProfileFile, stored_names};
 use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// How many profiles one commit has at most.
@@ -53,7 +52,9 @@ pub struct Job<'a> {
 /// What happens.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'e> {
-    /// So many builds were tried.
+    /// So many profiles are to be made.
+    Begun(usize),
+    /// So many of them were tried.
     Tried(usize),
     /// A profile is committed.
     Built {
@@ -177,29 +178,15 @@ pub fn build_windows(
 ) -> Result<Summary, Error> {
     let cache = pdb_cache(store)?;
     let symbols = with_cache(job.symbols, &cache);
-    let queue = Mutex::new(wishes.iter());
+    tell(Event::Begun(wishes.len()));
     let mut summary = Summary::default();
-    thread::scope(|scope| {
-        let workers = job.workers.clamp(1, wishes.len().max(1));
-        let (send, receive) = sync_channel(workers);
-        for _ in 0..workers {
-            let (send, queue, symbols, cache) = (send.clone(), &queue, &symbols, cache.as_path());
-            scope.spawn(move || {
-                let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                while let Some(wish) = next() {
-                    // Nobody receives when the repository cannot be written any more.
-                    if send.send(make(wish, job, symbols, cache)).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(send);
+    let make = |wish: &Wish| make(wish, job, &symbols, &cache);
+    make_all(wishes, job.workers, make, |receive| {
         let mut batch = Batch::new();
         let mut tried = 0;
         loop {
             match receive.recv_timeout(batch.time_left()) {
-                Ok(result) => {
+                Ok((_, result)) => {
                     tried += 1;
                     tell(Event::Tried(tried));
                     batch.take(result);
