@@ -9,12 +9,12 @@ use super::error::Error;
 use super::git_program::git_program;
 use super::git_source::GitSource;
 use super::git_store::{EntryKind, GitStore, Snapshot};
-use super::layout::{is_index, path_of, version_link, writable_name};
+use super::layout::{RESERVED_FOLDERS, check_name, is_index, name_of, path_of, version_link, writable_name};
 use crate::input;
 use git2::Oid;
 use quaid_profile::{
-    Format, GuidAge, LAYOUT, MAX_PROFILE_BYTES, Profile, ProfileFile, ProfilePath, is_json_object, stored_names,
-    unsharded, without_ending,
+    DirectorySource, Format, GuidAge, LAYOUT, MAX_PROFILE_BYTES, Profile, ProfileFile, ProfilePath, ProfileSource,
+    is_json_object, stored::STORED, stored_names, unsharded, whole, without_ending,
 };
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,6 +30,8 @@ use zip::ZipArchive;
 const MAX_DEPTH: usize = 16;
 /// How many files are looked at.
 const MAX_FILES: usize = 1_000_000;
+/// What is larger is no small file of a profile that is kept in several. In bytes.
+const MAX_SMALL_BYTES: usize = 64 << 10;
 /// What begins a zip file.
 pub(super) const ZIP: &[u8] = b"PK\x03\x04";
 
@@ -255,8 +257,10 @@ fn find(places: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, Error> {
         let io = |why| Error::Io { path: place.clone(), why };
         if place.metadata().map_err(io)?.is_dir() {
             // A repository's names begin below its layout's folder.
-            let root = if place.join(LAYOUT).is_dir() { place.join(LAYOUT) } else { place.clone() };
-            list(&root, &root, MAX_DEPTH, &mut files).map_err(io)?;
+            let layout = place.join(LAYOUT);
+            let root = if layout.is_dir() { layout } else { place.clone() };
+            let is_name = if root.ends_with(LAYOUT) { |name: &str| name_of(name).is_some() } else { |_: &str| true };
+            list(&root, &root, &is_name, MAX_DEPTH, &mut files).map_err(io)?;
         } else {
             let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
             files.push((place.clone(), name));
@@ -266,21 +270,33 @@ fn find(places: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, Error> {
     Ok(files)
 }
 
-fn list(root: &Path, folder: &Path, depth: usize, files: &mut Vec<(PathBuf, String)>) -> std::io::Result<()> {
+/// The files below a folder, but for what `is_name` says is none: a repository has sources, and parts of profiles, which
+/// are read with them.
+fn list(
+    root: &Path,
+    folder: &Path,
+    is_name: &dyn Fn(&str) -> bool,
+    depth: usize,
+    files: &mut Vec<(PathBuf, String)>,
+) -> std::io::Result<()> {
     for entry in folder.read_dir()? {
         let entry = entry?;
         let path = entry.path();
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
+        let parts = path.strip_prefix(root).unwrap_or(&path).components();
+        let parts: Vec<_> = parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+        let name = parts.join("/");
+        if !is_name(&name) {
+            continue;
+        }
         // Links are not followed: what they lead to is elsewhere, or has a name of its own here.
         let kind = entry.file_type()?;
         if kind.is_dir() && depth > 0 {
-            list(root, &path, depth - 1, files)?;
+            list(root, &path, is_name, depth - 1, files)?;
         } else if kind.is_file() && files.len() < MAX_FILES {
-            let parts = path.strip_prefix(root).unwrap_or(&path).components();
-            let parts: Vec<_> = parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
-            files.push((path, parts.join("/")));
+            files.push((path, name));
         }
     }
     Ok(())
@@ -293,7 +309,10 @@ fn read_all(files: &[(PathBuf, String)], send: &Sink<'_>) -> bool {
         let io = |why| Error::Io { path: path.clone(), why };
         let sent = match File::open(path).and_then(|mut file| starts_with(&mut file, ZIP)) {
             Ok(true) => read_zip(path, &label, send),
-            Ok(false) => send(&label, name, input::read(path, MAX_PROFILE_BYTES).map_err(io)),
+            Ok(false) => {
+                let bytes = input::read(path, MAX_PROFILE_BYTES).map_err(io);
+                send(&label, name, bytes.and_then(|bytes| joined(path, name, bytes)))
+            }
             Err(why) => send(&label, name, Err(io(why))),
         };
         if !sent {
@@ -301,6 +320,22 @@ fn read_all(files: &[(PathBuf, String)], send: &Sink<'_>) -> bool {
         }
     }
     true
+}
+
+/// The whole profile, when these bytes are the small file of one that a repository keeps in several.
+fn joined(path: &Path, name: &str, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+    if bytes.len() > MAX_SMALL_BYTES {
+        return Ok(bytes);
+    }
+    // What cannot be read is told by who looks at it for itself.
+    let Ok(file) = ProfileFile::parse(&input::shown(path), &bytes) else { return Ok(bytes) };
+    if file.metadata().kind() != STORED {
+        return Ok(bytes);
+    }
+    let root = path.ancestors().nth(name.split('/').count()).unwrap_or(path);
+    let tree = DirectorySource::new(root);
+    let part = |name: &str| if check_name(name).is_ok() { tree.read(name) } else { Ok(None) };
+    Ok(whole(file, part)?.text().as_bytes().to_vec())
 }
 
 fn starts_with(file: &mut File, start: &[u8]) -> std::io::Result<bool> {
@@ -335,7 +370,11 @@ fn read_zip(path: &Path, label: &str, send: &Sink<'_>) -> bool {
             Ok(Some(bytes))
         };
         let Some(bytes) = read().transpose() else { continue };
-        let name = name.strip_prefix("v1.0/").unwrap_or(&name).to_owned();
+        let below = name.strip_prefix("v1.0/");
+        if below.and_then(|name| name.split('/').next()).is_some_and(|first| RESERVED_FOLDERS.contains(&first)) {
+            continue;
+        }
+        let name = below.unwrap_or(&name).to_owned();
         let label = format!("{label}: {}", input::shown(Path::new(&name)));
         if !send(&label, &name, bytes) {
             return false;

@@ -102,6 +102,51 @@ fn a_tree_of_rekall_s_is_imported_in_one_commit_and_packs() {
 }
 
 #[test]
+fn of_a_repository_s_tree_sources_and_parts_are_no_profiles() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (tree, root) = (folder.path().join("tree"), folder.path().join("profiles"));
+    ok(&["repo", "init", arg(&tree)]);
+    ok(&["repo", "init", arg(&root)]);
+    let file = folder.path().join("kernel.json");
+    std::fs::write(&file, kernel(KERNEL, 32)).expect("written");
+    ok(&["repo", "-C", arg(&tree), "add", "--name", "Win7SP1x64", arg(&file)]);
+    // What Rekall's repository has below its sources.
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    zip.start_file("profile.json", zip::write::SimpleFileOptions::default()).expect("a member");
+    zip.write_all(kernel(OTHER, 32).as_bytes()).expect("written");
+    put(&tree, "v1.0/src/Linux/Ubuntu/4.4.0.zip", &zip.finish().expect("a zip").into_inner());
+    put(&tree, "v1.0/src/Linux/cut.zip", b"PK\x03\x04cut");
+    put(&tree, "v1.0/src/OSX/10.9_13A603.64bit.json", br#"{"$METADATA": {"Type": "Profile"}, "$CONSTANTS": {"a": 1}}"#);
+    put(&tree, "v1.0/src/nt/guids.yaml.rejects", b"{}");
+
+    let all = |tree: &Path| {
+        let output = run(&["repo", "-C", arg(&root), "import", arg(tree)]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, told) = all(&tree);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(
+        told.lines().collect::<Vec<_>>(),
+        ["imported 1 profiles and 2 links; 0 profiles were there already, 0 were not taken, 0 files are no profiles"]
+    );
+    let list = |root: &Path| ok(&["repo", "-C", arg(root), "list"]);
+    assert_eq!(list(&root), list(&tree));
+    assert_eq!(ok(&["repo", "-C", arg(&root), "get", "Win7SP1x64"]), kernel(KERNEL, 32));
+    // The same by the name of its folder.
+    let (code, told) = all(&tree.join("v1.0"));
+    assert!(code == Some(0) && told.contains("1 profiles were there already, 0 were not taken"), "{told}");
+    // A part that is lost is told.
+    std::fs::remove_dir_all(tree.join("v1.0/types")).expect("removed");
+    let (code, told) = all(&tree);
+    assert!(code == Some(1) && told.contains("types.json") && told.contains("1 were not taken"), "{told}");
+    // Of no repository, folders may be called as they like.
+    let plain = folder.path().join("plain");
+    put(&plain, &format!("src/{OTHER}.json"), kernel(OTHER, 64).as_bytes());
+    let (code, told) = all(&plain);
+    assert!(code == Some(0) && told.contains("imported 1 profiles"), "{told}");
+}
+
+#[test]
 fn what_is_wrong_in_a_tree_is_told_and_stops_nothing_else() {
     let folder = tempfile::tempdir().expect("a folder");
     let (tree, root) = (folder.path().join("tree"), folder.path().join("profiles.git"));
@@ -151,6 +196,7 @@ fn a_zip_is_imported_and_its_names_lead_nowhere_else() {
     for (name, text) in [
         (format!("v1.0/nt/GUID/{KERNEL}.json"), kernel(KERNEL, 32)),
         ("../../outside.json".to_owned(), symlink(&format!("nt/GUID/{KERNEL}"))),
+        ("v1.0/src/OSX/10.9.json".to_owned(), r#"{"$METADATA": {"Type": "Profile"}}"#.to_owned()),
         ("v1.0/Win7.json".to_owned(), symlink(&format!("nt/GUID/{KERNEL}"))),
     ] {
         zip.start_file(name, zip::write::SimpleFileOptions::default()).expect("a member");
@@ -160,7 +206,7 @@ fn a_zip_is_imported_and_its_names_lead_nowhere_else() {
     let output = run(&["repo", "-C", arg(&root), "import", arg(&file)]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3), "{told}");
-    assert!(told.contains("outside.json"), "{told}");
+    assert!(told.contains("outside.json") && told.contains("1 were not taken"), "{told}");
     assert_eq!(ok(&["repo", "-C", arg(&root), "get", "Win7"]), kernel(KERNEL, 32));
     assert!(!folder.path().join("outside.json").exists());
     ok(&["repo", "-C", arg(&root), "verify"]);
