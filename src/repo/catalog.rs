@@ -2,8 +2,8 @@
 
 use super::error::Error;
 use super::git_store::GitStore;
-use super::inventory::Inventory;
-use super::layout::{module_of, name_of, version_of};
+use super::inventory::{Inventory, Item};
+use super::layout::{module_of, name_of, tells_build, version_of};
 use super::verify::Problem;
 use git2::Oid;
 use quaid_profile::{
@@ -70,6 +70,9 @@ impl Catalog {
                     continue;
                 }
             };
+            if !is_build(&inventory, item, &file) {
+                continue;
+            }
             let links = links.get(name).map_or(&[] as &[&str], Vec::as_slice);
             builds.push(build(name, &file, links, item.id));
         }
@@ -103,6 +106,16 @@ impl Catalog {
 pub fn is_below(module: &str, prefix: &str) -> bool {
     let rest = module.strip_prefix(prefix);
     rest.is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether the profile is of a build: it says so, or has types or symbols. Others are there to be merged into profiles
+/// (`nt/undocumented`), or are data (`artifacts`). What cannot be read is told by who reads it.
+fn is_build(inventory: &Inventory<'_>, item: &Item, file: &ProfileFile) -> bool {
+    let has_content = || -> Result<bool, Error> {
+        let whole = inventory.whole(inventory.open(item)?)?;
+        Ok(!whole.struct_names()?.is_empty() || !whole.symbol_names()?.is_empty())
+    };
+    tells_build(file.metadata()) || has_content().unwrap_or(true)
 }
 
 fn build(name: &str, file: &ProfileFile, links: &[&str], id: Oid) -> Build {

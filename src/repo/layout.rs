@@ -122,6 +122,14 @@ pub(super) fn version_of(metadata: &Metadata, links: &[&str]) -> Option<String> 
     full_version(metadata).or_else(|| linked().or_else(release).map(str::to_owned))
 }
 
+/// Whether the metadata tells a build, or at least of what it is one.
+pub(super) fn tells_build(metadata: &Metadata) -> bool {
+    metadata.os().is_some()
+        || metadata.arch().is_some()
+        || metadata.build_id().is_some()
+        || metadata.banner().or(metadata.release()).is_some()
+}
+
 /// The folder of the builds that are compared with each other: `nt` of `nt/GUID/...`, `Linux/Debian` of a Linux kernel's
 /// name.
 pub(super) fn module_of(name: &str) -> &str {

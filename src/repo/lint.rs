@@ -4,6 +4,7 @@
 use super::error::Error;
 use super::git_store::GitStore;
 use super::inventory::Inventory;
+use super::layout::tells_build;
 use super::producer::{Producer, ProducerRule};
 use crate::completeness::Completeness;
 use quaid_profile::{Profile, StructKind};
@@ -117,7 +118,10 @@ pub fn lint(store: &GitStore, prefix: &str, seen: &mut dyn FnMut(usize)) -> Resu
 /// The doubts about one profile.
 fn look(profile: &Profile, doubt: &mut dyn FnMut(Doubt, String)) {
     let completeness = Completeness::of(profile);
-    if !completeness.has_types {
+    let symbols = profile.constants.len() + profile.functions.len();
+    // What is there to be merged into others, or is data of another kind, is no build that could lack something.
+    let is_build = symbols > 0 || tells_build(&profile.metadata);
+    if !completeness.has_types && is_build {
         doubt(Doubt::Incomplete, "has no types: public symbols only".to_owned());
     } else if let (false, Some(module)) = (completeness.is_enough(), completeness.module) {
         let missing = shown(completeness.missing.iter().map(String::as_str));
@@ -144,7 +148,6 @@ fn look(profile: &Profile, doubt: &mut dyn FnMut(Doubt, String)) {
     if !flat.is_empty() && flat.len() * 2 > profile.structs.len() {
         doubt(Doubt::Zeros, format!("all members at offset 0: {}", shown(flat.into_iter())));
     }
-    let symbols = profile.constants.len() + profile.functions.len();
     let zeros = profile.constants.values().chain(profile.functions.values()).filter(|address| **address == 0).count();
     if symbols >= MANY_SYMBOLS && zeros * 2 > symbols {
         doubt(Doubt::Zeros, format!("{zeros} of {symbols} symbols are at address 0, as in a kallsyms that hides them"));

@@ -9,6 +9,9 @@ use std::path::Path;
 const KERNEL: &str = "windows/pdb/nt/ntkrnlpa.pdb";
 const KERNEL_ID: &str = "30B5FB31AE7E4ACAABA750AA241FF3311";
 
+/// What Rekall's `nt/undocumented` is like.
+pub(crate) const HELPER: &str = r#"{"$METADATA": {"type": "Profile"}, "$DYNAMIC_STRUCTS": {"_A": [{"type": "DisassembleStructMatcher", "args": {}}]}}"#;
+
 /// Writes a profile with a struct that is in order, and what `more` sets, and adds it as `name`.
 fn add(root: &Path, folder: &Path, name: &str, more: &[(&str, Value)]) {
     let mut profile = json!({
@@ -50,6 +53,10 @@ fn what_is_doubtful_is_told_and_the_rest_is_not() {
     ok(&["repo", "-C", arg(&root), "add", arg(&module_file(folder, "m.json", "ntdll.pdb", guid, 1))]);
     let kernel = "3944DBB920174967BE7AA4A2C20430FA2";
     ok(&["repo", "-C", arg(&root), "add", arg(&typed_module(folder, kernel, 32).0)]);
+    // It is there to be merged, and is no build that could be incomplete.
+    let helper = folder.join("undocumented.json");
+    std::fs::write(&helper, HELPER).expect("written");
+    ok(&["repo", "-C", arg(&root), "add", "--name", "nt/undocumented", arg(&helper)]);
     let output = repo(&root, &["lint"]);
     assert_eq!(output.status.code(), Some(3));
     let text = String::from_utf8(output.stdout).expect("text");

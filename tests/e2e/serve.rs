@@ -120,6 +120,24 @@ fn our_own_reader_finds_profiles_links_and_kernels_by_banner() {
     assert_eq!(served.get("/v1.0/yours").0, 200);
 }
 
+#[test]
+fn what_is_there_to_be_merged_is_served_and_no_build() {
+    let (folder, root, _) = repository();
+    let add = |name: &str, text: &str| {
+        let file = folder.path().join("made.json");
+        std::fs::write(&file, text).expect("written");
+        ok(&["repo", "-C", arg(&root), "add", "--name", name, arg(&file)]);
+    };
+    add("nt/undocumented", crate::repo_lint::HELPER);
+    // Whose metadata tells as little, and which has something to show.
+    add("own/plain", r#"{"$METADATA": {"Type": "Profile"}, "$CONSTANTS": {"a": 1}}"#);
+    let served = Served::start(&root, &[]);
+    let page = String::from_utf8(served.get("/").1).expect("text");
+    assert!(page.contains("own/plain") || page.contains("own%2Fplain"), "{page}");
+    assert!(!page.contains("undocumented"), "{page}");
+    assert_eq!(served.get("/v1.0/nt/undocumented").0, 200);
+}
+
 /// It is made once for a commit: what is lost after that is not noticed, what is added is.
 #[test]
 fn the_inventory_is_made_once_for_a_commit() {
