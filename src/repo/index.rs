@@ -1,6 +1,7 @@
 //! The indexes of a repository: what leads from an image's content to the profile of its kernel.
 
 use super::add::existing;
+use super::build::{source_names, source_text};
 use super::change::Draft;
 use super::error::Error;
 use super::git_store::{EntryKind, GitStore};
@@ -40,7 +41,7 @@ pub fn index(store: &GitStore, modules: &[&str], all: bool) -> Result<(Option<Oi
         if wanted("nt") {
             done.extend(exports(draft, all)?);
         }
-        for name in specified(draft)? {
+        for name in specified(store)? {
             if name.split('/').next().is_some_and(wanted) {
                 done.push(by_specification(store, draft, &name, all)?);
             }
@@ -228,26 +229,23 @@ fn exports(draft: &mut Draft<'_>, all: bool) -> Result<Option<Indexed>, Error> {
     Ok(Some(done))
 }
 
-/// The names of the indexes that the repository has a specification of: `src/nt/index.yaml` is of `nt/index`.
-fn specified(draft: &Draft<'_>) -> Result<Vec<String>, Error> {
-    let mut names = Vec::new();
-    if let Some(head) = draft.head() {
-        head.walk(&format!("{LAYOUT}/src"), &mut |path, entry| {
-            let name = path.strip_suffix(".yaml").filter(|name| is_index(name) && !name.ends_with("/exports"));
-            names.extend(name.filter(|_| entry.kind == EntryKind::File).map(str::to_owned));
-            Ok(())
-        })?;
-    }
-    Ok(names)
+/// The names of the indexes that the repository has a specification of: `src/nt/index.yaml` is of `nt/index`. As the recipes
+/// that name them, they are read as a person has them in the work tree, else as HEAD has them.
+fn specified(store: &GitStore) -> Result<Vec<String>, Error> {
+    let name = |path: &String| {
+        let name = path.strip_prefix("src/")?.strip_suffix(".yaml")?;
+        (is_index(name) && !name.ends_with("/exports")).then(|| name.to_owned())
+    };
+    Ok(source_names(store)?.iter().filter_map(name).collect())
 }
 
 /// An index of Rekall's, by its specification.
 fn by_specification(store: &GitStore, draft: &mut Draft<'_>, name: &str, all: bool) -> Result<Indexed, Error> {
-    let source = format!("{LAYOUT}/src/{name}.yaml");
+    let source = format!("src/{name}.yaml");
+    let text = source_text(store, &source)?.unwrap_or_default();
+    let source = format!("{LAYOUT}/{source}");
     let refused = |why: String| Error::Refused { label: source.clone(), why };
-    let bytes = draft.read(&source)?.unwrap_or_default();
-    let text = std::str::from_utf8(&bytes).map_err(|why| refused(why.to_string()))?;
-    let spec: serde_json::Value = serde_saphyr::from_str(text)
+    let spec: serde_json::Value = serde_saphyr::from_str(&text)
         .map_err(|why| refused(why.to_string().lines().next().unwrap_or_default().to_owned()))?;
     let path = format!("{LAYOUT}/{name}");
     let old = draft.read(&path)?.filter(|_| !all);

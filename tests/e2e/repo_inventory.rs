@@ -454,4 +454,13 @@ fn rekall_s_indexes_are_made_where_they_are_specified() {
     let told = fails(&root, &["index", "nt"], 1);
     assert!(told.contains("src/nt/eprocess_index.yaml") && told.contains("members"), "{told}");
     ok(&["repo", "-C", arg(&root), "index", "tcpip"]);
+    // As a person has them, mended and new, before they are committed.
+    std::fs::write(source.join("nt/eprocess_index.yaml"), specification).expect("written");
+    std::fs::write(source.join("nt/index.yaml"), data.replace("tcpip", "nt")).expect("written");
+    ok(&["repo", "-C", arg(&root), "index", "nt"]);
+    assert_eq!(index("nt/index")["$METADATA"]["ProfileClass"], "Index");
+    assert_eq!(
+        git(&root, &["status", "--porcelain"]),
+        " M v1.0/src/nt/eprocess_index.yaml\n?? v1.0/src/nt/index.yaml\n"
+    );
 }

@@ -19,6 +19,7 @@ pub use guid_list::{GuidList, Rejects};
 pub use linux_kernel::build_linux_kernel;
 pub use pdb_cache::{debug_cache, pdb_cache, pdb_cache_path};
 pub use recipe::{Handler, Recipe, WindowsRecipe, recipes};
+pub(super) use sources::source_names;
 pub use sources::{SourceRecipe, build_sources};
 pub use windows::{Event, Job, Summary, Wish, build_windows, enlist, has_build};
 

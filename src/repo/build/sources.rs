@@ -240,21 +240,26 @@ fn list(folder: &Path, below: &str, depth: usize, names: &mut BTreeSet<String>) 
     Ok(())
 }
 
+/// The files below `src` that `source_text` reads: those of the work tree, and of HEAD. A name begins with `src/`.
+pub(in super::super) fn source_names(store: &GitStore) -> Result<BTreeSet<String>, Error> {
+    let mut names = match store.repo.workdir() {
+        Some(root) => files_of_work_tree(root, SOURCES)?,
+        None => BTreeSet::new(),
+    };
+    if let Some(head) = store.head()? {
+        head.walk(&format!("{LAYOUT}/{SOURCES}"), &mut |path, entry| {
+            names.extend((entry.kind == EntryKind::File).then(|| format!("{SOURCES}/{path}")));
+            Ok(())
+        })?;
+    }
+    Ok(names)
+}
+
 /// What files below `src` have whose names fit, one document after the other, by the files' names.
 fn artifacts(store: &GitStore, patterns: &[String]) -> Result<Profile, String> {
     let text = |why: Error| why.to_string();
     let patterns: Vec<Regex> = patterns.iter().map(|pattern| glob(pattern)).collect::<Result<_, String>>()?;
-    let mut names = match store.repo.workdir() {
-        Some(root) => files_of_work_tree(root, SOURCES).map_err(text)?,
-        None => BTreeSet::new(),
-    };
-    if let Some(head) = store.head().map_err(text)? {
-        let walk = head.walk(&format!("{LAYOUT}/{SOURCES}"), &mut |path, entry| {
-            names.extend((entry.kind == EntryKind::File).then(|| format!("{SOURCES}/{path}")));
-            Ok(())
-        });
-        walk.map_err(text)?;
-    }
+    let mut names = source_names(store).map_err(text)?;
     names.retain(|name| patterns.iter().any(|pattern| pattern.is_match(name.strip_suffix(".gz").unwrap_or(name))));
     if names.is_empty() {
         return Err(format!("no file below v1.0/{SOURCES} has a name that fits"));
