@@ -75,15 +75,17 @@ struct Aff4 {
 pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     let memory = base.as_ref();
     let archive = match zip::open(memory) {
-        None if starts_like_a_volume(memory) => {
-            return Vote::Broken("its directory, which is at the end, is missing: the file is cut off".into());
+        None if starts_like_a_zip(memory) => {
+            return Vote::Broken(
+                "the directory of a zip file, which is at its end, is missing: the file is cut off".into(),
+            );
         }
         None => return Vote::no("no zip directory at the end"),
         Some(archive) => archive,
     };
     let archive = match archive {
         Ok(archive) => archive,
-        Err(why) if starts_like_a_volume(memory) => return Vote::Broken(format!("its directory is damaged: {why}")),
+        Err(why) if starts_like_a_zip(memory) => return Vote::Broken(format!("its directory is damaged: {why}")),
         Err(why) => return Vote::no(&format!("a zip directory that is damaged ({why})")),
     };
     if !archive.comment.starts_with("aff4://") && !archive.members.iter().any(|m| m.name == "container.description") {
@@ -103,10 +105,10 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     }
 }
 
-/// The first member of a volume tells when the end is gone.
-fn starts_like_a_volume(base: &dyn PhysicalMemory) -> bool {
-    let is = |name: [u8; 21]| &name == b"container.description" || name.starts_with(b"aff4%3A%2F%2F");
-    array::<4>(base, 0).is_some_and(|magic| &magic == b"PK\x03\x04") && array::<21>(base, 30).is_some_and(is)
+/// Whether the first member of a zip file is here: that tells when the end is gone. Which name it has is up to the writer; the
+/// memory of no machine begins so.
+fn starts_like_a_zip(base: &dyn PhysicalMemory) -> bool {
+    array::<4>(base, 0).is_some_and(|magic| &magic == b"PK\x03\x04")
 }
 
 /// What is behind the last `#` or `/` of an IRI.

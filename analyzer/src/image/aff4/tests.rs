@@ -134,6 +134,9 @@ fn what_is_no_memory_and_what_is_cut_off_say_so() {
     assert!(opened(&turtle("")).is_err_and(|why| why.contains("describes no image")));
     let whole = turtle(disk);
     assert!(opened(&whole[..whole.len() - 4]).is_err_and(|why| why.contains("the file is cut off")));
+    // pyaff4 puts the pieces of the memory first.
+    let pieces = archive(&[("PhysicalMemory/00000000.index", vec![0; 64]), ("container.description", VOLUME.into())]);
+    assert!(opened(&pieces[..pieces.len() - 4]).is_err_and(|why| why.contains("the file is cut off")));
     assert!(opened(&archive(&[("information.turtle", vec![])])).is_err_and(|why| why.contains("describes no image")));
 }
 
