@@ -68,8 +68,21 @@ impl PageFault {
         Self { va: Some(va), ..self }
     }
 
+    /// The same fault of other memory, where what is missing has the address that `to` gives.
+    pub(crate) fn moved(self, to: impl FnOnce(Pa) -> Pa) -> Self {
+        let reason = match self.reason {
+            FaultReason::NotInImage(missing) => FaultReason::NotInImage(to(missing)),
+            FaultReason::Truncated(missing) => FaultReason::Truncated(to(missing)),
+            FaultReason::NotDumped(missing) => FaultReason::NotDumped(to(missing)),
+            FaultReason::Unreadable(missing) => FaultReason::Unreadable(to(missing)),
+            FaultReason::Corrupt { at, why } => FaultReason::Corrupt { at: to(at), why },
+            other => other,
+        };
+        Self { reason, ..self }
+    }
+
     /// How many bytes from `at` on a physical read had before the missing one, as far as the fault tells.
-    pub(crate) fn good_bytes_from(&self, at: Pa) -> usize {
+    pub fn good_bytes_from(&self, at: Pa) -> usize {
         match self.reason {
             FaultReason::NotInImage(missing)
             | FaultReason::Truncated(missing)
