@@ -82,7 +82,7 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
     if globals.report.is_some() {
         bail!("--report is of parse_pdb and convert_profile: {name} makes none");
     }
-    let image = open_image(context, path)?;
+    let image = open_machine(context, path)?;
     let guest = globals.ept.map(|eptp| GuestMemory::new(image.memory(), eptp)).transpose();
     let guest = guest.with_context(|| format!("{}: --ept", path.display()))?;
     let memory = guest.as_ref().map_or(image.memory(), |guest| guest);
@@ -245,8 +245,18 @@ fn plugin_args(matches: &ArgMatches) -> Args {
     Args::new(matches.ids().map(|id| (id.as_str().to_owned(), values(id))))
 }
 
-/// Opens an image and tells how its format was found.
+/// Opens an image for what knows of no guest in it.
 pub(crate) fn open_image(context: &Context, path: &Path) -> Result<Image> {
+    if context.globals.ept.is_some() {
+        bail!(
+            "--ept is of plugins, which look into the guest: this command has the memory of the machine outside alone"
+        );
+    }
+    open_machine(context, path)
+}
+
+/// Opens an image and tells how its format was found.
+fn open_machine(context: &Context, path: &Path) -> Result<Image> {
     let Globals { layer, runs, .. } = &context.globals;
     let options = image::Options { format: layer.clone(), runs: runs.clone(), ..image::Options::default() };
     let image = image::open(path, &options).map_err(|error| match error {

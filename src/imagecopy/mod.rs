@@ -212,16 +212,22 @@ fn walk(memory: &dyn PhysicalMemory, progress: &mut dyn FnMut(u64), take: &mut T
     Ok(copied)
 }
 
-/// Reads a block; a page that cannot be read is zero and counted.
+/// Reads a block; what cannot be read of a page is zero and counted.
 fn read_what_is_there(memory: &dyn PhysicalMemory, at: Pa, block: &mut [u8], copied: &mut Copied) {
     if memory.read(at, block).is_ok() {
         return;
     }
-    for (page, here) in block.chunks_mut(PAGE_BYTES).zip((at.0..).step_by(PAGE_BYTES)) {
-        if let Err(fault) = memory.read(Pa(here), page) {
-            page.fill(0);
-            copied.unreadable += page.len() as u64;
+    let mut done = 0;
+    while let Some(rest) = block.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        let here = at.wrapping_add(done as u64);
+        let bytes = (PAGE_BYTES - here.0 as usize % PAGE_BYTES).min(rest.len());
+        let page = rest.get_mut(..bytes).unwrap_or_default();
+        if let Err(fault) = memory.read(here, page) {
+            let good = fault.good_bytes_from(here).min(bytes);
+            page.get_mut(good..).unwrap_or_default().fill(0);
+            copied.unreadable += (bytes - good) as u64;
             copied.first_fault.get_or_insert(fault);
         }
+        done += bytes;
     }
 }

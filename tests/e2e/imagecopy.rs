@@ -191,6 +191,46 @@ fn what_an_image_lacks_is_told_in_a_kdump_image() {
     assert_eq!((count(bitmaps, first, last), dumped), (last - first, truth));
 }
 
+/// In bytes.
+const CHUNK: usize = 0x8000;
+
+/// A chunk of E01 that cannot be decoded costs no byte of the chunks beside it, wherever the copy begins.
+#[test]
+fn what_is_good_beside_a_damaged_chunk_is_copied() {
+    let Some(folder) = formats() else { return };
+    let made = tempfile::tempdir().expect("a folder");
+    for number in 1..=7 {
+        let name = format!("s_encase6.E0{number}");
+        let mut bytes = std::fs::read(folder.join("ewf").join(&name)).expect("a segment");
+        if number == 4 {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0xff;
+        }
+        std::fs::write(made.path().join(name), bytes).expect("written");
+    }
+    let segments = made.path().join("s_encase6.E01");
+    let truth = std::fs::read(folder.join("flat.raw")).expect("flat.raw");
+    let whole = made.path().join("whole.lime");
+    let output = run(&["-f", arg(&segments), "imagecopy", arg(&whole), "--to", "lime"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("could not be read"), "{output:?}");
+    let copy = read_lime(&std::fs::read(&whole).expect("written"));
+    let lost: Vec<usize> = copy
+        .iter()
+        .flat_map(|(start, bytes)| bytes.iter().zip(*start as usize..))
+        .filter(|&(byte, at)| *byte != truth[at])
+        .map(|(_, at)| at / CHUNK)
+        .collect();
+    let chunk = *lost.first().expect("a damaged chunk");
+    assert!(lost.iter().all(|other| *other == chunk), "one chunk is damaged");
+    let (start, end) = (chunk * CHUNK - 0x800, (chunk + 1) * CHUNK + 0x1000);
+    let part = made.path().join("part.lime");
+    run(&["-f", arg(&segments), "imagecopy", arg(&part), "--to", "lime", "--ranges", &format!("{start:#x}-{end:#x}")]);
+    let copy = read_lime(&std::fs::read(&part).expect("written"));
+    let mut expected = truth[start..end].to_vec();
+    expected[0x800..0x800 + CHUNK].fill(0);
+    assert!(copy == [(start as u64, expected)]);
+}
+
 #[test]
 fn ranges_choose_what_is_copied() {
     let Some(folder) = formats() else { return };
@@ -217,6 +257,10 @@ fn ranges_choose_what_is_copied() {
         }
     }
     let out = made.path().join("none.lime");
+    // The guest inside is a matter of plugins: its host's memory would be another machine's.
+    let refused = run(&["-f", arg(&source), "--ept", "0x101e", "imagecopy", arg(&out)]);
+    assert!(refused.status.code() == Some(1) && !out.exists(), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--ept is of plugins"), "{refused:?}");
     for (ranges, code) in [("0x7000-0x7000", 2), ("5000", 2), ("0x100000000000-0x100000001000", 1)] {
         let refused = run(&["-f", arg(&source), "imagecopy", arg(&out), "--ranges", ranges]);
         assert_eq!((refused.status.code(), out.exists()), (Some(code), false), "{ranges}");
