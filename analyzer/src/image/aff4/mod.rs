@@ -75,17 +75,15 @@ struct Aff4 {
 pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     let memory = base.as_ref();
     let archive = match zip::open(memory) {
-        None if starts_like_a_zip(memory) => {
-            return Vote::Broken(
-                "the directory of a zip file, which is at its end, is missing: the file is cut off".into(),
-            );
+        None if starts_like_a_volume(memory) => {
+            return Vote::Broken("its directory, which is at the end, is missing: the file is cut off".into());
         }
         None => return Vote::no("no zip directory at the end"),
         Some(archive) => archive,
     };
     let archive = match archive {
         Ok(archive) => archive,
-        Err(why) if starts_like_a_zip(memory) => return Vote::Broken(format!("its directory is damaged: {why}")),
+        Err(why) if starts_like_a_volume(memory) => return Vote::Broken(format!("its directory is damaged: {why}")),
         Err(why) => return Vote::no(&format!("a zip directory that is damaged ({why})")),
     };
     if !archive.comment.starts_with("aff4://") && !archive.members.iter().any(|m| m.name == "container.description") {
@@ -105,10 +103,22 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     }
 }
 
-/// Whether the first member of a zip file is here: that tells when the end is gone. Which name it has is up to the writer; the
-/// memory of no machine begins so.
-fn starts_like_a_zip(base: &dyn PhysicalMemory) -> bool {
-    array::<4>(base, 0).is_some_and(|magic| &magic == b"PK\x03\x04")
+/// The first member of a volume tells when the end is gone: what describes it, or a piece of a stream (`STREAM/00000000`, and
+/// its index).
+fn starts_like_a_volume(base: &dyn PhysicalMemory) -> bool {
+    const HEADER_BYTES: u64 = 30;
+    let is_zip = array::<4>(base, 0).is_some_and(|magic| &magic == b"PK\x03\x04");
+    let Some(length) = array::<2>(base, 26).map(u16::from_le_bytes).filter(|_| is_zip) else { return false };
+    let mut name = vec![0; length.into()];
+    if base.read(Pa(HEADER_BYTES), &mut name).is_err() {
+        return false;
+    }
+    let name = String::from_utf8_lossy(&name);
+    let describes = matches!(&*name, "container.description" | "information.turtle" | "version.txt");
+    let piece = name.rsplit_once('/').map(|(_, last)| last.strip_suffix(".index").unwrap_or(last));
+    describes
+        || name.starts_with("aff4%3A%2F%2F")
+        || piece.is_some_and(|piece| piece.len() == 8 && piece.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// What is behind the last `#` or `/` of an IRI.
