@@ -68,17 +68,18 @@ impl PageFault {
         Self { va: Some(va), ..self }
     }
 
-    /// The same fault of other memory, where what is missing has the address that `to` gives.
-    pub(crate) fn moved(self, to: impl FnOnce(Pa) -> Pa) -> Self {
-        let reason = match self.reason {
-            FaultReason::NotInImage(missing) => FaultReason::NotInImage(to(missing)),
-            FaultReason::Truncated(missing) => FaultReason::Truncated(to(missing)),
-            FaultReason::NotDumped(missing) => FaultReason::NotDumped(to(missing)),
-            FaultReason::Unreadable(missing) => FaultReason::Unreadable(to(missing)),
-            FaultReason::Corrupt { at, why } => FaultReason::Corrupt { at: to(at), why },
-            other => other,
-        };
-        Self { reason, ..self }
+    /// A fault of the memory below, named by the address above it that falls into it: what is at `below` there is at `here`.
+    #[must_use]
+    pub(crate) fn moved(mut self, below: Pa, here: Pa) -> Self {
+        if let FaultReason::NotInImage(at)
+        | FaultReason::Truncated(at)
+        | FaultReason::NotDumped(at)
+        | FaultReason::Unreadable(at)
+        | FaultReason::Corrupt { at, .. } = &mut self.reason
+        {
+            *at = here.wrapping_add(at.0.wrapping_sub(below.0));
+        }
+        self
     }
 
     /// How many bytes from `at` on a physical read had before the missing one, as far as the fault tells.

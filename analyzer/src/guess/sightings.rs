@@ -107,30 +107,7 @@ fn pass<'m>(memory: &'m dyn PhysicalMemory, clues: &[Clue]) -> AnyHits<'m> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::PageFault;
-    use crate::image::Run;
     use crate::image::testing::TestMemory;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    /// Memory that counts what is read of it.
-    struct Counted(TestMemory, AtomicU64);
-
-    impl PhysicalMemory for Counted {
-        fn read(&self, at: Pa, buffer: &mut [u8]) -> Result<(), PageFault> {
-            self.1.fetch_add(buffer.len() as u64, Ordering::Relaxed);
-            self.0.read(at, buffer)
-        }
-        fn runs(&self) -> &[Run] {
-            self.0.runs()
-        }
-        fn slice(&self, _: Pa, _: usize) -> Option<&[u8]> {
-            None
-        }
-        fn release(&self, _: Pa, _: usize) {}
-        fn describe(&self) -> String {
-            self.0.describe()
-        }
-    }
 
     const PLACES: [(u64, &[u8]); 7] = [
         (0x1010, b"RSDS"),
@@ -142,21 +119,21 @@ mod tests {
         (0x8600, b"RSDS"),
     ];
 
-    fn memory() -> Counted {
+    fn memory() -> TestMemory {
         let (mut first, mut second) = (vec![0; 0x1000], vec![0; 0x1000]);
         for (at, text) in PLACES {
             let (piece, start) = if at < 0x8000 { (&mut first, 0x1000) } else { (&mut second, 0x8000) };
             let at = (at - start) as usize;
             piece[at..at + text.len()].copy_from_slice(text);
         }
-        Counted(TestMemory::new(vec![(0x1000, first), (0x8000, second)]), AtomicU64::new(0))
+        TestMemory::new(vec![(0x1000, first), (0x8000, second)])
     }
 
     #[test]
     fn everybody_sees_all_that_there_is_in_one_pass_or_behind_what_is_kept() {
         let memory = memory();
         for most in 0..9 {
-            memory.1.store(0, Ordering::Relaxed);
+            let (_, before) = memory.read_so_far();
             let clues = [&Clue::WINDOWS[..], &Clue::LINUX].concat();
             let mut sightings = Sightings { most, ..Sightings::new(&memory, &clues) };
             let asked = [&[Clue::Rsds, Clue::Banner][..], &[Clue::Process(0)], &[Clue::Process(1)], &[Clue::Rsds]];
@@ -178,7 +155,7 @@ mod tests {
                 };
                 assert_eq!(seen, PLACES.iter().filter_map(of).collect::<Vec<_>>(), "{clues:?}, {most} kept");
             }
-            let read = memory.1.load(Ordering::Relaxed);
+            let read = memory.read_so_far().1 - before;
             if most > PLACES.len() {
                 // And a few bytes at the borders.
                 assert!(read < 0x2100, "{read:#x} bytes were read of 0x2000");

@@ -2,7 +2,6 @@
 //! the file. A format says where each address is ([`Codec`]); reading, the cache and the work on several processors are
 //! here.
 
-use super::run_layer::at_this_layer;
 use super::{Gap, PhysicalMemory, Run, missing, run_at};
 use crate::addr::Pa;
 use crate::error::{FaultReason, PageFault};
@@ -113,7 +112,7 @@ impl<C: Codec> CodecLayer<C> {
                     Ok(())
                 }
                 Place::Below { offset, .. } => {
-                    self.base.read(Pa(offset), buffer).map_err(|fault| at_this_layer(fault, *at, offset))
+                    self.base.read(Pa(offset), buffer).map_err(|fault| fault.moved(Pa(offset), *at))
                 }
                 Place::Chunk { chunk, offset, .. } => {
                     let decoded = match &last {

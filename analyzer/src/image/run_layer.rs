@@ -2,7 +2,7 @@
 
 use super::{Gap, GapKind, PhysicalMemory, Run, missing, run_at};
 use crate::addr::Pa;
-use crate::error::{FaultReason, PageFault};
+use crate::error::PageFault;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ impl PhysicalMemory for RunLayer {
             let (piece, behind) = rest.split_at_mut(wanted);
             if let Err(fault) = self.base.read(Pa(offset), piece) {
                 behind.fill(0);
-                return Err(at_this_layer(fault, here, offset));
+                return Err(fault.moved(Pa(offset), here));
             }
             done += wanted;
         }
@@ -124,19 +124,6 @@ impl PhysicalMemory for RunLayer {
     fn describe(&self) -> String {
         self.format.into()
     }
-}
-
-/// A gap of the layer below, named by the address of this layer that falls into it.
-pub(super) fn at_this_layer(fault: PageFault, here: Pa, below: u64) -> PageFault {
-    let moved = |at: Pa| here.wrapping_add(at.0.wrapping_sub(below));
-    PageFault::physical(match fault.reason {
-        FaultReason::NotInImage(at) => FaultReason::NotInImage(moved(at)),
-        FaultReason::Truncated(at) => FaultReason::Truncated(moved(at)),
-        FaultReason::NotDumped(at) => FaultReason::NotDumped(moved(at)),
-        FaultReason::Unreadable(at) => FaultReason::Unreadable(moved(at)),
-        FaultReason::Corrupt { at, why } => FaultReason::Corrupt { at: moved(at), why },
-        other => other,
-    })
 }
 
 /// The offset behind the last byte of a layer.

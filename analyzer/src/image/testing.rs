@@ -3,6 +3,8 @@
 use super::{PhysicalMemory, Run};
 use crate::addr::Pa;
 use crate::error::{FaultReason, PageFault};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Pieces of memory at addresses. It is deliberately simple: reads go byte by byte.
 pub(crate) struct TestMemory {
@@ -10,6 +12,9 @@ pub(crate) struct TestMemory {
     runs: Vec<Run>,
     mapped: bool,
     unreadable: Option<u64>,
+    damaged: Range<u64>,
+    reads: AtomicUsize,
+    bytes_read: AtomicU64,
 }
 
 impl TestMemory {
@@ -17,7 +22,15 @@ impl TestMemory {
     pub(crate) fn new(pieces: Vec<(u64, Vec<u8>)>) -> Self {
         let runs =
             pieces.iter().map(|(start, bytes)| Run { start: Pa(*start), bytes: bytes.len() as u64, file_offset: None });
-        Self { runs: runs.collect(), pieces, mapped: false, unreadable: None }
+        Self {
+            runs: runs.collect(),
+            pieces,
+            mapped: false,
+            unreadable: None,
+            damaged: 0..0,
+            reads: AtomicUsize::new(0),
+            bytes_read: AtomicU64::new(0),
+        }
     }
 
     /// The same, and `slice` gives bytes.
@@ -28,6 +41,16 @@ impl TestMemory {
     /// The same, and to read the byte at `at` is an error of the medium.
     pub(crate) fn unreadable(self, at: u64) -> Self {
         Self { unreadable: Some(at), ..self }
+    }
+
+    /// The same, and what is at these addresses cannot be decoded.
+    pub(crate) fn damaged(self, damaged: Range<u64>) -> Self {
+        Self { damaged, ..self }
+    }
+
+    /// How often it was read, and how many bytes were asked for; slices do not count.
+    pub(crate) fn read_so_far(&self) -> (usize, u64) {
+        (self.reads.load(Ordering::Relaxed), self.bytes_read.load(Ordering::Relaxed))
     }
 
     /// Puts a 64-bit number at `at`, which a piece holds.
@@ -45,11 +68,16 @@ impl TestMemory {
 
 impl PhysicalMemory for TestMemory {
     fn read(&self, at: Pa, buffer: &mut [u8]) -> Result<(), PageFault> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.bytes_read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         buffer.fill(0);
         for (index, byte) in buffer.iter_mut().enumerate() {
             let here = at.wrapping_add(index as u64);
             if self.unreadable == Some(here.0) {
                 return Err(PageFault::physical(FaultReason::Io("bad sector".into())));
+            }
+            if self.damaged.contains(&here.0) {
+                return Err(PageFault::physical(FaultReason::Corrupt { at: here, why: "damaged".into() }));
             }
             *byte = self.byte(here.0).ok_or(PageFault::physical(FaultReason::NotInImage(here)))?;
         }

@@ -103,7 +103,7 @@ impl PhysicalMemory for GuestMemory<'_> {
                     .memory()
                     .read(host, piece)
                     // What the host's image lacks is named by the guest's address.
-                    .map_err(|fault| fault.moved(|missing| here.wrapping_add(missing.0.wrapping_sub(host.0))))
+                    .map_err(|fault| fault.moved(host, here))
             });
             if let Err(fault) = read {
                 let good = fault.good_bytes_from(here).min(bytes);
@@ -184,39 +184,11 @@ mod tests {
         assert_eq!(guest.host_address(Pa(0x3123)), Ok(Pa(0xa123)));
     }
 
-    /// A host of whose page at 0xa000 nothing can be decoded from its middle on.
-    struct Damaged(TestMemory);
-
-    impl PhysicalMemory for Damaged {
-        fn read(&self, at: Pa, buffer: &mut [u8]) -> Result<(), PageFault> {
-            self.0.read(at, buffer)?;
-            let damaged = 0xa800..0xb000;
-            let first = damaged.start.max(at.0);
-            match buffer.get_mut((first - at.0) as usize..) {
-                Some(bad) if first < damaged.end && !bad.is_empty() => {
-                    bad.fill(0);
-                    Err(PageFault::physical(FaultReason::Corrupt { at: Pa(first), why: "damaged".into() }))
-                }
-                _ => Ok(()),
-            }
-        }
-        fn runs(&self) -> &[Run] {
-            self.0.runs()
-        }
-        fn slice(&self, _: Pa, _: usize) -> Option<&[u8]> {
-            None
-        }
-        fn release(&self, _: Pa, _: usize) {}
-        fn describe(&self) -> String {
-            self.0.describe()
-        }
-    }
-
     #[test]
     fn damage_of_the_host_s_image_is_told_by_the_guest_s_address() {
         let mut host = host();
         host.put(0xa7f8, 0x4444_4444_4444_4444);
-        let host = Damaged(host);
+        let host = host.damaged(0xa800..0xb000);
         let guest = GuestMemory::new(&host, 0x101e).expect("a guest");
         let mut bytes = [0xee; 16];
         let fault = guest.read(Pa(0x37f8), &mut bytes).expect_err("damaged");
