@@ -221,7 +221,7 @@ fn distribution(kernel: &str, banner: &str) -> (&'static str, String) {
 }
 
 /// Folders that hold no profiles.
-pub(super) const RESERVED_FOLDERS: [&str; 2] = ["src", "types"];
+pub const RESERVED_FOLDERS: [&str; 2] = ["src", "types"];
 
 /// The folder of a module that holds symbols of its profiles.
 const SYMBOLS: &str = "symbols";

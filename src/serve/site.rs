@@ -3,6 +3,7 @@
 use super::Upstream;
 use crate::form::Form;
 use crate::repo::build::{pdb_cache, pdb_cache_path};
+use crate::repo::layout::RESERVED_FOLDERS;
 use crate::repo::{Build, Catalog, Error, GitSource, GitStore, INVENTORY, Inventory, SIGNATURE, given_text};
 use git2::Oid;
 use lru::LruCache;
@@ -16,9 +17,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const MAX_CACHED_BYTES: usize = 64 << 20;
 /// How many opened profiles are kept for pages.
 const MAX_OPEN: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
-
-/// Folders of the layout that hold no profiles.
-const HIDDEN: [&str; 2] = ["src", "types"];
 
 /// Files of the layout that are no profiles: what is built is the repository's own business, and the inventory that is
 /// made here is none that was signed.
@@ -95,7 +93,7 @@ impl Site {
         let Ok(name) = normalised_name(name) else { return Ok(None) };
         let parts: Vec<&str> = name.split('/').collect();
         let hidden = HIDDEN_FILES.contains(&name.as_str())
-            || parts.first().is_some_and(|first| HIDDEN.contains(first))
+            || parts.first().is_some_and(|first| RESERVED_FOLDERS.contains(first))
             || parts.get(1) == Some(&"symbols");
         if hidden || parts.iter().any(|part| part.starts_with('.')) {
             return Ok(None);
