@@ -1,6 +1,6 @@
 //! `image_info`: what an image holds, what it lacks, and what its headers tell of the machine.
 
-use super::plugin::open_image;
+use super::plugin::{open_image, refuse_source};
 use crate::context::{Context, Outcome, UsageError};
 use crate::output::{Output, printable, write_file};
 use crate::physical_map::PhysicalMap;
@@ -66,6 +66,7 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     }
     let image = open_image(context, path)?;
     if let Some(to) = args.get_one::<PathBuf>("png") {
+        refuse_source(&image, to)?;
         draw(context, &image, to)?;
     }
     let mut out = Output::open(context)?;
@@ -94,6 +95,7 @@ fn verify(context: &Context, path: &Path) -> Result<Outcome> {
     for warning in &image.warnings {
         context.warn(&format!("{}: {warning}", path.display()));
     }
+    context.globals.output.as_deref().map_or(Ok(()), |out| refuse_source(&image, out))?;
     let bytes = image.runs().iter().map(|run| run.bytes).sum();
     let bar = context.progress("verifying", Some(bytes), true);
     let digests = image::digests(&image, &mut |more| bar.inc(more));

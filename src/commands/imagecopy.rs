@@ -1,6 +1,6 @@
 //! `imagecopy`: an image written in another format.
 
-use super::plugin::open_image;
+use super::plugin::{open_image, refuse_source};
 use crate::cli::range;
 use crate::context::{Context, Outcome, UsageError};
 use crate::hex::hex;
@@ -42,12 +42,8 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     let path = path.ok_or_else(|| UsageError::of("which image? quaid -f IMAGE imagecopy OUT"))?;
     let out = args.get_one::<PathBuf>("out").context("which file? quaid -f IMAGE imagecopy OUT")?;
     let format = args.get_one::<String>("to").and_then(|name| Format::of_name(name)).context("no such format")?;
-    if let (Ok(from), Ok(to)) = (path.canonicalize(), out.canonicalize())
-        && from == to
-    {
-        bail!("{} is the image itself: name another file", out.display());
-    }
     let image = open_image(context, path)?;
+    refuse_source(&image, out)?;
     let ranges = args.get_many::<Range<u64>>("ranges").map(|ranges| ranges.cloned().collect());
     let selection = ranges.map(|ranges| Selection::new(image.memory(), ranges));
     let memory = selection.as_ref().map_or(image.memory(), |selection| selection as &dyn PhysicalMemory);

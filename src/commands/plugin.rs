@@ -16,7 +16,7 @@ use quaid_analyzer::plugins::{self, Plugin};
 use quaid_analyzer::{Args, Evidence, Identity, OpenError, Opt, Options, Session, Value, render};
 use quaid_profile::ProfilePath;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The plugins, those of several operating systems under one name once, with the options of all.
 pub(crate) fn all() -> Vec<Command> {
@@ -277,7 +277,25 @@ fn open_machine(context: &Context, path: &Path) -> Result<Image> {
     for warning in &image.warnings {
         context.warn(&format!("{}: {warning}", path.display()));
     }
+    context.globals.output.as_deref().map_or(Ok(()), |out| refuse_source(&image, out))?;
     Ok(image)
+}
+
+/// Refuses to replace a file that the image is read from, by whatever name: the rest of the image would be worth nothing.
+pub(crate) fn refuse_source(image: &Image, out: &Path) -> Result<()> {
+    let is_out = |part: &&PathBuf| {
+        // What is no file is never replaced, and to open a pipe would wait for its writer.
+        out.is_file() && part.is_file() && same_file::is_same_file(part, out).unwrap_or(false)
+    };
+    match image.files.iter().find(is_out) {
+        Some(part) if image.files.first() == Some(part) => {
+            bail!("{} is the image itself: name another file", out.display())
+        }
+        Some(part) => {
+            bail!("{} is {}, which the image is read from as well: name another file", out.display(), part.display())
+        }
+        None => Ok(()),
+    }
 }
 
 /// What to type next when the profile is missing, a line each; nothing for other errors.

@@ -293,6 +293,85 @@ fn a_file_that_is_there_stays_and_a_failed_copy_leaves_none() {
     assert_eq!(names, 2 + usize::from(there), "no temporary file is left");
 }
 
+/// The two parts of a split dump, as makedumpfile makes them: each has both bitmaps, and descriptors of its own pages.
+fn split(whole: &[u8]) -> [Vec<u8>; 2] {
+    let word = |at: usize| u32::from_le_bytes(whole[at..at + 4].try_into().expect("4 bytes")) as usize;
+    let (block, pages) = (word(428), word(440));
+    let bitmaps = (1 + word(432)) * block;
+    let dumped = bitmaps + word(436) / 2 * block;
+    let descriptors = bitmaps + word(436) * block;
+    let half = pages / 16 * 8;
+    let first: u32 = whole[dumped..dumped + half / 8].iter().map(|byte| byte.count_ones()).sum();
+    [(0, half, 0), (half, pages, first as usize * 24)].map(|(start, end, skipped)| {
+        let mut part = whole.to_vec();
+        let mut put = |at: usize, bytes: &[u8]| part[block + at..block + at + bytes.len()].copy_from_slice(bytes);
+        put(12, &1_u32.to_le_bytes());
+        for at in [16, 80] {
+            put(at, &(start as u64).to_le_bytes());
+            put(at + 8, &(end as u64).to_le_bytes());
+        }
+        part.copy_within(descriptors + skipped..descriptors + 24 * pages, descriptors);
+        part
+    })
+}
+
+#[test]
+#[cfg(unix)]
+fn no_part_of_the_image_is_replaced_by_what_is_made_of_it() {
+    let Some(folder) = formats() else { return };
+    let made = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| made.path().join(name);
+    for (from, name) in [("ewf/s_encase6", "E01"), ("ewf/s_encase6", "E02"), ("synth/vm", "vmss"), ("synth/vm", "vmem")]
+    {
+        let name = format!("{from}.{name}");
+        let source = folder.join(&name);
+        std::fs::copy(source, path(name.rsplit('/').next().expect("a name"))).expect("copied");
+    }
+    ok(&["-f", arg(&folder.join("flat.raw")), "imagecopy", arg(&path("whole")), "--to", "kdump"]);
+    for (part, name) in split(&std::fs::read(path("whole")).expect("written")).iter().zip(["one.kdump", "two.kdump"]) {
+        std::fs::write(path(name), part).expect("written");
+    }
+    std::fs::remove_file(path("whole")).expect("removed");
+    std::os::unix::fs::symlink("s_encase6.E02", path("symbolic")).expect("a link");
+    std::fs::hard_link(path("vm.vmem"), path("hard")).expect("a link");
+    let contents = || -> Vec<(std::ffi::OsString, Vec<u8>)> {
+        let entries = std::fs::read_dir(made.path()).expect("the folder").map(|entry| entry.expect("an entry"));
+        let mut files: Vec<_> = entries.map(|e| (e.file_name(), std::fs::read(e.path()).expect("a file"))).collect();
+        files.sort();
+        files
+    };
+    let before = contents();
+    for (image, out, part) in [
+        ("s_encase6.E01", "s_encase6.E02", "s_encase6.E02"),
+        ("s_encase6.E01", "symbolic", "s_encase6.E02"),
+        ("vm.vmss", "vm.vmem", "vm.vmem"),
+        ("vm.vmss", "hard", "vm.vmem"),
+        ("vm.vmem", "vm.vmss", "vm.vmss"),
+        ("one.kdump", "two.kdump", "two.kdump"),
+        ("two.kdump", "one.kdump", "one.kdump"),
+        ("vm.vmem", "hard", "the image itself"),
+    ] {
+        let (image, out) = (path(image), path(out));
+        for rest in [
+            &["imagecopy", arg(&out), "--to", "lime"][..],
+            &["image_info", "--png", arg(&out)],
+            &["--output", arg(&out), "image_info"],
+        ] {
+            let refused = run(&[&["--overwrite", "-f", arg(&image)], rest].concat());
+            let told = String::from_utf8_lossy(&refused.stderr);
+            assert!(refused.status.code() == Some(1) && told.contains(&format!("{} is ", out.display())), "{told}");
+            assert!(told.contains(part) && told.contains("name another file"), "{told}");
+        }
+    }
+    let (first, second) = (path("s_encase6.E01"), path("symbolic"));
+    let verified = run(&["--overwrite", "--output", arg(&second), "image_info", "--verify", arg(&first)]);
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(contents() == before, "something was written");
+    // A file beside the image is no part of it.
+    ok(&["--overwrite", "-f", arg(&path("vm.vmss")), "imagecopy", arg(&path("two.kdump"))]);
+    assert!(contents() != before);
+}
+
 #[test]
 fn a_raw_image_of_ranges_one_behind_the_other_is_put_where_they_belong() {
     let Some(folder) = formats() else { return };

@@ -267,7 +267,7 @@ mod tests {
 
     fn vote(packed: &[u8]) -> Result<Layer, String> {
         let base: Arc<dyn PhysicalMemory> = Arc::new(TestMemory::new(vec![(0, packed.to_vec())]).mapped());
-        match probe(&Probe { base: &base, path: None, map: true }) {
+        match probe(&Probe::new(&base, None, true)) {
             Vote::Yes(layer) => Ok(layer),
             Vote::No(why) | Vote::Broken(why) => Err(why),
         }

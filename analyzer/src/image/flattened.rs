@@ -156,7 +156,7 @@ pub(super) mod tests {
 
     fn layer(file: Vec<u8>) -> Vote {
         let base: Arc<dyn PhysicalMemory> = Arc::new(crate::image::testing::TestMemory::new(vec![(0, file)]).mapped());
-        probe(&Probe { base: &base, path: None, map: true })
+        probe(&Probe::new(&base, None, true))
     }
 
     #[test]

@@ -33,9 +33,16 @@ pub struct Image {
     pub warnings: Vec<String>,
     /// What its headers tell about the machine.
     pub hints: Hints,
+    /// The files that it is read from: the one that was opened, then those beside it (segments of an E01, the .vmem of a
+    /// .vmss, parts of a split kdump).
+    pub files: Vec<PathBuf>,
 }
 
 impl Image {
+    fn of(Elected { memory, warnings, hints, ballots, files }: Elected) -> Self {
+        Self { memory, ballots, warnings, hints, files }
+    }
+
     /// The physical memory.
     pub fn memory(&self) -> &dyn PhysicalMemory {
         self.memory.as_ref()
@@ -126,7 +133,7 @@ pub fn open(path: &Path, options: &Options) -> Result<Image, OpenError> {
     }
     let raw: Arc<dyn PhysicalMemory> = Arc::new(raw);
     let refused = |(format, reason)| OpenError::Refused { path: path.into(), format, reason };
-    let probe = Probe { base: &raw, path: Some(path), map: !options.no_map };
+    let probe = Probe::new(&raw, Some(path), !options.no_map);
     let mut elected = match options.format.as_deref() {
         None => elect(&probe, FORMATS).map_err(refused)?,
         Some(name) => force(&probe, name)?.map_err(refused)?,
@@ -134,8 +141,7 @@ pub fn open(path: &Path, options: &Options) -> Result<Image, OpenError> {
     if !options.runs.is_empty() {
         place(&mut elected, &options.runs, false).map_err(|reason| OpenError::Runs { path: path.into(), reason })?;
     }
-    let Elected { memory, warnings, hints, ballots } = elected;
-    Ok(Image { memory, ballots, warnings, hints })
+    Ok(Image::of(elected))
 }
 
 /// What a path leads to.
@@ -191,10 +197,9 @@ fn open_live(path: &Path, runs: &[Range<u64>]) -> Result<Image, OpenError> {
     let end = runs.iter().map(|run| run.end).max().unwrap_or_default();
     let raw = Raw::open_device(path, Some(end)).map_err(|source| OpenError::Io { path: path.into(), source })?;
     let (warnings, hints, ballots) = (Vec::new(), Hints::default(), Vec::new());
-    let mut live = Elected { memory: Arc::new(raw), warnings, hints, ballots };
+    let mut live = Elected { memory: Arc::new(raw), warnings, hints, ballots, files: vec![path.into()] };
     place(&mut live, runs, true).map_err(|reason| OpenError::Runs { path: path.into(), reason })?;
-    let Elected { memory, warnings, hints, ballots } = live;
-    Ok(Image { memory, ballots, warnings, hints })
+    Ok(Image::of(live))
 }
 
 /// What may be around a raw image.

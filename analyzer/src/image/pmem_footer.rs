@@ -83,7 +83,7 @@ mod tests {
 
     fn vote(file: &[u8]) -> Vote {
         let base: Arc<dyn PhysicalMemory> = Arc::new(TestMemory::new(vec![(0, file.to_vec())]).mapped());
-        probe(&Probe { base: &base, path: None, map: true })
+        probe(&Probe::new(&base, None, true))
     }
 
     fn opened(file: &[u8]) -> Layer {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub(super) fn vote(bytes: &[u8]) -> Result<Elected, String> {
     let pieces = if bytes.is_empty() { vec![] } else { vec![(0, bytes.to_vec())] };
     let base: Arc<dyn PhysicalMemory> = Arc::new(TestMemory::new(pieces).mapped());
-    let probe = Probe { base: &base, path: None, map: true };
+    let probe = Probe::new(&base, None, true);
     elect(&probe, FORMATS).map_err(|(format, why)| format!("{format}: {why}"))
 }
 

@@ -6,6 +6,7 @@ use super::{
     Hints, PhysicalMemory, aff4, avml, compressed, crash_dump, elf_core, ewf, flattened, hibernation, kdump,
     libvirt_save, lime, mach_o_core, pmem_footer, qemu_stream, unsupported, vmware,
 };
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,9 +20,15 @@ pub(super) struct Probe<'a> {
     pub(super) path: Option<&'a Path>,
     /// Whether files are to be mapped, see `Options::no_map`.
     pub(super) map: bool,
+    /// The files beside the probed one that its memory comes from as well.
+    pub(super) beside: RefCell<Vec<PathBuf>>,
 }
 
-impl Probe<'_> {
+impl<'a> Probe<'a> {
+    pub(super) fn new(base: &'a Arc<dyn PhysicalMemory>, path: Option<&'a Path>, map: bool) -> Self {
+        Self { base, path, map, beside: RefCell::default() }
+    }
+
     /// The file beside the probed one that has its name but for the extension, in any case.
     pub(super) fn sibling(&self, extension: &str) -> Option<PathBuf> {
         let path = self.path?;
@@ -37,9 +44,11 @@ impl Probe<'_> {
         Some(path.with_file_name(name)).filter(|path| path.is_file())
     }
 
-    /// Opens a file beside the probed one as it is.
+    /// Opens a file beside the probed one as it is; from then on it is a part of the image.
     pub(super) fn open_sibling(&self, path: &Path) -> io::Result<Arc<dyn PhysicalMemory>> {
-        Ok(Arc::new(Raw::open(path, self.map)?))
+        let file = Raw::open(path, self.map)?;
+        self.beside.borrow_mut().push(path.to_owned());
+        Ok(Arc::new(file))
     }
 }
 
@@ -121,6 +130,8 @@ pub(super) struct Elected {
     pub(super) warnings: Vec<String>,
     pub(super) hints: Hints,
     pub(super) ballots: Vec<Ballot>,
+    /// The files that all of it comes from; the probed one, if it is a file, comes first.
+    pub(super) files: Vec<PathBuf>,
 }
 
 /// How many formats an image may have around each other. Real ones have two or three; gzip can be made to unpack to itself.
@@ -128,7 +139,9 @@ const MAX_ROUNDS: u32 = 8;
 
 impl Elected {
     fn of(file: &Probe<'_>) -> Self {
-        Self { memory: Arc::clone(file.base), warnings: Vec::new(), hints: Hints::default(), ballots: Vec::new() }
+        let files = file.path.map(Path::to_owned).into_iter().collect();
+        let (warnings, hints, ballots) = (Vec::new(), Hints::default(), Vec::new());
+        Self { memory: Arc::clone(file.base), warnings, hints, ballots, files }
     }
 
     /// Asks `formats` about the layer so far and goes on with the layer of the first one that claims it; `false` when none
@@ -136,7 +149,9 @@ impl Elected {
     fn ask(&mut self, file: &Probe<'_>, round: u32, formats: &[Format]) -> Result<bool, (&'static str, String)> {
         let path = file.path.filter(|_| round == 1);
         for format in formats {
-            let vote = (format.probe)(&Probe { base: &self.memory, path, map: file.map });
+            let probe = Probe::new(&self.memory, path, file.map);
+            let vote = (format.probe)(&probe);
+            let beside = probe.beside.into_inner();
             let answer = match &vote {
                 Vote::No(why) => format!("no: {why}"),
                 Vote::Yes(layer) => format!("yes, {} run(s)", layer.memory.runs().len()),
@@ -150,6 +165,7 @@ impl Elected {
                     return Err((format.name, why));
                 }
                 self.memory = layer.memory;
+                self.files.extend(beside);
                 self.warnings.extend(layer.warnings);
                 self.hints.add(layer.hints);
                 return Ok(true);

@@ -54,7 +54,7 @@ fn base(bytes: &[u8]) -> Arc<dyn PhysicalMemory> {
 }
 
 fn opened(bytes: &[u8]) -> Result<Layer, String> {
-    match probe(&Probe { base: &base(bytes), path: None, map: true }) {
+    match probe(&Probe::new(&base(bytes), None, true)) {
         Vote::Yes(layer) => Ok(layer),
         Vote::No(why) | Vote::Broken(why) => Err(why),
     }

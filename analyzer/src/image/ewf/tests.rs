@@ -201,7 +201,7 @@ fn hostile_headers_are_survived() {
             }
         }
         let base = image_base(&bytes);
-        if let Vote::Yes(layer) = probe(&Probe { base: &base, path: None, map: true }) {
+        if let Vote::Yes(layer) = probe(&Probe::new(&base, None, true)) {
             let mut buffer = vec![0; 3 * CHUNK];
             let _fault = layer.memory.read(Pa(0), &mut buffer).is_err();
         }

@@ -5,7 +5,7 @@ use crate::error::FaultReason;
 
 fn opened(file: &[u8]) -> Result<Layer, String> {
     let base: Arc<dyn PhysicalMemory> = Arc::new(TestMemory::new(vec![(0, file.to_vec())]).mapped());
-    match probe(&Probe { base: &base, path: None, map: true }) {
+    match probe(&Probe::new(&base, None, true)) {
         Vote::Yes(layer) => Ok(layer),
         Vote::No(why) | Vote::Broken(why) => Err(why),
     }

@@ -17,7 +17,7 @@ use super::vote::{Layer, Probe, Vote};
 use super::{GapKind, PhysicalMemory, array, inflate, lzo};
 use crate::addr::Pa;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use header::{HEADER_BYTES, Header};
@@ -62,17 +62,18 @@ struct Kdump {
 }
 
 /// Answers whether `base` is a kdump image.
-pub(super) fn probe(&Probe { base, path, map }: &Probe<'_>) -> Vote {
-    if array::<8>(base.as_ref(), 0).as_ref() != Some(MAGIC) {
+pub(super) fn probe(probe: &Probe<'_>) -> Vote {
+    if array::<8>(probe.base.as_ref(), 0).as_ref() != Some(MAGIC) {
         return Vote::no("no KDUMP magic at the start");
     }
-    match read(base, path, map) {
+    match read(probe) {
         Ok(layer) => Vote::Yes(layer),
         Err(why) => Vote::Broken(why),
     }
 }
 
-fn read(base: &Arc<dyn PhysicalMemory>, path: Option<&Path>, map: bool) -> Result<Layer, String> {
+fn read(probe: &Probe<'_>) -> Result<Layer, String> {
+    let base = probe.base;
     let header = Header::read(base.as_ref())?;
     let mut warnings = Vec::new();
     if header.status & INCOMPLETE != 0 {
@@ -96,12 +97,13 @@ fn read(base: &Arc<dyn PhysicalMemory>, path: Option<&Path>, map: bool) -> Resul
     };
     let mut parts = vec![part(&header, None)];
     if header.split.is_some() {
-        for (file, sibling) in path.map(|path| siblings(path, base.as_ref(), map)).unwrap_or_default() {
+        for (path, file, sibling) in siblings(probe) {
             let sibling = part(&sibling, Some(file));
             // Of two that claim the same pages the first is kept, and this file before all others.
             let is_new = |known: &Part| known.pfns.end <= sibling.pfns.start || sibling.pfns.end <= known.pfns.start;
             if parts.iter().all(is_new) {
                 parts.push(sibling);
+                probe.beside.borrow_mut().push(path);
             }
         }
         parts.sort_by_key(|part| part.pfns.start);
@@ -168,8 +170,9 @@ fn lay_out(
 
 /// The other parts of a split dump, which are named as the user liked: files in the same folder that begin with the same
 /// header.
-fn siblings(path: &Path, base: &dyn PhysicalMemory, map: bool) -> Vec<(Arc<dyn PhysicalMemory>, Header)> {
-    let Some(own) = array::<HEADER_BYTES>(base, 0) else { return Vec::new() };
+fn siblings(probe: &Probe<'_>) -> Vec<(PathBuf, Arc<dyn PhysicalMemory>, Header)> {
+    let Some(path) = probe.path else { return Vec::new() };
+    let Some(own) = array::<HEADER_BYTES>(probe.base.as_ref(), 0) else { return Vec::new() };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let files = entries
@@ -179,15 +182,15 @@ fn siblings(path: &Path, base: &dyn PhysicalMemory, map: bool) -> Vec<(Arc<dyn P
     let mut paths: Vec<_> =
         files.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.path()).collect();
     paths.sort();
-    let open = |path: &Path| {
-        let file = Raw::open(path, map).ok()?;
+    let open = |path: PathBuf| {
+        let file = Raw::open(&path, probe.map).ok()?;
         let same = array::<HEADER_BYTES>(&file, 0)? == own;
         let header = same.then(|| Header::read(&file).ok())??;
         // The header's block size is the same, as the header is.
         header.split.as_ref()?;
-        Some((Arc::new(file) as Arc<dyn PhysicalMemory>, header))
+        Some((path, Arc::new(file) as Arc<dyn PhysicalMemory>, header))
     };
-    paths.iter().filter_map(|path| open(path)).collect()
+    paths.into_iter().filter_map(open).collect()
 }
 
 impl Codec for Kdump {

@@ -183,7 +183,7 @@ fn no_changed_or_missing_byte_leads_outside_the_file() {
             }
         }
         let base = base(&bytes);
-        if let Vote::Yes(layer) = probe(&Probe { base: &base, path: None, map: true }) {
+        if let Vote::Yes(layer) = probe(&Probe::new(&base, None, true)) {
             for run in layer.memory.runs() {
                 let end = run.file_offset.expect("an offset") + run.bytes;
                 assert!(end <= bytes.len() as u64);
