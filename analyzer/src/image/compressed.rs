@@ -101,19 +101,14 @@ pub(super) fn probe(&Probe { base, map, .. }: &Probe<'_>) -> Vote {
         }
     };
     let mut warnings = Vec::new();
-    match end {
-        Ok(()) => {}
+    warnings.push(match end {
+        Ok(()) if bytes == 0 => return Vote::Broken(format!("there is nothing in this {name} file")),
+        Ok(()) => format!(
+            "{bytes} bytes were unpacked into a temporary file; unpacked once (`{program}`), the image opens at once"
+        ),
         Err(why) if bytes == 0 => return Vote::Broken(format!("it is not valid {name}: {why}")),
-        Err(why) => {
-            warnings.push(format!("the {name} data is damaged or cut off behind {bytes} unpacked bytes: {why}"));
-        }
-    }
-    if bytes == 0 {
-        return Vote::Broken(format!("there is nothing in this {name} file"));
-    }
-    warnings.push(format!(
-        "{bytes} bytes were unpacked into a temporary file; unpacked once (`{program}`), the image opens at once"
-    ));
+        Err(why) => format!("the {name} data is damaged or cut off behind {bytes} unpacked bytes: {why}"),
+    });
     let file = match MappedFile::new(file, map) {
         Ok(file) => file,
         Err(error) => return Vote::Broken(format!("the unpacked file cannot be read: {error}")),
@@ -310,7 +305,11 @@ mod tests {
             let good = all(&cut);
             assert!(good.len() > 100_000 && good.len() < contents.len(), "{format}: {} bytes", good.len());
             assert!(contents.starts_with(&good), "{format}");
-            assert!(cut.warnings[0].contains("damaged or cut off behind"), "{format}: {:?}", cut.warnings);
+            assert!(
+                cut.warnings.len() == 1 && cut.warnings[0].contains("damaged or cut off behind"),
+                "{format}: {:?}",
+                cut.warnings
+            );
             for bytes in 6..12 {
                 assert!(vote(&packed[..bytes]).is_err(), "{format} of {bytes} bytes");
             }

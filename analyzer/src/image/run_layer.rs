@@ -63,7 +63,7 @@ impl RunLayer {
             layout.run(piece.start, backed, Some(file_offset));
             layout.gap(piece.start + backed, piece.bytes - backed, GapKind::Truncated);
         }
-        warnings.extend(layout.truncated());
+        warnings.extend(layout.truncated(None));
         let Layout { runs, gaps } = layout;
         Self { format, base, runs, gaps }
     }
@@ -306,10 +306,16 @@ impl Layout {
         }
     }
 
-    /// The sentence about memory behind the end of the file, if there is such.
-    pub(super) fn truncated(&self) -> Option<String> {
+    /// The one sentence about a file that ends too early, if it does: `why` it could not be read to its end, where there is
+    /// more to say than that its memory is missing.
+    pub(super) fn truncated(&self, why: Option<String>) -> Option<String> {
         let bytes: u64 = self.gaps.iter().filter(|gap| gap.why == GapKind::Truncated).map(|gap| gap.bytes).sum();
-        (bytes > 0)
-            .then(|| format!("the file is truncated: {bytes} bytes of memory that its headers promise are missing"))
+        let missing = format!("{bytes} bytes of memory that its headers promise are missing");
+        match why {
+            Some(why) if bytes > 0 => Some(format!("{why}: {missing}")),
+            Some(why) => Some(format!("{why}: what would follow is left out")),
+            None if bytes > 0 => Some(format!("the file is truncated: {missing}")),
+            None => None,
+        }
     }
 }

@@ -8,9 +8,9 @@ mod sections;
 
 use super::codec_layer::{Codec, CodecLayer, Place};
 use super::fields::{piece, u32_at, u64_at};
-use super::run_layer::end_of;
+use super::run_layer::{END_OF_PHYSICAL, Layout, end_of};
 use super::vote::{Layer, Probe, Vote};
-use super::{Gap, GapKind, Hints, PhysicalMemory, Run, array, inflate};
+use super::{GapKind, Hints, PhysicalMemory, array, inflate};
 use crate::addr::Pa;
 use crate::error::PageFault;
 use md5::{Digest as _, Md5};
@@ -25,7 +25,6 @@ pub(super) const NAME: &str = "EWF";
 const MAX_CHUNK_BYTES: u64 = 32 << 20;
 /// 2 TiB in chunks of 32 KiB; it bounds the memory that tables can take, 4 bytes a chunk.
 const MAX_CHUNKS: u64 = 1 << 26;
-const END_OF_PHYSICAL: u64 = 1 << 52;
 /// A volume section with less than this has the layout of SMART.
 const VOLUME_BYTES: u64 = 1052;
 
@@ -72,23 +71,20 @@ pub(super) fn probe(probe: &Probe<'_>) -> Vote {
     }
     let mut hints = Hints::default();
     let mut warnings = Vec::new();
-    let ewf = match read(probe, &mut hints, &mut warnings) {
-        Ok(ewf) => ewf,
+    let (ewf, ended) = match read(probe, &mut hints, &mut warnings) {
+        Ok(read) => read,
         Err(why) => return Vote::Broken(why),
     };
     let chunks = ewf.tables.last().map_or(0, |last| last.first + last.table.chunks());
     let bytes = (chunks * ewf.chunk_bytes).min(ewf.media_bytes);
+    let mut layout = Layout::default();
+    layout.run(0, bytes, None);
+    layout.gap(bytes, ewf.media_bytes - bytes, GapKind::Truncated);
+    warnings.extend(layout.truncated(ended));
     if bytes == 0 {
         return Vote::Broken(format!("none of its chunks is there ({})", warnings.join("; ")));
     }
-    let runs = vec![Run { start: Pa(0), bytes, file_offset: None }];
-    let mut gaps = Vec::new();
-    if bytes < ewf.media_bytes {
-        let missing = ewf.media_bytes - bytes;
-        gaps.push(Gap { start: Pa(bytes), bytes: missing, why: GapKind::Truncated });
-        warnings.push(format!("the image is truncated: {missing} of its {} bytes are missing", ewf.media_bytes));
-    }
-    let memory = Arc::new(CodecLayer::new(Arc::clone(probe.base), ewf, runs, gaps));
+    let memory = Arc::new(CodecLayer::new(Arc::clone(probe.base), ewf, layout.runs, layout.gaps));
     Vote::Yes(Layer { memory, warnings, hints })
 }
 
@@ -143,14 +139,15 @@ fn extension(first: &str, number: u32) -> Option<String> {
     Some([char::from(leading), at(index / 26), at(index)].iter().collect())
 }
 
-fn read(probe: &Probe<'_>, hints: &mut Hints, warnings: &mut Vec<String>) -> Result<Ewf, String> {
+/// The segments, and why there are no more of them, if there should be.
+fn read(probe: &Probe<'_>, hints: &mut Hints, warnings: &mut Vec<String>) -> Result<(Ewf, Option<String>), String> {
     let path = probe.path;
     let name = path.and_then(|path| path.file_name()).map_or("the image".into(), |name| name.to_string_lossy());
-    let first = path.and_then(|path| path.extension()).and_then(|e| e.to_str()).unwrap_or("E01");
     let mut segment = Segment { memory: Arc::clone(probe.base), name: name.into_owned() };
     let mut volume = None;
     let mut ewf = Ewf { segments: Vec::new(), tables: Vec::new(), chunk_bytes: 0, media_bytes: 0 };
-    for number in 1.. {
+    let mut number = 1;
+    let ended = loop {
         let (sections, mut complete) = sections(segment.memory.as_ref());
         let base = segment.memory.as_ref();
         if volume.is_none() {
@@ -167,8 +164,7 @@ fn read(probe: &Probe<'_>, hints: &mut Hints, warnings: &mut Vec<String>) -> Res
                 facts::header(base, section, hints);
             }
         } else if !same_image(base, &sections, volume.as_ref()) {
-            warnings.push(format!("{} is a segment of another image: it and what follows is left out", segment.name));
-            break;
+            break Some(format!("{} is a segment of another image", segment.name));
         }
         if let Err(why) = ewf.take_tables(base, &sections) {
             complete = Err(why);
@@ -182,38 +178,35 @@ fn read(probe: &Probe<'_>, hints: &mut Hints, warnings: &mut Vec<String>) -> Res
             ));
         }
         let done = sections.last().is_some_and(|section| section.kind == "done");
-        let segment_name = std::mem::take(&mut segment.name);
-        ewf.segments.push(Segment { memory: Arc::clone(&segment.memory), name: segment_name.clone() });
+        let name = segment.name.clone();
+        ewf.segments.push(segment);
         if let Err(why) = complete {
-            warnings.push(format!("{segment_name} is damaged: {why}"));
-            break;
+            break Some(format!("{name} is damaged: {why}"));
         }
         if done {
-            break;
+            break None;
         }
-        let Some(next) = extension(first, number + 1) else {
-            warnings.push(format!("behind {segment_name} there is no name for another segment"));
-            break;
+        number += 1;
+        segment = match open_segment(probe, number, &name) {
+            Ok(next) => next,
+            Err(why) => break Some(why),
         };
-        let Some(path) = probe.sibling(&next) else {
-            warnings.push(format!("segment {} (.{next}) is not beside {segment_name}", number + 1));
-            break;
-        };
-        let memory = match probe.open_sibling(&path) {
-            Ok(memory) => memory,
-            Err(error) => {
-                warnings.push(format!("{} cannot be opened: {error}", path.display()));
-                break;
-            }
-        };
-        if segment_number(memory.as_ref()).map(u32::from) != Some(number + 1) {
-            warnings.push(format!("{} is not segment {} of an EWF image", path.display(), number + 1));
-            break;
-        }
-        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        segment = Segment { memory, name };
+    };
+    Ok((ewf, ended))
+}
+
+/// Opens segment `number`, the one behind `before`. The error is a sentence.
+fn open_segment(probe: &Probe<'_>, number: u32, before: &str) -> Result<Segment, String> {
+    let first = probe.path.and_then(|path| path.extension()).and_then(|e| e.to_str()).unwrap_or("E01");
+    let wanted =
+        extension(first, number).ok_or_else(|| format!("behind {before} there is no name for another segment"))?;
+    let path = probe.sibling(&wanted).ok_or_else(|| format!("segment {number} (.{wanted}) is not beside {before}"))?;
+    let memory = probe.open_sibling(&path).map_err(|error| format!("{} cannot be opened: {error}", path.display()))?;
+    if segment_number(memory.as_ref()).map(u32::from) != Some(number) {
+        return Err(format!("{} is not segment {number} of an EWF image", path.display()));
     }
-    Ok(ewf)
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    Ok(Segment { memory, name })
 }
 
 impl Volume {

@@ -137,7 +137,7 @@ fn segments_are_one_image_that_may_end_within_a_chunk() {
             None => std::fs::remove_file(folder.path().join("a.E02")).expect("removed"),
         }
         let image = opened(folder.path()).expect("an image");
-        assert!(image.warnings.iter().any(|warning| warning.contains(why)), "{why}: {:?}", image.warnings);
+        assert!(image.warnings.len() == 1 && image.warnings[0].contains(why), "{why}: {:?}", image.warnings);
         assert_eq!(reads(&image, 0, 2 * CHUNK).as_deref(), Ok(&contents[..2 * CHUNK]), "{why}");
         assert_eq!(reads(&image, 2 * CHUNK, 1), Err(FaultReason::Truncated(Pa(2 * CHUNK as u64))), "{why}");
     }
@@ -166,7 +166,9 @@ fn a_changed_byte_is_corrupt_where_it_is_or_costs_what_it_must() {
                     assert!(why.contains("a.E01") && chunk < 2, "{why}");
                     corrupt += 1;
                 }
-                Err(FaultReason::Truncated(_)) => assert!(!image.warnings.is_empty(), "byte {at}"),
+                Err(FaultReason::Truncated(_)) => {
+                    assert_eq!(image.warnings.len(), 1, "byte {at}: {:?}", image.warnings)
+                }
                 Err(other) => panic!("{other:?}"),
             }
         }

@@ -52,6 +52,11 @@ impl Descriptor {
         let fields = array::<{ DESCRIPTOR_BYTES as usize }>(file, at)?;
         Some(Self { offset: u64_at(&fields, 0)?, bytes: u32_at(&fields, 8)?, flags: u32_at(&fields, 12)? })
     }
+
+    /// Whether the file has the page's data.
+    fn is_whole(&self, file: &dyn PhysicalMemory) -> bool {
+        holds(file, self.offset, u64::from(self.bytes))
+    }
 }
 
 struct Kdump {
@@ -135,24 +140,30 @@ fn lay_out(
         let file = part.file.as_deref().unwrap_or(base);
         let there = end_of(file).saturating_sub(part.descriptors) / DESCRIPTOR_BYTES;
         let count = dumped.rank(part.pfns.end) - part.first;
+        let ends_early = count > there || !ends_whole(file, part, count);
+        let mut descriptors = (part.descriptors..).step_by(DESCRIPTOR_BYTES as usize);
+        let mut end = part.pfns.start;
         for run in dumped.runs(part.pfns.clone(), there) {
-            layout.run(run.start * page, (run.end - run.start) * page, None);
+            end = run.end;
+            if !ends_early {
+                layout.run(run.start * page, (run.end - run.start) * page, None);
+                continue;
+            }
+            for (pfn, at) in run.zip(&mut descriptors) {
+                if Descriptor::read(file, at).is_some_and(|descriptor| descriptor.is_whole(file)) {
+                    layout.run(pfn * page, page, None);
+                } else {
+                    layout.gap(pfn * page, page, GapKind::Truncated);
+                }
+            }
         }
         if count > there {
             // One gap: to list the pages would let a header make more gaps than the file has bytes.
-            let end = layout.runs.last().map_or(0, |run| run.start.0 + run.bytes).max(part.pfns.start * page);
-            layout.gap(end, part.pfns.end * page - end, GapKind::Truncated);
-        } else if count > 0 {
-            // The data of the last page: writers put it in order.
-            let last = part.descriptors + (count - 1) * DESCRIPTOR_BYTES;
-            let last = Descriptor::read(file, last).ok_or("a descriptor cannot be read")?;
-            if !holds(file, last.offset, u64::from(last.bytes)) {
-                warnings.push("the file is truncated: the data of its last pages are missing".into());
-            }
+            layout.gap(end * page, (part.pfns.end - end) * page, GapKind::Truncated);
         }
         pages += count.min(there);
     }
-    warnings.extend(layout.truncated());
+    warnings.extend(layout.truncated(None));
     let all = dumped.rank(header.max_mapnr);
     if header.split.is_some() && pages < all {
         warnings.push(format!(
@@ -166,6 +177,24 @@ fn lay_out(
         layout.gaps = with_missing(&layout.runs, &layout.gaps, ram, GapKind::NotDumped);
     }
     Ok(layout)
+}
+
+/// Whether the data of the last of the `count` pages of a part are in the file: writers put them in the order of the pages,
+/// but for pages of zeros, which makedumpfile and QEMU write once. So of the last two places that differ one is the last.
+fn ends_whole(file: &dyn PhysicalMemory, part: &Part, count: u64) -> bool {
+    let mut last = None;
+    for index in (0..count).rev() {
+        let Some(descriptor) = Descriptor::read(file, part.descriptors + index * DESCRIPTOR_BYTES) else {
+            return false;
+        };
+        if !descriptor.is_whole(file) {
+            return false;
+        }
+        if *last.get_or_insert(descriptor.offset) != descriptor.offset {
+            return true;
+        }
+    }
+    true
 }
 
 /// The other parts of a split dump, which are named as the user liked: files in the same folder that begin with the same

@@ -76,12 +76,11 @@ fn open(base: &Arc<dyn PhysicalMemory>) -> Result<Layer, String> {
     let ended = reader.sections();
     let Reader { at, machine, page_bytes, mut blocks, left_out, .. } = reader;
     let mut warnings = Vec::new();
-    let why = match ended {
-        Ok(()) => GapKind::NotDumped,
+    let (why, ended) = match ended {
+        Ok(()) => (GapKind::NotDumped, None),
         // What was read so far is good, if it was anything.
         Err(why) if blocks.iter().any(|block| block.pages.iter().any(|&page| page != Source::MISSING)) => {
-            warnings.push(format!("{why}: the rest of the stream is left out"));
-            GapKind::Truncated
+            (GapKind::Truncated, Some(why))
         }
         Err(why) => return Err(why),
     };
@@ -109,7 +108,7 @@ fn open(base: &Arc<dyn PhysicalMemory>) -> Result<Layer, String> {
         let known = pages.len() as u64 * page_bytes;
         layout.gap(part.start + known, part.bytes - known, why);
     }
-    warnings.extend(layout.truncated());
+    warnings.extend(layout.truncated(ended));
     if layout.runs.is_empty() {
         return Err(format!("it holds no memory of the block {}", main.name));
     }
