@@ -61,7 +61,7 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     let magic = array::<4>(base.as_ref(), 0).filter(|magic| matches!(*magic, MAGIC | AVML_MAGIC));
     let Some(magic) = magic else { return Vote::no("no AVML or LiME magic at the start") };
     let mut warnings = Vec::new();
-    let (mut ranges, frames, ended) = match walk(base.as_ref(), &mut warnings) {
+    let Walked { mut ranges, frames, ended } = match walk(base.as_ref(), &mut warnings) {
         Ok(found) => found,
         Err(why) if magic == AVML_MAGIC => return Vote::Broken(why),
         Err(why) => return Vote::No(why),
@@ -97,12 +97,18 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     Vote::Yes(Layer { memory, warnings, hints: Hints::default() })
 }
 
-/// The ranges in the order of the file, the frames of all of them, and what ended them early. An error is one of the first
-/// header.
-fn walk(
-    base: &dyn PhysicalMemory,
-    warnings: &mut Vec<String>,
-) -> Result<(Vec<Declared>, Vec<Frame>, Option<String>), String> {
+/// What a file was found to have.
+struct Walked {
+    /// In the order of the file.
+    ranges: Vec<Declared>,
+    /// Of all ranges.
+    frames: Vec<Frame>,
+    /// Why there is no more.
+    ended: Option<String>,
+}
+
+/// Goes over the whole file. An error is one of the first header.
+fn walk(base: &dyn PhysicalMemory, warnings: &mut Vec<String>) -> Result<Walked, String> {
     let end = end_of(base);
     let mut ended = None;
     let (mut ranges, mut frames): (Vec<Declared>, Vec<Frame>) = (Vec::new(), Vec::new());
@@ -147,7 +153,7 @@ fn walk(
         }
         offset = next + 8;
     }
-    Ok((ranges, frames, ended))
+    Ok(Walked { ranges, frames, ended })
 }
 
 /// Goes over the frames from `offset` on until `bytes` bytes would have come out, decoding none: gives the offset behind,

@@ -167,7 +167,7 @@ fn a_changed_byte_is_corrupt_where_it_is_or_costs_what_it_must() {
                     corrupt += 1;
                 }
                 Err(FaultReason::Truncated(_)) => {
-                    assert_eq!(image.warnings.len(), 1, "byte {at}: {:?}", image.warnings)
+                    assert_eq!(image.warnings.len(), 1, "byte {at}: {:?}", image.warnings);
                 }
                 Err(other) => panic!("{other:?}"),
             }

@@ -53,9 +53,10 @@ impl Descriptor {
         Some(Self { offset: u64_at(&fields, 0)?, bytes: u32_at(&fields, 8)?, flags: u32_at(&fields, 12)? })
     }
 
-    /// Whether the file has the page's data.
+    /// Whether the file has the page's data. Of no bytes is a descriptor that was not written any more: a flattened file
+    /// that was cut off has zeros for it.
     fn is_whole(&self, file: &dyn PhysicalMemory) -> bool {
-        holds(file, self.offset, u64::from(self.bytes))
+        self.bytes > 0 && holds(file, self.offset, u64::from(self.bytes))
     }
 }
 

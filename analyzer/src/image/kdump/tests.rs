@@ -174,6 +174,20 @@ fn a_flattened_dump_is_the_dump() {
     let blank = vec![0; 0x2000];
     let flat = flattened(&[(0x4000, data), (0, head), (0x2000, &blank), (0x2000, &head[0x2000..])]);
     check("flattened", &vote(&flat).expect("an image"), 0x1000, 0..PAGES);
+    // Cut off between descriptors and data, which come by turns: where no descriptor was written there are zeros.
+    let dumped: Vec<u64> = (0..PAGES).filter(|&pfn| is_dumped(pfn)).collect();
+    let (descriptors, pages) = data.split_at(24 * dumped.len());
+    let (some, end) = descriptors.split_at(24 * 100);
+    let next: [u8; 8] = end[..8].try_into().expect("an offset");
+    let pages = &pages[..u64::from_le_bytes(next) as usize - 0x4000 - descriptors.len()];
+    let pages_at = i64::try_from(0x4000 + descriptors.len()).expect("small");
+    let cut = flattened(&[(0, head), (0x4000, some), (pages_at, pages)]);
+    let image = vote(&cut[..cut.len() - 16]).expect("an image");
+    for (index, &pfn) in dumped.iter().enumerate() {
+        let at = Pa(pfn * 0x1000);
+        let read = image.memory.read(at, &mut [0; 0x1000]).map_err(|fault| fault.reason);
+        assert_eq!(read, if index < 100 { Ok(()) } else { Err(FaultReason::Truncated(at)) }, "{index}");
+    }
 }
 
 #[test]
