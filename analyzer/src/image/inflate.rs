@@ -12,18 +12,23 @@ thread_local! {
 /// # Errors
 /// It is not valid, not whole (its Adler-32 is part of it), or holds more than `most` bytes.
 pub(super) fn zlib(packed: &[u8], most: u64, into: &mut Vec<u8>) -> Result<(), String> {
+    zlib_prefix(packed, most, into).map(|_| ())
+}
+
+/// As [`zlib`]; gives how many bytes the stream takes.
+pub(super) fn zlib_prefix(packed: &[u8], most: u64, into: &mut Vec<u8>) -> Result<usize, String> {
     let most = usize::try_from(most).map_err(|_| format!("{most} bytes are more than memory has"))?;
     let before = into.len();
     // One byte more than is due shows that there are more.
     into.reserve_exact(most + 1);
-    let status = ZLIB.with_borrow_mut(|zlib| {
+    let (status, bytes) = ZLIB.with_borrow_mut(|zlib| {
         zlib.reset(true);
-        zlib.decompress_vec(packed, into, FlushDecompress::Finish)
+        (zlib.decompress_vec(packed, into, FlushDecompress::Finish), zlib.total_in())
     });
     match status {
         Err(error) => Err(format!("it is not valid zlib ({error})")),
         Ok(_) if into.len() - before > most => Err(format!("it holds more than {most} bytes")),
-        Ok(Status::StreamEnd) => Ok(()),
+        Ok(Status::StreamEnd) => Ok(bytes as usize),
         Ok(_) => Err("it is not a whole zlib stream".into()),
     }
 }

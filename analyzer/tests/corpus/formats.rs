@@ -156,6 +156,56 @@ fn crash_dumps_of_the_other_types_hold_the_memory() {
     }
 }
 
+/// Files of ewfacquire as they are on the disk when it is killed, or after the disk was full: the tables tell where the
+/// chunks end that must be found without them.
+#[test]
+fn a_segment_that_was_cut_off_before_its_table_holds_its_whole_chunks() {
+    const CHUNK: u64 = 0x8000;
+    let Some(truth) = truth() else { return };
+    let made = tempfile::tempdir().expect("a folder");
+    for (name, last) in [("s_nocomp", 1), ("s_encase6", 1), ("s_encase6", 7)] {
+        let segment = |number: u64| format!("{name}.E0{number}");
+        let file = |number: u64| std::fs::read(truth.folder.join("ewf").join(segment(number))).expect("a segment");
+        let mut before = 0;
+        for number in 1..=last {
+            let mut bytes = file(number);
+            let section = |kind: &[u8]| {
+                bytes.windows(16).position(|name| name.starts_with(kind) && name[kind.len()..].iter().all(|&b| b == 0))
+            };
+            let (sectors, table) = (section(b"sectors").expect("chunks"), section(b"table").expect("a table"));
+            let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes")) as usize;
+            let (count, base) = (word(table + 76), word(table + 76 + 8));
+            if number < last {
+                std::fs::write(made.path().join(segment(number)), &bytes).expect("written");
+                before += count as u64;
+                continue;
+            }
+            let starts = (1..count).map(|index| base + (word(table + 100 + index * 4) & 0x7fff_ffff));
+            let ends: Vec<usize> = starts.chain([table]).collect();
+            // The length of the section, which is written last, is that of its header.
+            bytes[sectors + 16..sectors + 24].copy_from_slice(&(sectors as u64 + 76).to_le_bytes());
+            bytes[sectors + 24..sectors + 32].copy_from_slice(&76_u64.to_le_bytes());
+            let mut sum = simd_adler32::Adler32::new();
+            sum.write(&bytes[sectors..sectors + 72]);
+            bytes[sectors + 72..sectors + 76].copy_from_slice(&sum.finish().to_le_bytes());
+            for (is_closed, bytes) in [(false, bytes.clone()), (true, file(number))] {
+                for cut in [ends[0], ends[0] + 1, ends[2] + 100, ends[count / 2] - 1, ends[count - 1], table + 80] {
+                    std::fs::write(made.path().join(segment(number)), &bytes[..cut]).expect("written");
+                    let image = image::open(&made.path().join(segment(1)), &image::Options::default());
+                    let image = image.unwrap_or_else(|why| panic!("{why}"));
+                    let what = format!("{name}, segment {number} cut at {cut:#x}, {is_closed}");
+                    let whole = before + ends.iter().filter(|&&end| end <= cut).count() as u64;
+                    let has = (whole * CHUNK).min(truth.flat.len() as u64);
+                    truth.check(&what, &image, &vec![(0, 0, has)]);
+                    let lost: u64 = image.gaps().iter().map(|gap| gap.bytes).sum();
+                    assert_eq!(has + lost, truth.flat.len() as u64, "{what}");
+                    assert!(image.warnings.iter().any(|why| why.contains("each with its checksum")), "{what}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_real_triage_dump_is_refused_by_name() {
     let Some(path) = corpus("windows/dmp/triage_x64.dmp") else { return };

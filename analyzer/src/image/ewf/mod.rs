@@ -4,6 +4,7 @@
 //! a chunk is read; a bad chunk reads as corrupt, with the file and offset where it lies.
 
 mod facts;
+mod rebuilt;
 mod sections;
 
 use super::codec_layer::{Codec, CodecLayer, Place};
@@ -14,7 +15,7 @@ use super::{GapKind, Hints, PhysicalMemory, array, inflate};
 use crate::addr::Pa;
 use crate::error::PageFault;
 use md5::{Digest as _, Md5};
-use sections::{MAGIC, Section, Table, adler32, sections, segment_number};
+use sections::{MAGIC, SECTION_HEADER_BYTES, Section, Table, adler32, sections, segment_number};
 use sha1::Sha1;
 use std::sync::Arc;
 
@@ -31,7 +32,8 @@ const VOLUME_BYTES: u64 = 1052;
 /// What the volume section says.
 struct Volume {
     chunk_bytes: u64,
-    media_bytes: u64,
+    /// `None` until the end of an acquisition from a pipe.
+    media_bytes: Option<u64>,
     guid: Option<Vec<u8>>,
 }
 
@@ -75,8 +77,7 @@ pub(super) fn probe(probe: &Probe<'_>) -> Vote {
         Ok(read) => read,
         Err(why) => return Vote::Broken(why),
     };
-    let chunks = ewf.tables.last().map_or(0, |last| last.first + last.table.chunks());
-    let bytes = (chunks * ewf.chunk_bytes).min(ewf.media_bytes);
+    let bytes = (ewf.next_chunks().0 * ewf.chunk_bytes).min(ewf.media_bytes);
     let mut layout = Layout::default();
     layout.run(0, bytes, None);
     layout.gap(bytes, ewf.media_bytes - bytes, GapKind::Truncated);
@@ -157,7 +158,7 @@ fn read(probe: &Probe<'_>, hints: &mut Hints, warnings: &mut Vec<String>) -> Res
                 Ok(()) => "it has no volume section".into(),
             })?;
             let found = Volume::read(base, found)?;
-            (ewf.chunk_bytes, ewf.media_bytes) = (found.chunk_bytes, found.media_bytes);
+            (ewf.chunk_bytes, ewf.media_bytes) = (found.chunk_bytes, found.media_bytes.unwrap_or(END_OF_PHYSICAL));
             volume = Some(found);
             let text = sections.iter().find(|s| s.kind == "header2").or(sections.iter().find(|s| s.kind == "header"));
             if let Some(section) = text {
@@ -192,6 +193,10 @@ fn read(probe: &Probe<'_>, hints: &mut Hints, warnings: &mut Vec<String>) -> Res
             Err(why) => break Some(why),
         };
     };
+    // An acquisition from a pipe that was broken off.
+    if volume.is_some_and(|volume| volume.media_bytes.is_none()) {
+        ewf.media_bytes = ewf.next_chunks().0 * ewf.chunk_bytes;
+    }
     Ok((ewf, ended))
 }
 
@@ -222,14 +227,14 @@ impl Volume {
         let numbers = || Some((number(8)?, number(12)?, sectors?));
         let (per_chunk, sector_bytes, sectors) = numbers().ok_or_else(|| format!("{place} is cut short"))?;
         let chunk_bytes = per_chunk.checked_mul(sector_bytes).filter(|bytes| (1..=MAX_CHUNK_BYTES).contains(bytes));
-        let media_bytes = sectors.checked_mul(sector_bytes).filter(|bytes| (1..=END_OF_PHYSICAL).contains(bytes));
+        let media_bytes = sectors.checked_mul(sector_bytes).filter(|bytes| (0..=END_OF_PHYSICAL).contains(bytes));
         let (Some(chunk_bytes), Some(media_bytes)) = (chunk_bytes, media_bytes) else {
             return Err(format!(
                 "{place} declares {sectors} sectors of {sector_bytes} bytes, {per_chunk} in a chunk: no image has that"
             ));
         };
         let guid = payload.get(64..80).filter(|guid| full && guid.iter().any(|&byte| byte != 0)).map(<[u8]>::to_vec);
-        Ok(Self { chunk_bytes, media_bytes, guid })
+        Ok(Self { chunk_bytes, media_bytes: Some(media_bytes).filter(|&bytes| bytes > 0), guid })
     }
 }
 
@@ -250,38 +255,61 @@ fn unreadable_sectors(base: &dyn PhysicalMemory, sections: &[Section]) -> Option
 }
 
 impl Ewf {
-    /// Adds the tables of the segment that comes next. A table that is damaged is replaced by its mirror; without one the
-    /// numbers of all later chunks are lost.
+    /// Adds the tables of the segment that comes next. A table that is damaged is replaced by its mirror; without one its
+    /// chunks are searched for, and the numbers of all later ones are lost.
     fn take_tables(&mut self, base: &dyn PhysicalMemory, sections: &[Section]) -> Result<(), String> {
-        let mut data_end = None;
+        // The chunks of which the table is due.
+        let mut data: Option<&Section> = None;
         let mut damaged: Option<String> = None;
+        let mut data_end = None;
         for section in sections {
             match section.kind.as_str() {
-                "sectors" => data_end = Some(section.end),
-                "table2" if damaged.is_none() => continue,
-                "table" | "table2" => {}
-                _ => continue,
-            }
-            if section.kind != "table2"
-                && let Some(why) = damaged
-            {
-                return Err(why);
-            }
-            if section.kind == "sectors" {
-                continue;
-            }
-            let first = self.tables.last().map_or(0, |last| last.first + last.table.chunks());
-            let wanted = self.media_bytes.div_ceil(self.chunk_bytes).min(MAX_CHUNKS).saturating_sub(first);
-            match Table::read(base, section, data_end.unwrap_or(section.end), wanted) {
-                Ok(table) if table.chunks() == 0 => damaged = None,
-                Ok(table) => {
-                    damaged = None;
-                    self.tables.push(Numbered { first, segment: self.segments.len(), table });
+                "sectors" if data.is_some() || damaged.is_some() => break,
+                "sectors" => (data, data_end) = (Some(section), Some(section.end)),
+                "table" if damaged.is_some() => break,
+                "table2" if damaged.is_none() => {}
+                "table" | "table2" => {
+                    let (first, wanted) = self.next_chunks();
+                    match Table::read(base, section, data_end.unwrap_or(section.end), wanted) {
+                        Ok(table) => {
+                            (data, damaged) = (None, None);
+                            self.push(first, table);
+                        }
+                        Err(why) => damaged = Some(why),
+                    }
                 }
-                Err(why) => damaged = Some(why),
+                _ => {}
             }
         }
-        damaged.map_or(Ok(()), Err)
+        let Some(data) = data else { return damaged.map_or(Ok(()), Err) };
+        let start = data.at + SECTION_HEADER_BYTES;
+        // Who writes a section does not know its length before its end.
+        let is_last = sections.last().is_some_and(|last| last.at == data.at);
+        let end = if is_last { end_of(base) } else { data.end };
+        let (first, wanted) = self.next_chunks();
+        let table = self.rebuilt(base, start..end, first, wanted);
+        let why = damaged.unwrap_or_else(|| format!("the table of its chunks from offset {start:#x} on is not there"));
+        let found = table.chunks();
+        self.push(first, table);
+        Err(format!("{why}; without it {found} of these chunks were found, each with its checksum"))
+    }
+
+    /// The number of the first chunk that no table has yet, and how many there may be from there on.
+    fn next_chunks(&self) -> (u64, u64) {
+        let first = self.tables.last().map_or(0, |last| last.first + last.table.chunks());
+        (first, self.media_bytes.div_ceil(self.chunk_bytes).min(MAX_CHUNKS).saturating_sub(first))
+    }
+
+    fn push(&mut self, first: u64, table: Table) {
+        if table.chunks() > 0 {
+            self.tables.push(Numbered { first, segment: self.segments.len(), table });
+        }
+    }
+
+    /// No chunk takes more bytes in a file. zlib grows what it cannot pack by five bytes in 16 KiB; what is longer belongs to
+    /// something else.
+    fn most_packed(&self) -> u64 {
+        self.chunk_bytes + self.chunk_bytes / 16 + 1024
     }
 
     /// The chunk's bytes as they should come out: the last chunk of the image is shorter.
@@ -310,8 +338,7 @@ impl Codec for Ewf {
         let place = |why: &str| format!("chunk {chunk} at offset {:#x} of {} {why}", stored.offset, segment.name);
         let expected = self.bytes_of(chunk);
         if stored.compressed {
-            // zlib grows what it cannot pack by five bytes in 16 KiB; what is longer belongs to something else.
-            let most = stored.bytes.min(self.chunk_bytes + self.chunk_bytes / 16 + 1024);
+            let most = stored.bytes.min(self.most_packed());
             let packed = piece(segment.memory.as_ref(), stored.offset, most);
             let packed = packed.ok_or_else(|| place("lies behind the end of the file"))?;
             inflate::zlib(&packed, self.chunk_bytes, into)

@@ -15,7 +15,7 @@ pub(super) const MAGIC: &[u8; 8] = b"EVF\x09\x0d\x0a\xff\0";
 const FILE_HEADER_BYTES: u64 = 13;
 pub(super) const SECTION_HEADER_BYTES: u64 = 76;
 const TABLE_HEADER_BYTES: u64 = 24;
-const COMPRESSED: u32 = 1 << 31;
+pub(super) const COMPRESSED: u32 = 1 << 31;
 /// More sections than a segment has; it bounds the time that a hostile file can take.
 const MAX_SECTIONS: usize = 1 << 20;
 
@@ -87,13 +87,13 @@ pub(super) fn sections(base: &dyn PhysicalMemory) -> (Vec<Section>, Result<(), S
 /// Where the chunks of a table are, in one segment file.
 #[derive(Debug)]
 pub(super) struct Table {
-    base: u64,
-    entries: Vec<u32>,
+    pub(super) base: u64,
+    pub(super) entries: Vec<u32>,
     /// From this entry on all 32 bits are the offset of an uncompressed chunk: EnCase 6.7 went on behind 2 GiB like that
     /// (libewf tells it).
-    overflow: usize,
+    pub(super) overflow: usize,
     /// Where the data of the last chunk ends at the latest.
-    end: u64,
+    pub(super) end: u64,
 }
 
 /// Where a chunk is in its segment file, not compared with the file yet.

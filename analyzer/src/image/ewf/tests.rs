@@ -44,11 +44,11 @@ impl Writer {
         self.section(kind, &volume);
     }
 
-    /// `sectors`, `table` and `table2`; each even chunk is compressed.
-    fn chunks(&mut self, chunks: &[&[u8]]) {
+    /// `sectors`, `table` and `table2`; each even chunk is compressed. Gives where each ends.
+    fn chunks(&mut self, chunks: &[&[u8]]) -> Vec<usize> {
         let start = self.file.len() as u64 + 76;
         let mut data = Vec::new();
-        let mut entries = Vec::new();
+        let (mut entries, mut ends) = (Vec::new(), Vec::new());
         for (index, chunk) in chunks.iter().enumerate() {
             let offset = data.len() as u32 + 76;
             if index % 2 == 0 {
@@ -60,6 +60,7 @@ impl Writer {
                 data.extend(*chunk);
                 data.extend(adler32(chunk).to_le_bytes());
             }
+            ends.push(start as usize + data.len());
         }
         self.section("sectors", &data);
         let mut table = (chunks.len() as u32).to_le_bytes().to_vec();
@@ -71,6 +72,7 @@ impl Writer {
         table.extend(adler32(&entries).to_le_bytes());
         self.section("table", &table);
         self.section("table2", &table);
+        ends
     }
 }
 
@@ -174,6 +176,57 @@ fn a_changed_byte_is_corrupt_where_it_is_or_costs_what_it_must() {
         }
     }
     assert_eq!(corrupt, data.len(), "each changed byte costs its own chunk");
+}
+
+/// As a killed program or a full disk leaves it: cut anywhere, and the chunks' section as long as its header, because its
+/// length is written last. Of a pipe the length of the memory is not known before the end either.
+#[test]
+fn chunks_without_a_table_are_found_by_their_checksums() {
+    let contents = contents(4 * CHUNK + 512);
+    let chunks: Vec<&[u8]> = contents.chunks(CHUNK).collect();
+    for (sectors, closed) in [(9, true), (9, false), (0, false)] {
+        let mut writer = Writer::segment(1);
+        writer.volume("volume", sectors, 0xaa);
+        let sectors_at = writer.file.len();
+        let ends = writer.chunks(&chunks);
+        if !closed {
+            let header = &mut writer.file[sectors_at..sectors_at + 76];
+            header[16..24].copy_from_slice(&(sectors_at as u64 + 76).to_le_bytes());
+            header[24..32].copy_from_slice(&76_u64.to_le_bytes());
+            let sum = adler32(&header[..72]);
+            header[72..].copy_from_slice(&sum.to_le_bytes());
+        }
+        writer.section("done", &[]);
+        let folder = tempfile::tempdir().expect("a folder");
+        let cuts = (sectors_at..writer.file.len()).step_by(17).chain(ends.iter().flat_map(|&end| [end - 1, end]));
+        for cut in cuts {
+            write(folder.path(), &[writer.file[..cut].to_vec()]);
+            let whole = ends.iter().filter(|&&end| end <= cut).count();
+            let image = match opened(folder.path()) {
+                Ok(image) => image,
+                Err(why) => {
+                    assert!(whole == 0 && why.contains("none of its chunks is there"), "{cut}: {why}");
+                    continue;
+                }
+            };
+            // What a pipe would have given next is not known, and its last chunk is not known to be shorter.
+            let whole = if sectors == 0 { whole.min(4) } else { whole };
+            let has = (whole * CHUNK).min(contents.len());
+            assert_eq!(image.runs().iter().map(|run| run.bytes).sum::<u64>(), has as u64, "{cut}");
+            assert_eq!(reads(&image, 0, has).as_deref(), Ok(&contents[..has]), "{cut}");
+            let lost = if sectors == 0 { 0 } else { contents.len() - has } as u64;
+            assert_eq!(image.gaps().iter().map(|gap| gap.bytes).sum::<u64>(), lost, "{cut}");
+            assert!(!image.warnings.is_empty(), "{cut}");
+        }
+        // A byte of the third chunk ends what is found.
+        if !closed {
+            writer.file[ends[2] - 1] ^= 1;
+            write(folder.path(), &[writer.file]);
+            let image = opened(folder.path()).expect("two chunks");
+            assert_eq!(reads(&image, 0, 2 * CHUNK).as_deref(), Ok(&contents[..2 * CHUNK]));
+            assert!(reads(&image, 2 * CHUNK, 1).is_err());
+        }
+    }
 }
 
 fn image_base(bytes: &[u8]) -> Arc<dyn PhysicalMemory> {
