@@ -529,7 +529,7 @@ fn what_is_not_memory_is_refused_by_name_or_taken_as_it_is() {
     hibernation.extend([0, 0x10, 0, 0, 0, 0, 0, 0]);
     let aff4 = [&b"memory"[..], b"PK\x05\x06", &[0; 16], b"\x0b\0aff4://1234"].concat();
     for (file, name) in [
-        (elf64(&[], b""), "it has no program headers, and is no core of Xen"),
+        (elf64(&[], b""), "it has no program headers, and cannot be read as a core of Xen"),
         (elf64(&[[4, 0, 0, 0, 0, 0]], b""), "none of its 0 segments holds memory"),
         (big_endian, "big-endian"),
         (b"AVML\x02\0\0\0".to_vec(), "the header at offset 0x0 is cut short"),

@@ -31,7 +31,9 @@ pub(super) fn probe(base: &Arc<dyn PhysicalMemory>) -> Vote {
     let mut warnings = Vec::new();
     let declared = match read(base.as_ref(), &mut warnings) {
         Ok(declared) => declared,
-        Err(why) => return Vote::Broken(format!("it has no program headers, and is no core of Xen: {why}")),
+        Err(why) => {
+            return Vote::Broken(format!("it has no program headers, and cannot be read as a core of Xen: {why}"));
+        }
     };
     let layer = RunLayer::new("ELF core (Xen)", Arc::clone(base), &declared, &mut warnings);
     if layer.runs().is_empty() {
@@ -54,7 +56,8 @@ fn read(base: &dyn PhysicalMemory, warnings: &mut Vec<String>) -> Result<Vec<Dec
         let header = array::<{ SECTION_HEADER_BYTES as usize }>(base, table.checked_add(index * entry_bytes)?)?;
         Some((u32_at(&header, 0)? as usize, (u64_at(&header, 24)?, u64_at(&header, 32)?)))
     };
-    let (_, (names_at, names_bytes)) = section(names).ok_or("it has no names of sections")?;
+    let (_, (names_at, names_bytes)) =
+        section(names).ok_or_else(|| format!("its section headers, at offset {table:#x}, are not all in the file"))?;
     let names = (names_bytes <= MAX_NAMES).then(|| piece(base, names_at, names_bytes)).flatten();
     let names = names.ok_or("the names of its sections are not in the file")?;
     let find = |name: &str| -> Option<Section> {

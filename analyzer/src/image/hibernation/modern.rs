@@ -57,6 +57,7 @@ pub(super) fn read(base: &dyn PhysicalMemory, header: &[u8], pages: &mut Pages, 
     };
     let boot_total = number(if layout.wide { 0x58 } else { 0x48 });
     let kernel_total = u64::from(u32_at(header, layout.kernel_pages).unwrap_or(0));
+    let mut broken = Vec::new();
     for (what, page, total) in
         [("boot", number(layout.boot_page), boot_total), ("kernel", number(layout.kernel_page), kernel_total)]
     {
@@ -64,13 +65,16 @@ pub(super) fn read(base: &dyn PhysicalMemory, header: &[u8], pages: &mut Pages, 
             continue;
         }
         let Some(start) = page.checked_mul(PAGE_BYTES) else {
-            warnings.push(format!("the {what} list begins at page {page:#x}, which no file has"));
+            broken.push(format!("the {what} list begins at page {page:#x}, which no file has"));
             continue;
         };
         let (read, why) = list(base, start, total, layout.wide, pages);
         if let Some(why) = why {
-            warnings.push(format!("the {what} list ends after {read} of {total} pages: {why}"));
+            broken.push(format!("the {what} list ends after {read} of {total} pages: {why}"));
         }
+    }
+    if !broken.is_empty() {
+        warnings.push(broken.join("; "));
     }
 }
 
