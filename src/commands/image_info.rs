@@ -73,7 +73,7 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
     if args.get_flag("ranges") {
         write_ranges(context, &mut out, &image)?;
     } else {
-        let info = Info::of(path, &image)?;
+        let info = Info::of(path, &image);
         if context.globals.format == "json" {
             // As an io::Error, which tells a closed pipe from a failure.
             serde_json::to_writer_pretty(&mut out, &info.to_json()).map_err(io::Error::from)?;
@@ -189,8 +189,6 @@ impl Total {
 struct Info<'i> {
     path: &'i Path,
     image: &'i Image,
-    /// Length of the file, in bytes; further segments are files of their own.
-    file_bytes: u64,
     /// The formats, from the file to the memory.
     formats: Vec<String>,
     memory: Total,
@@ -199,8 +197,7 @@ struct Info<'i> {
 }
 
 impl<'i> Info<'i> {
-    fn of(path: &'i Path, image: &'i Image) -> Result<Self> {
-        let file_bytes = path.metadata().with_context(|| format!("cannot read the size of {}", path.display()))?.len();
+    fn of(path: &'i Path, image: &'i Image) -> Self {
         let mut formats: Vec<String> =
             image.ballots.iter().filter(|ballot| ballot.won).map(|ballot| ballot.format.to_owned()).collect();
         if formats.is_empty() {
@@ -208,14 +205,13 @@ impl<'i> Info<'i> {
         }
         let of_kind = |kind| image.gaps().iter().filter(move |gap: &&Gap| gap.why == kind).map(|gap| gap.bytes);
         let missing = GapKind::ALL.map(|kind| (kind, Total::of(of_kind(kind))));
-        Ok(Self {
+        Self {
             path,
             image,
-            file_bytes,
             formats,
             memory: Total::of(image.runs().iter().map(|run| run.bytes)),
             missing: missing.into_iter().filter(|(_, total)| total.ranges > 0).collect(),
-        })
+        }
     }
 
     /// First address, and the one behind the last, of the memory that is there.
@@ -229,7 +225,9 @@ impl<'i> Info<'i> {
         let mut line = |key: &str, value: &str| writeln!(out, "{:<24} {}", printable(key), printable(value));
         let hints = &self.image.hints;
         line("File", &self.path.display().to_string())?;
-        line("Size of the file", &format!("{} bytes ({})", self.file_bytes, HumanBytes(self.file_bytes)))?;
+        let size = |bytes| format!("{bytes} bytes ({})", HumanBytes(bytes));
+        // Further segments are files of their own.
+        line("Size of the file", &self.image.file_bytes.map_or("unknown, of a character device".into(), size))?;
         line("Format", &self.formats.join(", in it "))?;
         line("Memory", &self.memory.text())?;
         if let Some((start, end)) = self.span() {
@@ -281,7 +279,7 @@ impl<'i> Info<'i> {
         let facts = hints.facts.iter().map(|(what, value)| json!({ "what": what, "value": value }));
         json!({
             "file": self.path.display().to_string(),
-            "file_bytes": self.file_bytes,
+            "file_bytes": self.image.file_bytes,
             "formats": self.formats,
             "memory": self.memory.json(),
             "start": self.span().map(|(start, _)| address(start)),

@@ -117,6 +117,17 @@ fn the_physical_map_shows_pages_that_are_used_zero_and_missing() {
     assert_eq!(refused.status.code(), Some(1), "the file is there");
 }
 
+/// /dev/zero stands for a device that gives memory: nobody can say how long it is.
+#[cfg(unix)]
+#[test]
+fn a_character_device_has_no_size() {
+    let info = |format| ok(&["--format", format, "--runs", "0x1000-0x3000", "-f", "/dev/zero", "image_info"]);
+    let text = info("text");
+    assert!(text.contains("Size of the file         unknown") && text.contains("8192 bytes"), "{text}");
+    let json: Value = serde_json::from_str(&info("json")).expect("JSON");
+    assert_eq!((&json["file_bytes"], &json["memory"]["bytes"]), (&Value::Null, &json!(8192)));
+}
+
 /// ewfacquire stores what it is asked to; md5sum and sha1sum say what that is.
 #[test]
 fn digests_of_ewf_contents_are_equal_or_not_or_not_stored() {

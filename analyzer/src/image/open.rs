@@ -36,11 +36,13 @@ pub struct Image {
     /// The files that it is read from: the one that was opened, then those beside it (segments of an E01, the .vmem of a
     /// .vmss, parts of a split kdump).
     pub files: Vec<PathBuf>,
+    /// Length of the first of them, in bytes; `None` for a character device, which tells none.
+    pub file_bytes: Option<u64>,
 }
 
 impl Image {
-    fn of(Elected { memory, warnings, hints, ballots, files }: Elected) -> Self {
-        Self { memory, ballots, warnings, hints, files }
+    fn of(Elected { memory, warnings, hints, ballots, files }: Elected, file_bytes: Option<u64>) -> Self {
+        Self { memory, ballots, warnings, hints, files, file_bytes }
     }
 
     /// The physical memory.
@@ -141,7 +143,7 @@ pub fn open(path: &Path, options: &Options) -> Result<Image, OpenError> {
     if !options.runs.is_empty() {
         place(&mut elected, &options.runs, false).map_err(|reason| OpenError::Runs { path: path.into(), reason })?;
     }
-    Ok(Image::of(elected))
+    Ok(Image::of(elected, Some(end_of(raw.as_ref()))))
 }
 
 /// What a path leads to.
@@ -199,7 +201,7 @@ fn open_live(path: &Path, runs: &[Range<u64>]) -> Result<Image, OpenError> {
     let (warnings, hints, ballots) = (Vec::new(), Hints::default(), Vec::new());
     let mut live = Elected { memory: Arc::new(raw), warnings, hints, ballots, files: vec![path.into()] };
     place(&mut live, runs, true).map_err(|reason| OpenError::Runs { path: path.into(), reason })?;
-    Ok(Image::of(live))
+    Ok(Image::of(live, None))
 }
 
 /// What may be around a raw image.

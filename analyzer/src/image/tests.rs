@@ -657,7 +657,7 @@ fn a_character_device_is_read_in_the_ranges_that_are_given() {
         live("/dev/zero", &[0x1_0000_0000..0x1_0000_2000, 0x1000..0x9_fc00]).unwrap_or_else(|why| panic!("{why}"));
     let runs: Vec<_> = image.runs().iter().map(|run| (run.start.0, run.bytes, run.file_offset)).collect();
     let expected = [(0x1000, 0x9_ec00, Some(0x1000)), (0x1_0000_0000, 0x2000, Some(0x1_0000_0000))];
-    assert_eq!((&runs[..], &image.warnings[..]), (&expected[..], &[][..]));
+    assert_eq!((&runs[..], &image.warnings[..], image.file_bytes), (&expected[..], &[][..], None));
     let mut page = [0xee; 0x1000];
     image.read(Pa(0x1_0000_1000), &mut page).expect("zeros");
     assert_eq!((page, image.slice(Pa(0x1000), 1)), ([0; 0x1000], None));
@@ -686,11 +686,12 @@ fn a_block_device_is_read_as_a_file() {
         return eprintln!("skipped: losetup may not be used here");
     };
     let image = open(device.as_ref(), &Options::default());
-    let read = image.map(|image| (image.describe(), image.runs().to_vec(), array::<4>(&*image, 0x1ffc)));
+    let read =
+        image.map(|image| (image.describe(), image.runs().to_vec(), array::<4>(&*image, 0x1ffc), image.file_bytes));
     let detached = std::process::Command::new("losetup").args(["-d", &device]).status();
     assert!(detached.is_ok_and(|status| status.success()));
     let run = Run { start: Pa(0x1000), bytes: 0x1000, file_offset: Some(32) };
-    assert_eq!(read.expect("an image"), ("LiME".into(), vec![run], Some([7; 4])));
+    assert_eq!(read.expect("an image"), ("LiME".into(), vec![run], Some([7; 4]), Some(0x2000)));
 }
 
 /// /proc/kcore is a file of 128 TiB that nobody can map, with the offsets that addresses of the kernel lead to.
