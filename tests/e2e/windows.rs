@@ -1,7 +1,9 @@
 //! Windows from end to end: PDB or ISF, repository, image, rows; the truth file of each generated image is the judge.
 
+use crate::images::write_elf_core;
 use crate::support::{arg, corpus, corpus_text, nt_isf, ok, rows, unpacked};
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::path::Path;
 
 pub(crate) fn repository(folder: &Path, profile: &Path) -> std::path::PathBuf {
@@ -100,6 +102,37 @@ fn xp_with_pae_is_analysed_with_the_profile_of_its_pdb() {
     let image = folder.path().join("host.raw");
     std::fs::write(&image, host).expect("written");
     check_in(&image, &["--ept", "0x101e"], "xpsp3", &repo);
+}
+
+/// winpmem writes behind the memory where the kernel begins, and the page table in use: no process must be searched for.
+#[test]
+fn what_winpmem_notes_leads_to_the_kernel_and_what_it_cannot_be_does_not_mislead() {
+    let (Some(raw), Some(isf)) = (unpacked("windows/images/win7x64.raw"), nt_isf("339E74133576439CBCDF7E0229DA37731"))
+    else {
+        return;
+    };
+    let truth: Value =
+        serde_json::from_str(&corpus_text("windows/images/win7x64.truth.json.xz").expect("the truth")).expect("JSON");
+    let number = |key: &str| truth[key].as_u64().expect("a number");
+    let (dtb, base) = (number("dtb"), number("kernel_base"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let repo = repository(folder.path(), &isf);
+    let image = folder.path().join("image");
+    let by_headers = format!("Kernel at {base:#x} (DTB: {dtb:#x}), by the image's headers");
+    for (is_elf, base, leads) in [(false, base, true), (true, base, true), (false, base + 0x1000, false)] {
+        if is_elf {
+            write_elf_core(&raw, &image);
+        } else {
+            std::fs::copy(&raw, &image).expect("copied");
+        }
+        let notes = format!("# PMEM\n---\nCR3: {dtb:#x}\nKernBase: {base:#x}\nArch: AMD64\n...\n");
+        let mut file = std::fs::OpenOptions::new().append(true).open(&image).expect("the image");
+        file.write_all(notes.as_bytes()).expect("written");
+        check_in(&image, &[], "win7x64", &repo);
+        let output = crate::support::run(&["-vv", "--profile_path", arg(&repo), "-f", arg(&image), "pslist"]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((told.contains(&by_headers), told.contains("Found _EPROCESS")), (leads, !leads), "{told}");
+    }
 }
 
 #[test]
