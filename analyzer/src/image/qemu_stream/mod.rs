@@ -89,6 +89,7 @@ fn open(base: &Arc<dyn PhysicalMemory>) -> Result<Layer, String> {
     }
     let pc = machine::pc_memory(base.as_ref(), at);
     let main = nodes::take_main(&mut blocks, page_bytes, pc.map(|pc| pc.below + pc.above))?;
+    warnings.extend(nodes::plugged(&blocks));
     let parts = machine::place(&machine, &main.name, main.bytes, pc.map(|pc| pc.above), &mut warnings);
     let mut layout = Layout::default();
     for part in &parts {

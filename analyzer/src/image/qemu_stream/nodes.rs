@@ -2,6 +2,9 @@
 //!
 //! Nodes follow each other in the machine by their numbers (QEMU's `hw/core/numa.c`), and blocks stand in a stream by their
 //! size. libvirt names a node's block by the number of the node, `ram-node0`; people number theirs too.
+//!
+//! What was plugged in (DIMMs, which libvirt names `memdimm0`, and virtio-mem) is behind them, at addresses of which the stream
+//! has none.
 
 use super::Block;
 use std::collections::BTreeMap;
@@ -18,7 +21,7 @@ fn numbered(name: &str) -> (&str, u64) {
 }
 
 /// Takes the machine's memory out of the blocks, nodes as one block behind the other. `total` is how much memory the machine
-/// says it has: names that nobody knows are believed when it is theirs.
+/// says it has, without what was plugged in: names that nobody knows are believed when it is theirs.
 pub(super) fn take_main(blocks: &mut Vec<Block>, page_bytes: u64, total: Option<u64>) -> Result<Block, String> {
     // What has the same name but for the number: the numbers, and which blocks they are.
     let mut families: BTreeMap<&str, Vec<(u64, usize)>> = BTreeMap::new();
@@ -26,25 +29,27 @@ pub(super) fn take_main(blocks: &mut Vec<Block>, page_bytes: u64, total: Option<
         let (stem, number) = numbered(name);
         families.entry(stem).or_default().push((number, index));
     }
-    let bytes_of = |family: &[(u64, usize)]| {
-        let bytes = family.iter().filter_map(|&(_, index)| blocks.get(index)).map(|block| block.bytes);
-        bytes.fold(0, u64::saturating_add)
-    };
+    for family in families.values_mut() {
+        family.sort_unstable();
+    }
+    // Of one name the first ones that have what the machine says: what was plugged in may be numbered on.
+    let told = families.iter().filter_map(|(&stem, family)| {
+        let mut bytes = 0_u64;
+        let last = family.iter().position(|&(_, index)| {
+            bytes = bytes.saturating_add(blocks.get(index).map_or(0, |block| block.bytes));
+            total == Some(bytes)
+        })?;
+        Some((stem, family.get(..=last)?.to_vec()))
+    });
+    let told: Vec<_> = told.collect();
     let is_known = |stem: &str| MAIN.contains(&stem) || stem == NODE || stem.starts_with("/objects/");
-    let is_told = |family: &[(u64, usize)]| total.is_some_and(|total| total == bytes_of(family));
-    let mut told = families.iter().filter(|(_, family)| is_told(family));
-    let found = families
-        .iter()
-        .find(|(stem, family)| is_known(stem) && is_told(family))
-        .or_else(|| told.next().filter(|_| told.next().is_none()))
-        .or_else(|| families.iter().find(|(stem, _)| is_known(stem)));
-    let Some((_, family)) = found else {
+    let only = if let [only] = &told[..] { Some(only) } else { None };
+    let found = told.iter().find(|(stem, _)| is_known(stem)).or(only).cloned();
+    let Some((_, family)) = found.or_else(|| families.into_iter().find(|(stem, _)| is_known(stem))) else {
         let names: Vec<&str> = blocks.iter().map(|block| block.name.as_str()).collect();
         let why = "; the memory of NUMA nodes is known when their names differ in a number at the end alone";
         return Err(format!("none of its blocks of memory is known: {}{why}", names.join(", ")));
     };
-    let mut family = family.clone();
-    family.sort_unstable();
     let mut main = Block { name: String::new(), bytes: 0, pages: Vec::new() };
     for &(_, index) in &family {
         let Some(Block { name, bytes, pages }) = blocks.get_mut(index) else { continue };
@@ -59,6 +64,21 @@ pub(super) fn take_main(blocks: &mut Vec<Block>, page_bytes: u64, total: Option<
     let mut index = 0..;
     blocks.retain(|_| index.next().is_some_and(|index| family.iter().all(|&(_, taken)| taken != index)));
     Ok(main)
+}
+
+/// What to say of blocks that may have been plugged in: of those that are left, the ones that a person or libvirt named. Video
+/// memory, flash and ROMs have the names of QEMU's own, with a dot or a path in it.
+pub(super) fn plugged(blocks: &[Block]) -> Option<String> {
+    let own = |name: &str| !name.strip_prefix("/objects/").unwrap_or(name).contains(['.', '/']);
+    let named = blocks.iter().filter(|block| own(&block.name));
+    let named: Vec<String> = named.map(|Block { name, bytes, .. }| format!("{name} ({bytes} bytes)")).collect();
+    (!named.is_empty()).then(|| {
+        format!(
+            "memory is left out, because a stream does not say where in the machine it was plugged in: {}; an ELF core does \
+             (dump-guest-memory, virsh dump --memory-only)",
+            named.join(", ")
+        )
+    })
 }
 
 #[cfg(test)]
@@ -96,6 +116,24 @@ mod tests {
         assert_eq!(taken(&nodes, None), expected);
         let own = [("m1", 5), ("m0", 3), ("vga.vram", 4), ("/rom@etc/acpi/tables", 1)];
         assert_eq!(taken(&own, Some(8)).map(|main| main.0), Ok("m0, m1".into()));
+    }
+
+    #[test]
+    fn what_was_plugged_in_is_told_and_not_taken_for_a_node() {
+        let rest = |all: &[(&str, u64)], total| {
+            let mut blocks = blocks(all);
+            let main = take_main(&mut blocks, 0x1000, Some(total * 0x1000_u64)).expect("the main memory");
+            (main.name, plugged(&blocks))
+        };
+        for (main, dimm) in
+            [("pc.ram", "memdimm0"), ("ram-node0", "memdimm0"), ("ram0", "ram1"), ("m", "m2"), ("pc.ram", "/objects/d")]
+        {
+            let (name, told) = rest(&[(main, 8), (dimm, 3), ("vga.vram", 4), ("/rom@etc/acpi/tables", 1)], 8);
+            let told = told.unwrap_or_default();
+            assert!(name == main && told.contains(&format!("plugged in: {dimm} (12288 bytes); an ELF")), "{told}");
+        }
+        let whole = rest(&[("m0", 8), ("m1", 3), ("0000:00:02.0/vga.vram", 4), ("system.flash0", 1)], 11);
+        assert_eq!(whole, ("m0, m1".into(), None));
     }
 
     #[test]
