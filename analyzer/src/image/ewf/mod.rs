@@ -291,7 +291,7 @@ impl Ewf {
         let why = damaged.unwrap_or_else(|| format!("the table of its chunks from offset {start:#x} on is not there"));
         let found = table.chunks();
         self.push(first, table);
-        Err(format!("{why}; without it {found} of these chunks were found, each with its checksum"))
+        Err(format!("{why}; {found} of these chunk(s) were found without it, each with its checksum"))
     }
 
     /// The number of the first chunk that no table has yet, and how many there may be from there on.
