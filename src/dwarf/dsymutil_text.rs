@@ -12,10 +12,10 @@ use super::symbols::{Kind, Symbols};
 use quaid_profile::Arch;
 
 /// A table of a text, which has one for each architecture.
-pub(super) struct Table {
+pub(super) struct Table<'d> {
     /// `None` for one that profiles do not know.
     pub(super) arch: Option<Arch>,
-    pub(super) symbols: Symbols,
+    pub(super) symbols: Symbols<'d>,
 }
 
 /// Whether a text, of which this is the start, is dsymutil's.
@@ -24,8 +24,8 @@ pub(super) fn looks_like(head: &[u8]) -> bool {
 }
 
 /// The tables of a text.
-pub(super) fn read(text: &[u8]) -> Vec<Table> {
-    let mut tables: Vec<Table> = Vec::new();
+pub(super) fn read(text: &[u8]) -> Vec<Table<'static>> {
+    let mut tables: Vec<Table<'static>> = Vec::new();
     for line in text.split(|&byte| byte == b'\n') {
         let line = String::from_utf8_lossy(line);
         if line.starts_with("Symbol table for:") {

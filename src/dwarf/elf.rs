@@ -117,7 +117,7 @@ impl<'d> Elf<'d> {
     }
 
     /// Gives the symbols of a kernel, as `nm` would list them: what lies in code is a function.
-    pub(super) fn add_symbols(&self, symbols: &mut Symbols) -> Result<(), ConvertError> {
+    pub(super) fn add_symbols(&self, symbols: &mut Symbols<'d>) -> Result<(), ConvertError> {
         for symbol in self.file.symbols() {
             if symbol.is_undefined() || matches!(symbol.kind(), SymbolKind::File | SymbolKind::Section) {
                 continue;
@@ -134,7 +134,7 @@ impl<'d> Elf<'d> {
                 SymbolSection::Absolute => Kind::Absolute,
                 _ => Kind::of(code),
             };
-            symbols.add(String::from_utf8_lossy(name).into_owned(), symbol.address(), kind);
+            symbols.add(String::from_utf8_lossy(name), symbol.address(), kind);
         }
         if symbols.is_empty() {
             return Err(ConvertError::missing(

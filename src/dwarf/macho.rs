@@ -142,7 +142,7 @@ impl<'d> MachO<'d> {
     }
 
     /// Gives the symbols under their names in C: the linker's names have one `_` before them.
-    pub(super) fn add_symbols(&self, symbols: &mut Symbols) {
+    pub(super) fn add_symbols(&self, symbols: &mut Symbols<'d>) {
         let code = macho::S_ATTR_PURE_INSTRUCTIONS | macho::S_ATTR_SOME_INSTRUCTIONS;
         let code: Vec<_> = self
             .file
@@ -155,7 +155,7 @@ impl<'d> MachO<'d> {
             let name = name.strip_prefix(b"_").unwrap_or(name);
             if !name.is_empty() {
                 let function = symbol.section_index().is_some_and(|section| code.contains(&section));
-                symbols.add(String::from_utf8_lossy(name).into_owned(), symbol.address(), Kind::of(function));
+                symbols.add(String::from_utf8_lossy(name), symbol.address(), Kind::of(function));
             }
         }
     }

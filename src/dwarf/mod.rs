@@ -202,6 +202,7 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
     let banner =
         elf.as_ref().and_then(Elf::banner).or_else(|| image.as_ref()?.banner.clone()).or_else(|| source.banner.clone());
     same_kernel::check_releases(source, elf.as_ref(), banner.as_deref())?;
+    let own;
     let mut symbols = Symbols::default();
     let mut form = Form::SystemMap;
     // Which letters the symbols have: `/proc/kallsyms` and a kernel's own table call per-CPU ones absolute.
@@ -217,8 +218,9 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
         }
     } else if let Some(kernel) = elf.as_ref().filter(|elf| elf.is_kernel()) {
         kernel.add_symbols(&mut symbols)?;
-    } else if let Some(own) = files.image.as_ref().and_then(|image| kallsyms::find(image.bytes())) {
-        system_map::read(kallsyms::print(&own).as_bytes(), &mut symbols, report);
+    } else if let Some(found) = files.image.as_ref().and_then(|image| kallsyms::find(image.bytes())) {
+        own = kallsyms::print(&found);
+        system_map::read(own.as_bytes(), &mut symbols, report);
         letters = Form::Kallsyms;
     } else {
         return Err(ConvertError::missing(

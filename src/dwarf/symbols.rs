@@ -3,7 +3,8 @@
 use super::ConvertReport;
 use super::system_map::Form;
 use quaid_profile::{Arch, Profile};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Where x86-64 kernels are linked: `__START_KERNEL_map` (arch/x86/include/asm/page_64_types.h).
@@ -33,26 +34,51 @@ impl Kind {
 
 /// Symbols with their addresses; several may have one name.
 #[derive(Default)]
-pub(super) struct Symbols {
-    constants: Vec<(String, u64)>,
-    functions: Vec<(String, u64)>,
+pub(super) struct Symbols<'d> {
+    constants: Vec<Symbol<'d>>,
+    functions: Vec<Symbol<'d>>,
     absolute: BTreeSet<String>,
 }
 
-impl Symbols {
+/// One, in the order of names and addresses.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Symbol<'d> {
+    /// [`start`] of the name.
+    start: [u64; 2],
+    name: Cow<'d, str>,
+    address: u64,
+}
+
+impl<'d> Symbol<'d> {
+    fn new(name: Cow<'d, str>, address: u64) -> Self {
+        Self { start: start(&name), name, address }
+    }
+}
+
+/// The first bytes of a name, as numbers in the order of names: to sort a hundred thousand names takes half the time where it
+/// seldom looks at the text.
+fn start(name: &str) -> [u64; 2] {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(name.bytes()).for_each(|(to, byte)| *to = byte);
+    let both = u128::from_be_bytes(bytes);
+    [(both >> 64) as u64, both as u64]
+}
+
+impl<'d> Symbols<'d> {
     /// Adds one.
-    pub(super) fn add(&mut self, name: String, address: u64, kind: Kind) {
+    pub(super) fn add(&mut self, name: impl Into<Cow<'d, str>>, address: u64, kind: Kind) {
+        let symbol = Symbol::new(name.into(), address);
         if kind == Kind::Absolute {
-            self.absolute.insert(name.clone());
+            self.absolute.insert(symbol.name.clone().into_owned());
         }
         let symbols = if kind == Kind::Function { &mut self.functions } else { &mut self.constants };
-        symbols.push((name, address));
+        symbols.push(symbol);
     }
 
     /// Whether there is none with an address.
     pub(super) fn is_empty(&self) -> bool {
         // /proc/kallsyms, read without the right to, has the form of a System.map with all addresses 0.
-        self.constants.iter().chain(&self.functions).all(|&(_, address)| address == 0)
+        self.constants.iter().chain(&self.functions).all(|symbol| symbol.address == 0)
     }
 
     /// Puts all into the profile. Static symbols of several files may share a name: the one with the lowest address has
@@ -60,49 +86,47 @@ impl Symbols {
     /// of the kernel's image: `PerCPU`, and `Absolute`.
     pub(super) fn put(self, form: Form, profile: &mut Profile, report: &mut ConvertReport) {
         for (symbols, target) in [(self.constants, &mut profile.constants), (self.functions, &mut profile.functions)] {
-            let named = named(symbols, &mut profile.isf.linkage_names);
-            report.repeated_symbols += named.repeated;
+            let (symbols, repeated) = named(symbols, &mut profile.isf.linkage_names);
+            report.repeated_symbols += repeated;
             // Of an ordered list the map is built at once.
-            *target = named.symbols.into_iter().collect();
+            *target = symbols.into_iter().map(|symbol| (symbol.name.into_owned(), symbol.address)).collect();
         }
         mark(self.absolute, form, profile);
     }
 }
 
-/// Symbols with a name of its own each.
-struct Named {
-    symbols: Vec<(String, u64)>,
-    /// How many have another name than in the file.
-    repeated: usize,
-}
-
-fn named(mut symbols: Vec<(String, u64)>, linkage_names: &mut BTreeMap<String, String>) -> Named {
+/// Gives each symbol a name of its own, and tells how many have another one than in the file. They are in order.
+fn named<'d>(mut symbols: Vec<Symbol<'d>>, linkage_names: &mut BTreeMap<String, String>) -> (Vec<Symbol<'d>>, usize) {
     symbols.sort_unstable();
     symbols.dedup();
-    let mut numbered: Vec<(String, u64)> = Vec::new();
-    let mut taken: HashSet<String> = HashSet::new();
-    let is_known = |name: &str| symbols.binary_search_by(|(known, _)| known.as_str().cmp(name)).is_ok();
+    let is_known = |name: &str| {
+        let key = (start(name), name);
+        symbols.binary_search_by(|known| (known.start, &*known.name).cmp(&key)).is_ok()
+    };
+    let mut numbered: Vec<Symbol<'d>> = Vec::new();
     let mut number = 0;
     for pair in symbols.windows(2) {
-        let [(before, _), (name, address)] = pair else { continue };
-        if before != name {
+        let [before, symbol] = pair else { continue };
+        if before.name != symbol.name {
             number = 0;
             continue;
         }
         let free = loop {
             number += 1;
-            let free = format!("{name}_{number}");
-            if !is_known(&free) && taken.insert(free.clone()) {
+            let free = format!("{}_{number}", symbol.name);
+            // Of two names no numbers make the same: what is before the last `_` differs.
+            if !is_known(&free) {
                 break free;
             }
         };
-        linkage_names.insert(free.clone(), name.clone());
-        numbered.push((free, *address));
+        linkage_names.insert(free.clone(), symbol.name.clone().into_owned());
+        numbered.push(Symbol::new(free.into(), symbol.address));
     }
-    symbols.dedup_by(|next, before| next.0 == before.0);
+    symbols.dedup_by(|next, before| next.name == before.name);
     let repeated = numbered.len();
     symbols.append(&mut numbered);
-    Named { symbols, repeated }
+    symbols.sort();
+    (symbols, repeated)
 }
 
 /// Tells in `$METADATA` where per-CPU symbols lie, and which ones are absolute.
@@ -157,9 +181,9 @@ mod tests {
     fn every_symbol_of_one_name_is_kept_and_takes_no_name_that_exists() {
         let mut symbols = Symbols::default();
         for (address, name) in [(30, "a"), (10, "a"), (20, "a"), (5, "a_1"), (20, "a")] {
-            symbols.add(name.to_owned(), address, Kind::Data);
+            symbols.add(name, address, Kind::Data);
         }
-        symbols.add("a".to_owned(), 40, Kind::Function);
+        symbols.add("a", 40, Kind::Function);
         let (mut profile, mut report) = (Profile::default(), ConvertReport::default());
         symbols.put(Form::SystemMap, &mut profile, &mut report);
         let constants: Vec<_> = profile.constants.iter().map(|(name, address)| (name.as_str(), *address)).collect();
@@ -183,7 +207,7 @@ mod tests {
                 (0xffff_ffff_8200_1000, "init_per_cpu__runqueues", Kind::Absolute),
                 (0xffff_ffff_8300_0000, "_end", Kind::Data),
             ] {
-                symbols.add(name.to_owned(), address, kind);
+                symbols.add(name, address, kind);
             }
             let mut profile = Profile::default();
             symbols.put(form, &mut profile, &mut ConvertReport::default());

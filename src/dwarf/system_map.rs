@@ -16,9 +16,9 @@ pub(super) enum Form {
 
 /// Reads the symbols of a System.map or of `/proc/kallsyms`. Those of modules (`NAME [MODULE]`), and lines of another form,
 /// are left out and counted.
-pub(super) fn read(text: &[u8], symbols: &mut Symbols, report: &mut ConvertReport) -> Form {
+pub(super) fn read<'d>(text: &'d [u8], symbols: &mut Symbols<'d>, report: &mut ConvertReport) -> Form {
     let mut form = Form::SystemMap;
-    for line in text.split(|&byte| byte == b'\n') {
+    for line in lines(text) {
         if line.trim_ascii().is_empty() {
             continue;
         }
@@ -28,7 +28,7 @@ pub(super) fn read(text: &[u8], symbols: &mut Symbols, report: &mut ConvertRepor
             continue;
         }
         match fields(line) {
-            Some((address, kind, name)) => symbols.add(name.to_owned(), address, kind_of(kind)),
+            Some((address, kind, name)) => symbols.add(name, address, kind_of(kind)),
             None => report.bad_system_map_lines += 1,
         }
     }
@@ -38,7 +38,7 @@ pub(super) fn read(text: &[u8], symbols: &mut Symbols, report: &mut ConvertRepor
 /// The addresses that the text gives these names, the first of each.
 pub(super) fn addresses(text: &[u8], names: &[&str]) -> HashMap<String, u64> {
     let mut found = HashMap::new();
-    for (address, _, name) in text.split(|&byte| byte == b'\n').filter_map(fields) {
+    for (address, _, name) in lines(text).filter_map(fields) {
         if names.contains(&name) {
             found.entry(name.to_owned()).or_insert(address);
         }
@@ -77,18 +77,25 @@ fn kind_of(letter: u8) -> Kind {
     }
 }
 
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', text).chain([text.len()]).map(move |end| {
+        let line = text.get(start..end).unwrap_or_default();
+        start = end + 1;
+        line
+    })
+}
+
 fn fields(line: &[u8]) -> Option<(u64, u8, &str)> {
-    let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+    let mut fields = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
     let (address, kind, name) = (fields.next()?, fields.next()?, fields.next()?);
     if fields.next().is_some() || !(8..=16).contains(&address.len()) {
         return None;
     }
     let digit = |number: u64, &digit: &u8| Some(number << 4 | u64::from(char::from(digit).to_digit(16)?));
-    let address = address.iter().try_fold(0, digit)?;
-    match kind {
-        &[kind] if kind.is_ascii_alphabetic() || matches!(kind, b'?' | b'-') => {
-            Some((address, kind, std::str::from_utf8(name).ok()?))
-        }
+    let address = address.as_bytes().iter().try_fold(0, digit)?;
+    match kind.as_bytes() {
+        &[kind] if kind.is_ascii_alphabetic() || matches!(kind, b'?' | b'-') => Some((address, kind, name)),
         _ => None,
     }
 }
