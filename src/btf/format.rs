@@ -22,6 +22,8 @@ pub struct Btf<'d> {
     text: Option<&'d str>,
     /// Where each type begins in `types`.
     starts: Vec<u32>,
+    /// And its kind: most walks are for types of a few.
+    kinds: Vec<Kind>,
     /// What a module's BTF continues: ids and offsets of names below the base's are the base's.
     base: Option<&'d Btf<'d>>,
 }
@@ -175,18 +177,20 @@ impl<'d> Btf<'d> {
             strings,
             text: std::str::from_utf8(strings).ok(),
             starts: Vec::new(),
+            kinds: Vec::new(),
             base,
         };
         let mut at = 0;
         while at < types.len() {
             let id = btf.end();
-            let (_, len) =
+            let (record, len) =
                 record(types.get(at..).unwrap_or_default(), btf.big_endian).map_err(|problem| match problem {
                     Problem::Cut => corrupt(format!("type {id}, at {at:#x} of its types, reaches beyond their end")),
                     Problem::Kind(kind) => BtfError::UnknownKind { place: place.to_owned(), id, kind },
                 })?;
             // Types lie in less than 4 GiB: their length is a number of 32 bits.
             btf.starts.push(at as u32);
+            btf.kinds.push(record.kind);
             at += len;
         }
         Ok(btf)
@@ -212,6 +216,24 @@ impl<'d> Btf<'d> {
         let Some(own) = id.checked_sub(self.start()) else { return self.base?.get(id) };
         let start = *self.starts.get(own as usize)?;
         record(self.types.get(start as usize..)?, self.big_endian).ok().map(|(record, _)| record)
+    }
+
+    /// All types with their ids.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Id, Record<'d>)> {
+        (1..self.end()).filter_map(|id| Some((id, self.get(id)?)))
+    }
+
+    /// Those of these kinds.
+    pub(super) fn of<const N: usize>(&self, kinds: [Kind; N]) -> impl Iterator<Item = (Id, Record<'d>)> {
+        let fits = move |&id: &Id| self.kind(id).is_some_and(|kind| kinds.contains(&kind));
+        (1..self.end()).filter(fits).filter_map(|id| Some((id, self.get(id)?)))
+    }
+
+    fn kind(&self, id: Id) -> Option<Kind> {
+        match id.checked_sub(self.start()) {
+            Some(own) => self.kinds.get(own as usize).copied(),
+            None => self.base?.kind(id),
+        }
     }
 
     /// The name at that offset; `None` for the empty one, and for one that is outside the names or is not text.

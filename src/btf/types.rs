@@ -26,19 +26,16 @@ const MAX_PARTS: usize = 1 << 24;
 impl Btf<'_> {
     /// The size of a pointer in bytes, which is that of `unsigned long` in Linux; `None` where it has no such type.
     pub fn pointer_bytes(&self) -> Option<u64> {
-        (1..self.end()).filter_map(|id| self.get(id)).find_map(|record| {
-            let long = record.kind == Kind::Int
-                && matches!(self.name(record.name_offset), Some("long unsigned int" | "unsigned long"));
+        self.of([Kind::Int]).find_map(|(_, record)| {
+            let long = matches!(self.name(record.name_offset), Some("long unsigned int" | "unsigned long"));
             long.then_some(u64::from(record.size_or_type))
         })
     }
 
     /// The names of the members of the struct `name`, those of unnamed members included: what tells the architecture.
     pub fn member_names(&self, name: &str) -> Option<Vec<String>> {
-        let mut open = vec![(1..self.end()).find(|&id| {
-            self.get(id)
-                .is_some_and(|record| record.kind == Kind::Struct && self.name(record.name_offset) == Some(name))
-        })?];
+        let (id, _) = self.of([Kind::Struct]).find(|(_, record)| self.name(record.name_offset) == Some(name))?;
+        let mut open = vec![id];
         let mut names = Vec::new();
         while let Some(record) = open.pop().and_then(|id| self.get(id)) {
             for member in record.members() {
@@ -60,15 +57,15 @@ impl Btf<'_> {
     /// `pointer_bytes` is the size of the architecture's pointers.
     pub fn add_types(&self, place: &str, pointer_bytes: u64, profile: &mut Profile) -> Result<BtfReport, BtfError> {
         let mut report = BtfReport::default();
-        let names = Names::of(self, &mut report);
+        let Names { aggregates, enums, suffixed } = Names::of(self, &mut report);
         let mut builder = Builder {
             btf: self,
             place,
             pointer_bytes,
-            signs_are_told: (1..self.end())
-                .filter_map(|id| self.get(id))
-                .any(|record| record.kind == Kind::Enum64 || record.kind == Kind::Enum && record.kind_flag),
-            names: names.suffixed,
+            signs_are_told: self
+                .of([Kind::Enum, Kind::Enum64])
+                .any(|(_, record)| record.kind == Kind::Enum64 || record.kind_flag),
+            names: suffixed,
             reached: HashMap::new(),
             waiting: Vec::new(),
             declared: Declared::Plainly,
@@ -78,11 +75,11 @@ impl Btf<'_> {
             report: &mut report,
         };
         builder.base_types();
-        for (id, name) in &names.aggregates {
-            builder.waiting.push((*id, name.clone()));
+        for aggregate in aggregates {
+            builder.waiting.push(aggregate);
             builder.finish_waiting()?;
         }
-        for (id, name) in names.enums {
+        for (id, name) in enums {
             if let Some(record) = self.get(id) {
                 let built = builder.enumeration(record, &name);
                 builder.profile.enums.insert(name, built);
@@ -141,14 +138,14 @@ impl Btf<'_> {
     }
 
     /// How often each type is referred to by another one, by id.
-    fn uses(&self) -> Vec<u64> {
-        let mut uses = vec![0_u64; self.end() as usize];
+    fn uses(&self) -> Vec<u32> {
+        let mut uses = vec![0_u32; self.end() as usize];
         let mut count = |id: Id| {
             if let Some(count) = uses.get_mut(id as usize) {
-                *count += 1;
+                *count = count.saturating_add(1);
             }
         };
-        for record in (1..self.end()).filter_map(|id| self.get(id)) {
+        for (_, record) in self.all() {
             match record.kind {
                 Kind::Struct | Kind::Union => record.members().for_each(|member| count(member.ty)),
                 Kind::FuncProto => {
@@ -187,29 +184,34 @@ impl Names {
     /// so on. A module's own comes after its kernel's.
     fn of(btf: &Btf<'_>, report: &mut BtfReport) -> Self {
         let uses = btf.uses();
-        // By kind and name: what refers to the type (itself, or the typedef), and the type.
-        let mut named: BTreeMap<(bool, &str), Vec<(Id, Id)>> = BTreeMap::new();
-        for (id, record) in (1..btf.end()).filter_map(|id| Some((id, btf.get(id)?))) {
-            let target = match record.kind {
-                Kind::Typedef => btf.nameless_target(record),
-                kind => is_tagged(kind).then_some(id),
-            };
+        // Whether it is an enumeration, the name, what refers to the type (itself, or the typedef), and the type.
+        let mut named: Vec<(bool, &str, Id, Id)> = Vec::new();
+        for (id, record) in btf.of([Kind::Struct, Kind::Union, Kind::Enum, Kind::Enum64, Kind::Typedef]) {
+            let target = if record.kind == Kind::Typedef { btf.nameless_target(record) } else { Some(id) };
             let (Some(target), Some(name)) = (target, btf.name(record.name_offset)) else { continue };
             let enumeration = btf.get(target).is_some_and(|target| matches!(target.kind, Kind::Enum | Kind::Enum64));
-            named.entry((enumeration, name)).or_default().push((id, target));
+            named.push((enumeration, name, id, target));
         }
+        named.sort_unstable();
+        let is_named = |enumeration: bool, name: &str| {
+            named.binary_search_by(|&(known, other, ..)| (known, other).cmp(&(enumeration, name))).is_ok()
+        };
         let mut names = Self { aggregates: Vec::new(), enums: Vec::new(), suffixed: HashMap::new() };
         let mut given = HashSet::new();
-        for (&(enumeration, name), types) in &named {
-            let mut layouts: BTreeMap<Layout<'_>, Vec<(Id, Id)>> = BTreeMap::new();
-            if let [one] = types[..] {
-                layouts.insert(Layout::default(), vec![one]);
-            } else {
-                for &(id, target) in types {
-                    layouts.entry(btf.layout(target)).or_default().push((id, target));
-                }
+        for types in named.chunk_by(|one, next| (one.0, one.1) == (next.0, next.1)) {
+            let &[(enumeration, name, _, target), ref others @ ..] = types else { continue };
+            if others.is_empty() {
+                let kept = if enumeration { &mut names.enums } else { &mut names.aggregates };
+                kept.push((target, name.to_owned()));
+                continue;
             }
-            let count = |types: &[(Id, Id)]| types.iter().filter_map(|(id, _)| uses.get(*id as usize)).sum::<u64>();
+            let mut layouts: BTreeMap<Layout<'_>, Vec<(Id, Id)>> = BTreeMap::new();
+            for &(.., id, target) in types {
+                layouts.entry(btf.layout(target)).or_default().push((id, target));
+            }
+            let count = |types: &[(Id, Id)]| {
+                types.iter().filter_map(|(id, _)| uses.get(*id as usize)).map(|&uses| u64::from(uses)).sum::<u64>()
+            };
             let mut ranked: Vec<_> = layouts.into_values().map(|types| (count(&types), types)).collect();
             ranked.sort_by_key(|(count, types)| {
                 let first = types.first().map_or(0, |(id, _)| *id);
@@ -223,9 +225,7 @@ impl Names {
             for (at, (_, types)) in ranked.into_iter().enumerate() {
                 let mut own = name.to_owned();
                 while at > 0
-                    && (own == name
-                        || named.contains_key(&(enumeration, own.as_str()))
-                        || !given.insert((enumeration, own.clone())))
+                    && (own == name || is_named(enumeration, &own) || !given.insert((enumeration, own.clone())))
                 {
                     number += 1;
                     own = format!("{name}_{number}");
@@ -290,7 +290,7 @@ impl<'d> Builder<'_, 'd> {
     }
 
     fn base_types(&mut self) {
-        for record in (1..self.btf.end()).filter_map(|id| self.btf.get(id)) {
+        for (_, record) in self.btf.of([Kind::Int, Kind::Float]) {
             let Some(name) = self.text(record.name_offset) else { continue };
             let (kind, signed) = match record.kind {
                 Kind::Float => (BaseKind::Float, true),
@@ -377,10 +377,9 @@ impl<'d> Builder<'_, 'd> {
                 self.report.skipped.push((path.to_string(), "its bits lie outside every storage unit"));
                 continue;
             };
-            if let Some(typedef) = self.typedef_of(&ty) {
+            let typedef = self.typedef_of(&ty);
+            if let Some(typedef) = typedef {
                 structure.typedefs.insert(member_name.clone(), typedef.to_owned());
-            } else if structure.members.contains_key(&member_name) {
-                structure.typedefs.remove(&member_name);
             }
             let member = Member { offset, ty, anonymous: known.is_none() };
             match structure.members.entry(member_name) {
@@ -390,6 +389,9 @@ impl<'d> Builder<'_, 'd> {
                 Entry::Occupied(mut taken) => {
                     let path = Path::Member(name, taken.key()).to_string();
                     self.report.skipped.push((path, "another member of the same name follows"));
+                    if typedef.is_none() {
+                        structure.typedefs.remove(taken.key());
+                    }
                     taken.insert(member);
                 }
             }
@@ -539,8 +541,9 @@ impl<'d> Builder<'_, 'd> {
 
     fn enumeration(&mut self, record: Record<'d>, name: &str) -> Enum {
         let (base, signed) = self.enum_base(record);
-        let mut values: Vec<(String, i128)> = Vec::new();
-        let mut known = HashSet::new();
+        let (count, _) = record.labels().size_hint();
+        let mut values: Vec<(String, i128)> = Vec::with_capacity(count);
+        let mut known = HashSet::with_capacity(count);
         for (label, value) in record.labels() {
             let value = match (signed, record.kind) {
                 (true, _) => i128::from(value.cast_signed()),
@@ -557,7 +560,7 @@ impl<'d> Builder<'_, 'd> {
 
     /// The types of variables that the profile has symbols of. Of several of one name the first is kept.
     fn variables(&mut self) -> Result<(), BtfError> {
-        for record in (1..self.btf.end()).filter_map(|id| self.btf.get(id)).filter(|record| record.kind == Kind::Var) {
+        for (_, record) in self.btf.of([Kind::Var]) {
             let Some(name) = self.text(record.name_offset) else { continue };
             if self.profile.constants.contains_key(name) && !self.profile.constant_types.contains_key(name) {
                 let ty = self.whole_type(record.size_or_type, Path::Variable(name))?;
@@ -574,14 +577,11 @@ impl<'d> Builder<'_, 'd> {
             if !self.profile.constants.contains_key(symbol) || self.profile.constant_types.contains_key(symbol) {
                 continue;
             }
-            let fits = |&id: &Id| {
-                self.btf.get(id).is_some_and(|record| {
-                    record.kind == Kind::Struct
-                        && self.text(record.name_offset).is_none()
-                        && record.members().map(|member| self.text(member.name_offset)).eq(members.map(Some))
-                })
+            let fits = |&(_, record): &(Id, Record<'d>)| {
+                self.text(record.name_offset).is_none()
+                    && record.members().map(|member| self.text(member.name_offset)).eq(members.map(Some))
             };
-            let Some(id) = (1..self.btf.end()).find(fits) else { continue };
+            let Some((id, _)) = self.btf.of([Kind::Struct]).find(fits) else { continue };
             let ty = self.whole_type(id, Path::Variable(symbol))?;
             self.profile.constant_types.insert(symbol.to_owned(), ty);
             self.finish_waiting()?;
@@ -591,16 +591,11 @@ impl<'d> Builder<'_, 'd> {
 
     /// Enumerations that only define labels: `enum.LABEL` by their first one, from the second on with a number.
     fn nameless_enums(&mut self) {
-        let typedefs =
-            (1..self.btf.end()).filter_map(|id| self.btf.get(id)).filter(|record| record.kind == Kind::Typedef);
-        let named: HashSet<Id> = typedefs.filter_map(|record| self.btf.nameless_target(record)).collect();
+        let typedefs = self.btf.of([Kind::Typedef]);
+        let named: HashSet<Id> = typedefs.filter_map(|(_, record)| self.btf.nameless_target(record)).collect();
         let mut numbers: HashMap<&str, u32> = HashMap::new();
-        for (id, record) in (1..self.btf.end()).filter_map(|id| Some((id, self.btf.get(id)?))) {
-            if !matches!(record.kind, Kind::Enum | Kind::Enum64)
-                || self.text(record.name_offset).is_some()
-                || self.reached.contains_key(&id)
-                || named.contains(&id)
-            {
+        for (id, record) in self.btf.of([Kind::Enum, Kind::Enum64]) {
+            if self.text(record.name_offset).is_some() || self.reached.contains_key(&id) || named.contains(&id) {
                 continue;
             }
             let Some(first) = record.labels().next().and_then(|(label, _)| self.text(label)) else { continue };
