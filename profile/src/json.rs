@@ -262,7 +262,9 @@ fn sorted(items: &[(String, Node)], numeric: bool) -> Vec<&(String, Node)> {
 }
 
 pub(crate) fn indent(out: &mut String, depth: usize) {
-    out.extend(std::iter::repeat_n(' ', depth));
+    for _ in 0..depth {
+        out.push(' ');
+    }
 }
 
 /// `text` as a JSON string in ASCII.

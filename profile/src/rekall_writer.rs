@@ -149,7 +149,7 @@ fn write_labels_by_value(writer: &mut Writer, e: &Enum) {
     writer.dict(|items| {
         for (at, (value, label)) in labels.iter().enumerate() {
             if labels.get(at + 1).is_none_or(|(next, _)| next != value) {
-                items.item(&value.to_string(), |writer| writer.text(label));
+                items.item(itoa::Buffer::new().format(*value), |writer| writer.text(label));
             }
         }
     });
