@@ -267,19 +267,30 @@ pub(crate) fn indent(out: &mut String, depth: usize) {
     }
 }
 
+/// Whether each byte stands for itself in a JSON string in ASCII.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        plain[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    plain
+};
+
 /// `text` as a JSON string in ASCII.
 pub(crate) fn print_text(out: &mut String, text: &str) {
-    let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
+    let plain = |b: u8| PLAIN[usize::from(b)];
     out.push('"');
     // Nearly every text is; to look at all of its bytes takes less time than to stop at one of them.
-    if text.bytes().fold(true, |all, b| all & plain(&b)) {
+    if text.bytes().fold(true, |all, b| all & plain(b)) {
         out.push_str(text);
         out.push('"');
         return;
     }
     let mut rest = text;
     while !rest.is_empty() {
-        let run = rest.bytes().position(|b| !plain(&b)).unwrap_or(rest.len());
+        let run = rest.bytes().position(|b| !plain(b)).unwrap_or(rest.len());
         // A byte that is not plain begins a character.
         let (run, from) = rest.split_at(run);
         out.push_str(run);
