@@ -483,7 +483,7 @@ impl<'d> Builder<'_, 'd> {
             }
             Kind::FuncProto => {
                 let ret = self.type_at(target, Path::Return(&path), depth)?;
-                let mut args = Vec::new();
+                let mut args = Vec::with_capacity(record.parameters().count());
                 for parameter in record.parameters().filter(|&parameter| parameter != 0) {
                     args.push(self.type_at(parameter, Path::Argument(&path, args.len() + 1), depth)?);
                 }
@@ -500,11 +500,11 @@ impl<'d> Builder<'_, 'd> {
     /// or typedef that has the name.
     fn tagged(&mut self, named: Id, id: Id, record: Record<'d>, name: Option<&str>, path: Path<'_>) -> Type {
         let enumeration = matches!(record.kind, Kind::Enum | Kind::Enum64);
-        let name = match (name, self.names.get(&named), self.reached.get(&id)) {
-            (Some(_), Some(suffixed), _) => suffixed.clone(),
-            (Some(name), ..) => name.to_owned(),
-            (None, _, Some(known)) => known.clone(),
-            (None, _, None) => {
+        let known = if name.is_some() { self.names.get(&named) } else { self.reached.get(&id) };
+        let name = match (known, name) {
+            (Some(known), _) => known.clone(),
+            (None, Some(name)) => name.to_owned(),
+            (None, None) => {
                 let path = path.to_string();
                 self.reached.insert(id, path.clone());
                 if enumeration {
