@@ -81,6 +81,9 @@ pub struct AnyHits<'m> {
     run: Option<(Run, u64)>,
     /// Bytes of a piece, when they are no slice.
     block: Vec<u8>,
+    /// How many bytes are read next: less behind a part that could not be read, where more such parts are likely, so that
+    /// none of them costs a whole block.
+    read: usize,
     /// Where the piece that was searched last begins.
     piece: Pa,
     /// Its hits that were not given yet.
@@ -99,6 +102,7 @@ impl<'m> AnyHits<'m> {
             needles,
             run: None,
             block: Vec::new(),
+            read: pieces.read,
             piece: Pa(0),
             found: VecDeque::new(),
             faults: Vec::new(),
@@ -142,7 +146,7 @@ impl<'m> AnyHits<'m> {
             self.memory.release(start, mapped.len());
             (mapped.len(), 0, places)
         } else {
-            let (bytes, skipped) = self.read_block(start, at_most(self.pieces.read));
+            let (bytes, skipped) = self.read_block(start, at_most(self.read));
             let read = self.block.get(..bytes).unwrap_or_default();
             (bytes, skipped, places(&self.needles, read, self.pieces.shares))
         };
@@ -182,8 +186,10 @@ impl<'m> AnyHits<'m> {
     fn read_block(&mut self, start: Pa, wanted: usize) -> (usize, u64) {
         self.block.resize(wanted, 0);
         if self.memory.read(start, &mut self.block).is_ok() {
+            self.read = self.read.saturating_mul(2).min(self.pieces.read);
             return (wanted, 0);
         }
+        self.read = self.pieces.read.min(PAGE_BYTES as usize);
         // Page by page of physical memory, wherever the block begins.
         let mut done = 0;
         while done < wanted {
