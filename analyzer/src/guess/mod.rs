@@ -141,12 +141,12 @@ pub struct Refusal {
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Nothing in the image tells a kernel.
+    /// Nothing in the image tells a kernel; it may be in what could not be read.
     #[error(
-        "no kernel was found: the image has no RSDS record of a Windows kernel and no banner of a Linux kernel; \
-             if it is known what it is, give its profile by --profile"
+        "no kernel was found: the image has no RSDS record of a Windows kernel and no banner of a Linux kernel{}; \
+             if it is known what it is, give its profile by --profile", failures(.0)
     )]
-    NoKernel,
+    NoKernel(Vec<Refusal>),
     /// There is a Windows kernel, whose RSDS record is lost, and nothing else that it has tells its build.
     #[error(
         "there is a Windows kernel, and its build is not known: {kernel}; they are in no index of exports (nt/exports) of the places \
@@ -339,6 +339,9 @@ impl<'m> Session<'m> {
                 .or_else(|| search.by_identity())
                 .or_else(|| search.windows_by_content()),
         };
+        if session.is_none() {
+            search.tell_unreadable();
+        }
         let Search { found, more, mut refusals, failed, nameless, .. } = search;
         match session {
             Some(session) => Ok(session),
@@ -348,7 +351,7 @@ impl<'m> Session<'m> {
             }
             None if found.is_empty() => Err(match nameless {
                 Some(kernel) => OpenError::NoBuild { kernel, searched: profiles.places() },
-                None => OpenError::NoKernel,
+                None => OpenError::NoKernel(failed),
             }),
             None => {
                 Err(OpenError::NoProfile { found: without_smudged(found), more, searched: profiles.places(), failed })
@@ -409,6 +412,13 @@ impl<'m> Search<'m, '_, '_> {
             self.found.push(identity);
         } else {
             self.more += 1;
+        }
+    }
+
+    /// Notes what the search for the kernel could not read, so that it may be there.
+    fn tell_unreadable(&mut self) {
+        if let Some((bytes, first)) = self.sightings.unreadable() {
+            self.limit("damaged parts of the image", format!("{bytes} bytes could not be read; the first: {first}"));
         }
     }
 
@@ -527,6 +537,6 @@ mod tests {
             ]
         );
         assert!(error.to_string().ends_with("searched: /profiles"), "{error}");
-        assert_eq!(OpenError::NoKernel.next_steps("a", Some("b")), [""; 0]);
+        assert_eq!(OpenError::NoKernel(Vec::new()).next_steps("a", Some("b")), [""; 0]);
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{linux, windows};
 use crate::addr::Pa;
+use crate::error::PageFault;
 use crate::image::PhysicalMemory;
 use crate::scan::{AnyHits, find_any, rsds};
 use crate::vmcoreinfo;
@@ -70,6 +71,11 @@ impl<'m> Sightings<'m> {
     /// Nothing is searched before somebody asks.
     pub(super) fn new(memory: &'m dyn PhysicalMemory, clues: &[Clue]) -> Self {
         Self { memory, clues: clues.to_vec(), pass: pass(memory, clues), seen: Vec::new(), most: MAX_KEPT }
+    }
+
+    /// How many bytes the pass could not read so far, and the first fault.
+    pub(super) fn unreadable(&self) -> Option<(u64, &PageFault)> {
+        Some((self.pass.unreadable_bytes(), self.pass.faults().first()?))
     }
 
     /// The next place, in ascending order, of what `look` is for.

@@ -91,7 +91,10 @@ fn damage(image: &Path, profiles: &ProfilePath, rounds: u64, words: usize) {
                 fewer += u64::from(rows < all);
             }
             Err(
-                OpenError::NoKernel | OpenError::NoBuild { .. } | OpenError::NoProfile { .. } | OpenError::Refused(_),
+                OpenError::NoKernel(_)
+                | OpenError::NoBuild { .. }
+                | OpenError::NoProfile { .. }
+                | OpenError::Refused(_),
             ) => {}
             Err(other) => panic!("the profiles are whole: {other}"),
         }

@@ -166,7 +166,7 @@ fn needs(context: &Context, path: &Path, regex: Option<&Regex>, profiles: &Profi
     let options = Options { hints: image.hints.clone(), ..Options::default() };
     let kernel = match Session::open(image.memory(), profiles, &options, &mut |step| context.detail(2, step)) {
         Ok(session) => Kernel::Known(format!("{} fits: {}", session.profile_name(), session.evidence())),
-        Err(OpenError::NoKernel) => Kernel::None,
+        Err(OpenError::NoKernel(unread)) if unread.is_empty() => Kernel::None,
         Err(why) => Kernel::Nameless(why.to_string()),
     };
     Ok((items, kernel))
