@@ -19,6 +19,7 @@ use std::process::ExitCode;
 ///
 /// Exit code: 0 done, 1 failed or nothing found, 2 usage, 3 done with some errors.
 pub fn main(args: Vec<OsString>) -> ExitCode {
+    crate::lost_map::tell();
     let args = normalised(args);
     let table = commands::all();
     let cli = table.iter().fold(globals(), |cli, command| cli.subcommand(command.cli.clone()));
@@ -181,6 +182,10 @@ fn globals() -> Command {
             .action(ArgAction::Append)
             .value_parser(memory_range),
         )
+        .arg(flag(
+            "no_map",
+            "Read the image instead of mapping it: for disks that fail, and files that others may cut short meanwhile",
+        ))
         .arg(
             value("ept", "ADDRESS", "Analyse the guest whose extended page tables (EPTP) the image has there")
                 .value_parser(number),
@@ -323,6 +328,7 @@ fn context(args: &ArgMatches) -> Result<Context> {
             ept: args.get_one::<u64>("ept").copied().or(file.ept),
             layer: text("layer").or(file.layer),
             runs: args.get_many::<Range<u64>>("runs").into_iter().flatten().cloned().collect(),
+            no_map: args.get_flag("no_map") || file.no_map,
             offline: args.get_flag("offline")
                 || std::env::var_os("QUAID_OFFLINE").is_some_and(|v| !v.is_empty())
                 || file.offline,

@@ -69,6 +69,8 @@ pub struct Globals {
     pub layer: Option<String>,
     /// `--runs`: where the parts of a raw image belong.
     pub runs: Vec<Range<u64>>,
+    /// `--no_map`: the image is read, not mapped.
+    pub no_map: bool,
     /// `--offline`: nothing may use the network.
     pub offline: bool,
     /// `--autobuild`: a profile that is missing is made at once.

@@ -18,6 +18,7 @@ pub mod imagecopy;
 mod input;
 mod inventoried;
 mod kallsyms;
+mod lost_map;
 mod output;
 pub mod pdb;
 pub mod pe;

@@ -88,7 +88,8 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
 
 /// The digests of an EWF image. That they differ is an answer, and what makes it fail as well.
 fn verify(context: &Context, path: &Path) -> Result<Outcome> {
-    let of_contents = image::Options { format: Some("EWF".into()), ..image::Options::default() };
+    let no_map = context.globals.no_map;
+    let of_contents = image::Options { format: Some("EWF".into()), no_map, ..image::Options::default() };
     let image = image::open(path, &of_contents).with_context(|| {
         format!("{}: --verify is for EWF images, which carry digests of their contents", path.display())
     })?;

@@ -87,7 +87,8 @@ pub(crate) fn run(name: &str, context: &Context, matches: &ArgMatches) -> Result
     let guest = guest.with_context(|| format!("{}: --ept", path.display()))?;
     let memory = guest.as_ref().map_or(image.memory(), |guest| guest);
     let profiles = sources::open(context);
-    let pagefiles: Result<Vec<_>, _> = globals.pagefiles.iter().map(|file| Pagefile::open(file)).collect();
+    let pagefiles: Result<Vec<_>, _> =
+        globals.pagefiles.iter().map(|file| Pagefile::open(file, globals.no_map)).collect();
     let options = Options {
         profile: globals.profile.clone(),
         dtb: globals.dtb,
@@ -257,8 +258,8 @@ pub(crate) fn open_image(context: &Context, path: &Path) -> Result<Image> {
 
 /// Opens an image and tells how its format was found.
 fn open_machine(context: &Context, path: &Path) -> Result<Image> {
-    let Globals { layer, runs, .. } = &context.globals;
-    let options = image::Options { format: layer.clone(), runs: runs.clone(), ..image::Options::default() };
+    let Globals { layer, runs, no_map, .. } = &context.globals;
+    let options = image::Options { format: layer.clone(), runs: runs.clone(), no_map: *no_map };
     let image = image::open(path, &options).map_err(|error| match error {
         image::OpenError::Refused { .. } if options.format.is_none() => {
             anyhow!("{error}; `--layer raw` before the command takes the file as it is")

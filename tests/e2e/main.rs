@@ -17,6 +17,7 @@ mod images;
 mod isf;
 mod limits;
 mod linux;
+mod lost_map;
 mod mutation;
 mod pdb;
 mod peinfo;

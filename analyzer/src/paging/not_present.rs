@@ -134,7 +134,7 @@ fn pages_are_read_out_of_the_page_file_with_their_number_and_zeros_where_none_wa
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     let content: Vec<u8> = (0..0x2800_u32).map(|index| (index / 16 % 251) as u8).collect();
     file.write_all(&content).expect("written");
-    let open = || Pagefile::open(file.path()).expect("a page file");
+    let open = || Pagefile::open(file.path(), false).expect("a page file");
     let software = windows(Swizzle::Mask(MASK), 0, vec![open(), open()]);
     // Page 1 of page file 1; a page in memory behind it.
     let mut memory = memory(0x0000_0001_0000_1080 ^ MASK);

@@ -195,9 +195,9 @@ fn is_lookup(field: Field, plain: u64) -> bool {
 pub struct Pagefile(Arc<Image>);
 
 impl Pagefile {
-    /// Opens a copy of a page file (pagefile.sys).
-    pub fn open(path: &Path) -> Result<Self, image::OpenError> {
-        let options = image::Options { format: Some("raw".to_owned()), ..image::Options::default() };
+    /// Opens a copy of a page file (pagefile.sys), to be read where it is not to be mapped (`image::Options::no_map`).
+    pub fn open(path: &Path, no_map: bool) -> Result<Self, image::OpenError> {
+        let options = image::Options { format: Some("raw".to_owned()), no_map, ..image::Options::default() };
         Ok(Self(Arc::new(image::open(path, &options)?)))
     }
 }

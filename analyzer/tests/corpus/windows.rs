@@ -279,7 +279,7 @@ fn processes_whose_pages_are_out_in_a_page_file_are_read_from_there() {
     let files = [folder.path().join("page0.sys"), folder.path().join("page1.sys")];
     std::fs::write(&files[0], vec![0xff; 0x6000]).expect("written");
     std::fs::write(&files[1], pagefile).expect("written");
-    let open = |file: &PathBuf| Pagefile::open(file).expect("a page file");
+    let open = |file: &PathBuf| Pagefile::open(file, false).expect("a page file");
     let options = Options { pagefiles: files.iter().map(open).collect(), ..Options::default() };
     assert_eq!(run(&image, &profiles, &options, "pslist", &[]).rows, expected);
     let without = run(&image, &profiles, &Options::default(), "pslist", &[]);
