@@ -19,6 +19,9 @@ const TABLES_BYTES: u64 = 16 << 20;
 const TOKENS_BYTES: u64 = 16 << 10;
 /// How many places that look like the start of something are tried.
 const MAX_TRIED: usize = 4096;
+/// What is looked for: the banner, the digits of the token table, BTF (magic, version 1, no flags, a header of 24 bytes), and the
+/// configuration.
+const MARKS: [&[u8]; 4] = [BANNER_START, DIGITS, &[0x9f, 0xeb, 1, 0, 24, 0, 0, 0], kconfig::MARK];
 /// In bytes; memory is there or not by the page.
 const PAGE_BYTES: usize = 4096;
 /// The symbols that tell which kernel it is, and where its parts are.
@@ -56,7 +59,8 @@ pub(super) struct Found {
 /// Finds the kernel in `memory`; `place` names the image in messages. With its System.map the symbols are known, and are not
 /// looked for.
 pub(super) fn find(place: &str, memory: &dyn PhysicalMemory, map: Option<&Input>) -> Result<Found, ConvertError> {
-    let banners = banners(memory);
+    let [banner_marks, digits, btf_marks, config_marks] = marks(memory);
+    let banners = banners(memory, &banner_marks);
     let (address, found, kallsyms) = match map {
         Some(map) => {
             let address: HashMap<String, u64> = system_map::addresses(map.bytes(), &NEEDED);
@@ -67,7 +71,7 @@ pub(super) fn find(place: &str, memory: &dyn PhysicalMemory, map: Option<&Input>
             return Err(ConvertError::missing(place, "no banner of a Linux kernel is in the image"));
         }
         None => {
-            let (symbols, tables_at) = symbols(place, memory)?;
+            let (symbols, tables_at) = symbols(place, memory, digits)?;
             let needed = symbols.iter().filter(|symbol| NEEDED.contains(&symbol.name.as_str()));
             let address: HashMap<String, u64> =
                 needed.rev().map(|symbol| (symbol.name.clone(), symbol.address)).collect();
@@ -78,7 +82,7 @@ pub(super) fn find(place: &str, memory: &dyn PhysicalMemory, map: Option<&Input>
     // The distance from virtual to physical addresses of the kernel's image.
     let address = |name: &str| address.get(name).copied();
     let physical = |name: &str| Some(Pa(address(name)?.wrapping_sub(found?.distance)));
-    let btf = physical("__start_BTF").and_then(|at| btf_at(memory, at)).or_else(|| longest_btf(memory));
+    let btf = physical("__start_BTF").and_then(|at| btf_at(memory, at)).or_else(|| longest_btf(memory, &btf_marks));
     let bytes = address("__start_notes").zip(address("__stop_notes")).and_then(|(start, end)| end.checked_sub(start));
     let in_notes = physical("__start_notes").zip(bytes).and_then(|(at, bytes)| build_id::in_notes(memory, at, bytes));
     let banner = found.map(|found| found.banner);
@@ -86,7 +90,19 @@ pub(super) fn find(place: &str, memory: &dyn PhysicalMemory, map: Option<&Input>
     let own = |info: &VmcoreInfo| is_of_kernel(info, kallsyms.is_some(), &address);
     let vmcoreinfo = release.and_then(|release| VmcoreInfo::in_memory(memory, release).find(own));
     let build_id = in_notes.or_else(|| vmcoreinfo.as_ref()?.build_id());
-    Ok(Found { banner: banner.map(str::to_owned), build_id, vmcoreinfo, btf, kallsyms, config: config(memory) })
+    let config = config(memory, &config_marks);
+    Ok(Found { banner: banner.map(str::to_owned), build_id, vmcoreinfo, btf, kallsyms, config })
+}
+
+/// Where each of [`MARKS`] is: to bring an image of gigabytes into memory takes longer than to look for all at once.
+fn marks(memory: &dyn PhysicalMemory) -> [Vec<Pa>; 4] {
+    let mut found: [Vec<Pa>; 4] = Default::default();
+    for (mark, at) in scan::find_any(memory, &MARKS) {
+        if let Some(places) = found.get_mut(mark).filter(|places| places.len() < MAX_TRIED) {
+            places.push(at);
+        }
+    }
+    found
 }
 
 /// Whether `info` is of the kernel with these symbols: it has the addresses of two where the kernel runs. Those of the kernel's
@@ -162,21 +178,20 @@ fn kernel_of_map<'b>(
 }
 
 /// The banners in memory, and where they are.
-fn banners(memory: &dyn PhysicalMemory) -> Vec<(Pa, String)> {
-    let mut found = Vec::new();
-    for at in scan::find_all(memory, BANNER_START).take(MAX_TRIED) {
-        if let Some(banner) = banner_at_start(&read(memory, at, MAX_BANNER_BYTES)) {
-            found.push((at, banner.to_owned()));
-        }
-    }
-    found
+fn banners(memory: &dyn PhysicalMemory, marks: &[Pa]) -> Vec<(Pa, String)> {
+    let banner = |at| Some(banner_at_start(&read(memory, at, MAX_BANNER_BYTES))?.to_owned());
+    marks.iter().filter_map(|&at| Some((at, banner(at)?))).collect()
 }
 
-/// The largest table of symbols in memory, and where its tokens are.
-pub(super) fn symbols(place: &str, memory: &dyn PhysicalMemory) -> Result<(Vec<Symbol>, Pa), ConvertError> {
+/// The largest table of symbols in memory, and where its tokens are: behind one of the `digits`.
+pub(super) fn symbols(
+    place: &str,
+    memory: &dyn PhysicalMemory,
+    digits: impl IntoIterator<Item = Pa>,
+) -> Result<(Vec<Symbol>, Pa), ConvertError> {
     let mut best: Option<(Vec<Symbol>, Pa)> = None;
     let mut why = "its texts of 256 tokens are nowhere".to_owned();
-    for at in scan::find_all(memory, DIGITS).take(MAX_TRIED) {
+    for at in digits.into_iter().take(MAX_TRIED) {
         // Tables of characters have the digits in a row too.
         let (near, digits) = around(memory, at, TOKENS_BYTES);
         if !kallsyms::is_table(&near, digits) {
@@ -238,17 +253,14 @@ fn btf_at(memory: &dyn PhysicalMemory, at: Pa) -> Option<Vec<u8>> {
 }
 
 /// The longest BTF in memory: modules have small ones of their own.
-fn longest_btf(memory: &dyn PhysicalMemory) -> Option<Vec<u8>> {
-    // Magic, version 1, no flags, a header of 24 bytes.
-    let hits = scan::find_all(memory, &[0x9f, 0xeb, 1, 0, 24, 0, 0, 0]).take(MAX_TRIED);
+fn longest_btf(memory: &dyn PhysicalMemory, marks: &[Pa]) -> Option<Vec<u8>> {
     let length = |at| btf::declared_length(&read(memory, at, BTF_HEADER_BYTES));
-    let mut places: Vec<(usize, Pa)> = hits.filter_map(|at| Some((length(at)?, at))).collect();
+    let mut places: Vec<(usize, Pa)> = marks.iter().filter_map(|&at| Some((length(at)?, at))).collect();
     places.sort_unstable_by_key(|&(length, at)| (std::cmp::Reverse(length), at));
     places.into_iter().find_map(|(_, at)| btf_at(memory, at))
 }
 
 /// The configuration, where the kernel carries it.
-fn config(memory: &dyn PhysicalMemory) -> Option<Vec<u8>> {
-    let mut marks = scan::find_all(memory, kconfig::MARK).take(MAX_TRIED);
-    marks.find_map(|at| kconfig::embedded_at(&read(memory, at, kconfig::MAX_PACKED_BYTES)))
+fn config(memory: &dyn PhysicalMemory, marks: &[Pa]) -> Option<Vec<u8>> {
+    marks.iter().find_map(|&at| kconfig::embedded_at(&read(memory, at, kconfig::MAX_PACKED_BYTES)))
 }

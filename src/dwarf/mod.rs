@@ -48,6 +48,7 @@ use crate::kallsyms;
 use elf::{DebugSections, Elf};
 use image::Image;
 use quaid_analyzer::image::PhysicalMemory;
+use quaid_analyzer::scan;
 use quaid_profile::{Arch, Profile, release_of};
 use separate::Separate;
 use source::{Input, Source};
@@ -148,7 +149,8 @@ pub fn convert_image(
 /// The addresses of the symbols of the Linux kernel in a memory image, from the table that it carries, by name; as the kernel
 /// runs. `path` names the image.
 pub fn image_symbols(path: &Path, memory: &dyn PhysicalMemory) -> Result<HashMap<String, Vec<u64>>, ConvertError> {
-    let (table, _) = from_image::symbols(&path.display().to_string(), memory)?;
+    let (table, _) =
+        from_image::symbols(&path.display().to_string(), memory, scan::find_all(memory, kallsyms::DIGITS))?;
     let mut symbols: HashMap<String, Vec<u64>> = HashMap::new();
     for kallsyms::Symbol { name, address, .. } in table {
         symbols.entry(name).or_default().push(address);
