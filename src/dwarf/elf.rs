@@ -5,7 +5,7 @@ use super::image::MAX_BANNER_BYTES;
 use super::symbols::{Kind, Symbols};
 use object::{
     Architecture, Object as _, ObjectKind, ObjectSection as _, ObjectSymbol as _, RelocationKind, RelocationTarget,
-    SectionKind, SymbolKind, SymbolSection,
+    SectionFlags, SectionKind, SymbolKind, SymbolSection,
 };
 use quaid_profile::{Arch, BuildId};
 use std::borrow::Cow;
@@ -21,6 +21,11 @@ pub(super) struct Elf<'d> {
     file: object::File<'d>,
     /// Its architecture.
     pub(super) arch: Arch,
+}
+
+/// Whether a section has code, be its bytes in another file.
+fn is_code(flags: SectionFlags) -> bool {
+    matches!(flags, SectionFlags::Elf { sh_flags, .. } if sh_flags.0 & object::elf::SHF_EXECINSTR.0 != 0)
 }
 
 /// What a file of debugging information is to the others.
@@ -116,20 +121,21 @@ impl<'d> Elf<'d> {
         if self.is_kernel() { BuildId::from_bytes(self.file.build_id().ok()??) } else { None }
     }
 
-    /// Gives the symbols of a kernel, as `nm` would list them: what lies in code is a function.
+    /// Gives the symbols of a kernel, as its System.map lists them: what lies in code is a function. Labels of compilers, and
+    /// marks of what is code and what is data ($x, $d), are none (scripts/mksysmap).
     pub(super) fn add_symbols(&self, symbols: &mut Symbols<'d>) -> Result<(), ConvertError> {
         for symbol in self.file.symbols() {
             if symbol.is_undefined() || matches!(symbol.kind(), SymbolKind::File | SymbolKind::Section) {
                 continue;
             }
             let Ok(name) = symbol.name_bytes() else { continue };
-            if name.is_empty() || name.starts_with(b".L") {
+            if name.is_empty() || name.starts_with(b".L") || name.starts_with(b"$") {
                 continue;
             }
             let code = symbol
                 .section_index()
                 .and_then(|index| self.file.section_by_index(index).ok())
-                .is_some_and(|section| section.kind() == SectionKind::Text);
+                .is_some_and(|section| is_code(section.flags()));
             let kind = match symbol.section() {
                 SymbolSection::Absolute => Kind::Absolute,
                 _ => Kind::of(code),
@@ -147,7 +153,7 @@ impl<'d> Elf<'d> {
 
     /// The address that its table of symbols gives this one.
     pub(super) fn symbol_address(&self, name: &str) -> Option<u64> {
-        self.file.symbol_by_name(name).map(|symbol| symbol.address())
+        self.file.symbol_by_name(name).filter(|symbol| !symbol.is_undefined()).map(|symbol| symbol.address())
     }
 
     /// Up to `most` bytes of what it has at an address.

@@ -211,7 +211,7 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
     let mut letters = Form::SystemMap;
     if let Some(map) = &files.system_map {
         form = system_map::read(map.bytes(), &mut symbols, report);
-        if source.of_running_kernel {
+        if source.of_running_kernel || system_map::form_of_name(&map.name) == Some(Form::Kallsyms) {
             form = Form::Kallsyms;
         }
         letters = form;
@@ -231,13 +231,24 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
         ));
     }
     symbols.put(letters, profile, report);
+    let mut of_elf = None;
     if let Some(map) = &files.system_map {
-        same_kernel::check_map(&map.name, form, profile, elf.as_ref(), image.as_ref())?;
+        of_elf = same_kernel::check_map(&map.name, form, profile, elf.as_ref(), image.as_ref())?;
     }
     add_types(source, elf.as_ref(), image.as_ref(), profile, report)?;
+    let usual = symbols::slide(profile);
+    if let Some(map) = files.system_map.as_ref().filter(|_| form == Form::SystemMap) {
+        // Where nothing but the place at which kernels are linked says that this one was moved, a name is believed.
+        let is_moved = |slide: Option<u64>| slide.is_some_and(|bytes| bytes != 0);
+        report.guessed_slide =
+            of_elf.is_none() && is_moved(usual) && system_map::form_of_name(&map.name) != Some(Form::SystemMap);
+        if is_moved(of_elf) || report.guessed_slide {
+            form = Form::Kallsyms;
+        }
+    }
     if form == Form::Kallsyms {
         let noted = source.vmcoreinfo.as_ref().and_then(|info| info.hex("KERNELOFFSET"));
-        report.slide = noted.or_else(|| symbols::slide(profile));
+        report.slide = of_elf.or(noted).or(usual);
         report.running_addresses = report.slide.is_none();
         report.functions_alone = !profile.constants.contains_key("init_task");
         symbols::undo_slide(profile, report.slide.unwrap_or_default());

@@ -42,6 +42,8 @@ pub struct ConvertReport {
     pub module_symbols: usize,
     /// How far the kernel whose /proc/kallsyms was given had been moved from where it is linked, in bytes; it is undone.
     pub slide: Option<u64>,
+    /// That it was moved is known by its start alone, which is not where kernels of x86-64 are linked.
+    pub guessed_slide: bool,
     /// The addresses are those of a running kernel, and where it is linked is not known.
     pub running_addresses: bool,
     /// The list of symbols is of a kernel with `CONFIG_KALLSYMS_ALL` off: it has no data.
@@ -97,6 +99,10 @@ impl ConvertReport {
             (self.skipped_relocations, "relocations of an unknown kind were not applied"),
             (self.repeated_symbols, "symbols share their name with another one, and have `_1` and so on after it"),
             (self.module_symbols, "symbols of loaded modules were left out"),
+            (
+                usize::from(self.guessed_slide),
+                "list of symbols does not begin where kernels of x86-64 are linked: it was taken for /proc/kallsyms, and moved back (a System.map is believed when its name begins with System.map, or the config is with it)",
+            ),
             (
                 usize::from(self.running_addresses),
                 "list of symbols has the addresses of the running kernel, which KASLR moved: they fit images of that boot",

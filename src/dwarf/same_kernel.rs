@@ -10,7 +10,7 @@ use quaid_profile::{Profile, release_of};
 /// Kernels are loaded by whole pages of the smallest size, in bytes.
 const PAGE_BYTES: u64 = 4096;
 /// Symbols that every kernel has, far from each other: what lies between differs from build to build.
-const LANDMARKS: [&str; 3] = ["linux_banner", "init_task", "_etext"];
+const LANDMARKS: [&str; 5] = ["_text", "_stext", "_etext", "linux_banner", "init_task"];
 /// `struct uts_namespace` begins with what `uname` prints, six texts of 65 bytes, behind a counter in older kernels
 /// (include/linux/utsname.h).
 const UTS_BYTES: usize = 6 * 65 + 8;
@@ -42,45 +42,56 @@ pub(super) fn check_releases(source: &Source, elf: Option<&Elf<'_>>, banner: Opt
     }
 }
 
-/// Checks that the symbols of `profile`, which `map` gave in this form, are those of the kernel that there is.
+/// Checks that the symbols of `profile`, which `map` gave in this form, are those of the kernel that there is. Gives how far
+/// they are from where that is linked, in bytes, where a kernel's own symbols tell: a running one was moved.
 pub(super) fn check_map(
     map: &str,
     form: Form,
     profile: &Profile,
     elf: Option<&Elf<'_>>,
     image: Option<&Image<'_>>,
-) -> Result<(), ConvertError> {
+) -> Result<Option<u64>, ConvertError> {
     let address = |name: &str| Some(profile.symbol(name)?.address);
-    let other = elf.and_then(|elf| other_distance(elf, &address));
-    let why = if let Some((name, own, theirs)) = other {
-        format!("{name} is {theirs:#x} bytes behind _text, and in the kernel {own:#x}")
-    } else if elf.is_some_and(|elf| elf.is_kernel() && !has_banner(elf, form, &address))
-        || image.is_some_and(|image| !image.fits(form, &address))
-    {
-        "the kernel has no banner where its linux_banner is".to_owned()
-    } else {
-        return Ok(());
+    let kernel = elf.filter(|elf| elf.is_kernel());
+    let slide = kernel.map_or(Ok(None), |kernel| slide(kernel, &address));
+    let linked = |name: &str| Some(address(name)?.wrapping_sub(slide.as_ref().ok().copied().flatten().unwrap_or(0)));
+    let why = match &slide {
+        Err(why) => why.clone(),
+        Ok(known)
+            if kernel
+                .is_some_and(|kernel| (known.is_some() || form == Form::SystemMap) && !has_banner(kernel, &linked))
+                || image.is_some_and(|image| !image.fits(form, &address)) =>
+        {
+            "the kernel has no banner where its linux_banner is".to_owned()
+        }
+        Ok(_) => return slide.or(Ok(None)),
     };
     let why = format!("is not of the kernel that is with it: {why}; give that of the same build, or leave it out");
     Err(ConvertError::unsupported(map, why))
 }
 
-/// Whether an ELF file has a banner where these symbols of `form` have it, as far as it tells: it is linked at one place, and a
-/// list of the running kernel is of another.
-pub(super) fn has_banner(elf: &Elf<'_>, form: Form, address: &dyn Fn(&str) -> Option<u64>) -> bool {
-    let bytes = address("linux_banner").and_then(|linked| elf.data_at(linked, BANNER_START.len()));
-    form == Form::Kallsyms || bytes.is_none_or(|bytes| bytes == BANNER_START)
+/// Whether an ELF file has a banner where these symbols have it, linked as it is, as far as it tells.
+pub(super) fn has_banner(elf: &Elf<'_>, linked: &dyn Fn(&str) -> Option<u64>) -> bool {
+    let bytes = linked("linux_banner").and_then(|linked| elf.data_at(linked, BANNER_START.len()));
+    bytes.is_none_or(|bytes| bytes == BANNER_START)
 }
 
-/// The first landmark that `elf` and these symbols have at different distances from the kernel's start, with both. A list of the
-/// running kernel differs in the start alone.
-fn other_distance(elf: &Elf<'_>, address: &dyn Fn(&str) -> Option<u64>) -> Option<(&'static str, u64, u64)> {
-    let (start, their_start) = (elf.symbol_address("_text")?, address("_text")?);
-    let distances = LANDMARKS.into_iter().filter_map(|name| {
-        let (own, theirs) = (elf.symbol_address(name)?, address(name)?);
-        Some((name, own.wrapping_sub(start), theirs.wrapping_sub(their_start)))
-    });
-    distances.into_iter().find(|(_, own, theirs)| own != theirs)
+/// How far these symbols are from those that `elf` has of its own: a list of the running kernel is by one distance, of whole
+/// pages. `None` where they have no landmark in common. The error says how they differ.
+fn slide(elf: &Elf<'_>, address: &dyn Fn(&str) -> Option<u64>) -> Result<Option<u64>, String> {
+    let mut first: Option<(&str, u64)> = None;
+    for name in LANDMARKS {
+        let Some((own, theirs)) = elf.symbol_address(name).zip(address(name)) else { continue };
+        let distance = theirs.wrapping_sub(own);
+        let &mut (known, by) = first.get_or_insert((name, distance));
+        if by != distance {
+            return Err(format!("{name} is {distance:#x} behind where the kernel has it, and {known} {by:#x}"));
+        }
+        if distance % PAGE_BYTES != 0 {
+            return Err(format!("{name} is {distance:#x} behind where the kernel has it, which is no number of pages"));
+        }
+    }
+    Ok(first.map(|(_, distance)| distance))
 }
 
 /// Whether a banner that lies at `at`, wherever that is counted from, may be the one whose address the symbols tell: kernels are

@@ -10,12 +10,22 @@ use std::collections::HashMap;
 pub(super) enum Form {
     /// A System.map: addresses of the link.
     SystemMap,
-    /// `/proc/kallsyms`, which lists symbols of loaded modules too: addresses of the running kernel.
+    /// `/proc/kallsyms`: addresses of the running kernel.
     Kallsyms,
 }
 
-/// Reads the symbols of a System.map or of `/proc/kallsyms`. Those of modules (`NAME [MODULE]`), and lines of another form,
-/// are left out and counted.
+/// The form that a file's name tells, if it does.
+pub(super) fn form_of_name(name: &str) -> Option<Form> {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    match (name.starts_with("System.map"), name.contains("kallsyms")) {
+        (true, _) => Some(Form::SystemMap),
+        (false, true) => Some(Form::Kallsyms),
+        (false, false) => None,
+    }
+}
+
+/// Reads the symbols of a System.map or of `/proc/kallsyms`, which alone has those of modules (`NAME [MODULE]`), and where the
+/// start of what is per-CPU is absolute. Symbols of modules, and lines of another form, are left out and counted.
 pub(super) fn read<'d>(text: &'d [u8], symbols: &mut Symbols<'d>, report: &mut ConvertReport) -> Form {
     let mut form = Form::SystemMap;
     for line in lines(text) {
@@ -28,7 +38,12 @@ pub(super) fn read<'d>(text: &'d [u8], symbols: &mut Symbols<'d>, report: &mut C
             continue;
         }
         match fields(line) {
-            Some((address, kind, name)) => symbols.add(name, address, kind_of(kind)),
+            Some((address, kind, name)) => {
+                if kind == b'A' && name == "__per_cpu_start" {
+                    form = Form::Kallsyms;
+                }
+                symbols.add(name, address, kind_of(kind));
+            }
             None => report.bad_system_map_lines += 1,
         }
     }

@@ -185,9 +185,21 @@ fn addresses_of_a_running_kernel_are_moved_back() {
     let told = crate::truth::sections(&told)["kallsyms"].to_owned();
     let folder = tempfile::tempdir().expect("a folder");
     let kallsyms = folder.path().join("kallsyms");
-    std::fs::write(&kallsyms, told + "ffffffffc0382000 t init_module\t[virtio]\n").expect("written");
-    let text = ok(&["-q", "convert_profile", arg(&btf), "--kallsyms", arg(&kallsyms)]);
-    let profile: Value = serde_json::from_str(&text).expect("JSON");
+    let converted = |list: &Path| {
+        let text = ok(&["-q", "convert_profile", arg(&btf), "--kallsyms", arg(list)]);
+        serde_json::from_str::<Value>(&text).expect("JSON")
+    };
+    std::fs::write(&kallsyms, told.clone() + "ffffffffc0382000 t init_module\t[virtio]\n").expect("written");
+    let profile = converted(&kallsyms);
+    // A kernel without a module.
+    for name in ["kallsyms.txt", "list"] {
+        let list = folder.path().join(name);
+        std::fs::write(&list, &told).expect("written");
+        let same = converted(&list);
+        for section in ["$CONSTANTS", "$FUNCTIONS"] {
+            assert_eq!(same[section], profile[section], "{name}");
+        }
+    }
     let map = system_map(&zip);
     let mut compared = 0;
     for section in ["$CONSTANTS", "$FUNCTIONS"] {

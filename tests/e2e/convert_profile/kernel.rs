@@ -2,7 +2,7 @@
 
 use super::converted;
 use super::oracles::{masked, pahole_layouts, rekall_layouts};
-use crate::support::demo_kernel;
+use crate::support::{arg, demo_kernel, skipped};
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -49,6 +49,38 @@ fn vmlinux_symbols_are_those_of_nm() {
     for (section, symbols) in expected {
         assert_eq!(profile[section], serde_json::json!(symbols), "{section}");
     }
+}
+
+/// A file of debugging information alone, as distributions ship it: its sections of code have no bytes.
+#[test]
+fn code_is_code_where_its_bytes_are_in_another_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let debug = folder.path().join("vmlinux.debug");
+    tool("objcopy", &["--only-keep-debug", arg(&demo_kernel().join("vmlinux")), arg(&debug)]);
+    let (ours, whole) = (converted(&debug), converted(&demo_kernel().join("vmlinux")));
+    for section in ["$FUNCTIONS", "$CONSTANTS", "$STRUCTS"] {
+        assert!(!whole[section].as_object().expect("a section").is_empty());
+        assert_eq!(ours[section], whole[section], "{section}");
+    }
+}
+
+/// What the linker of 64-bit ARM marks code and data with is in no System.map.
+#[test]
+fn marks_of_code_and_data_are_no_symbols() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (source, kernel) = (folder.path().join("kernel.c"), folder.path().join("vmlinux"));
+    let text = "const char linux_banner[] = \"Linux version 6.1.0-marks (a@b) #1\\n\"; struct s { int a; } v = { 1 };\n\
+                int f(void) { return v.a; }\n";
+    std::fs::write(&source, text).expect("written");
+    let options = ["-target", "aarch64-linux-gnu", "-g", "-nostdlib", "-static", "-fuse-ld=lld", "-Wl,-e,f"];
+    match Command::new("clang").args(options).arg(&source).arg("-o").arg(&kernel).output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Err(_) => return skipped("there is no clang"),
+    }
+    assert!(tool("readelf", &["-s", "-W", arg(&kernel)]).contains(" $x"));
+    let profile = converted(&kernel);
+    let names = |section: &str| profile[section].as_object().expect("a section").keys().cloned().collect::<Vec<_>>();
+    assert_eq!((names("$CONSTANTS"), names("$FUNCTIONS")), (vec!["linux_banner".into(), "v".into()], vec!["f".into()]));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Files of two kernels give no profile: every address in it would be wrong.
 
 use super::inputs::{bz_image, stripped_kernel};
+use super::oracles::masked;
 use crate::support::{arg, corpus, demo_kernel, ok, run, unpacked};
 use std::fs;
 use std::path::Path;
@@ -50,6 +51,38 @@ fn names_and_contents_that_tell_two_releases_are_refused() {
     }
 }
 
+/// Whatever the list of the running kernel is called and whether or not it lists modules, the kernel's own symbols say where it
+/// is linked; that need not be where most kernels are.
+#[test]
+fn the_kernel_tells_where_it_is_linked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (demo, map) = (demo_kernel().join("vmlinux"), demo_kernel().join("System.map"));
+    let map = fs::read_to_string(map).expect("text");
+    let (start, slide) = (0xffff_ffff_8100_0000, 0x120_0000);
+    for elsewhere in [0, 0x100_0000] {
+        let vmlinux = folder.path().join("vmlinux");
+        let by = elsewhere.to_string();
+        let moves = ["--change-addresses", &by, arg(&demo), arg(&vmlinux)];
+        assert!(Command::new("objcopy").args(moves).output().expect("binutils").status.success());
+        let from_start = |by: u64| move |_: &str, address| if address >= start { address + by } else { address };
+        let expected = moved(&map, from_start(elsewhere));
+        for name in ["list", "kallsyms", "System.map"] {
+            for module in ["", "ffffffffc0000000 t helper\t[module]\n"] {
+                let list = folder.path().join(name);
+                fs::write(&list, moved(&map, from_start(elsewhere + slide)) + module).expect("written");
+                let told = ok(&["-q", "convert_profile", arg(&vmlinux), "--system_map", arg(&list)]);
+                let profile: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+                for line in expected.lines() {
+                    let fields: Vec<&str> = line.split(' ').collect();
+                    let address = masked(u64::from_str_radix(fields[0], 16).expect("hex"));
+                    let ours = ["$CONSTANTS", "$FUNCTIONS"].map(|section| profile[section][fields[2]].as_u64());
+                    assert!(ours.contains(&Some(address)), "{name} {module}: {line}: {ours:x?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_system_map_of_another_build_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -57,15 +90,18 @@ fn a_system_map_of_another_build_is_refused() {
     let text = fs::read_to_string(demo_kernel().join("System.map")).expect("text");
     let written = |other: &dyn Fn(&str, u64) -> u64| fs::write(&map, moved(&text, other)).expect("written");
 
-    // As KASLR moves it.
-    written(&|_, address| address + 0x120_0000);
-    // One that lists a module is known to be of the running kernel.
-    let list = fs::read_to_string(&map).expect("text") + "ffffffffc0000000 t helper\t[module]\n";
-    fs::write(&map, list).expect("written");
-    ok(&["convert_profile", arg(&vmlinux), arg(&folder.path().join("profile.json")), "--system_map", arg(&map)]);
-    written(&|name, address| address + if name == "init_task" { 64 } else { 0 });
+    for (by, why) in [
+        (64, "init_task is 0x40 behind where the kernel has it, and _text 0x0"),
+        (0x1000, "init_task is 0x1000 behind where the kernel has it, and _text 0x0"),
+    ] {
+        written(&|name, address| address + if name == "init_task" { by } else { 0 });
+        let told = refused(&[arg(&vmlinux), "--system_map", arg(&map)]);
+        assert!(told.contains(&format!("is not of the kernel that is with it: {why}")), "{told}");
+    }
+    // All of it moved, by what no kernel is moved by.
+    written(&|_, address| address.wrapping_add(0x120_0040));
     let told = refused(&[arg(&vmlinux), "--system_map", arg(&map)]);
-    assert!(told.contains("is not of the kernel that is with it: init_task is 0x"), "{told}");
+    assert!(told.contains("_text is 0x1200040 behind where the kernel has it, which is no number of pages"), "{told}");
     // Kernels without symbols: as it is, and as it is booted.
     let Some(stripped) = stripped_kernel(folder.path()) else { return };
     let output = Command::new("gzip").args(["-c", "-n", arg(&stripped)]).output().expect("gzip");
