@@ -19,6 +19,7 @@ mod input;
 mod inventoried;
 mod kallsyms;
 mod lost_map;
+mod nameless;
 mod output;
 pub mod pdb;
 pub mod pe;

@@ -46,8 +46,24 @@ pub struct BtfReport {
     /// Names that several types of different layout have: the name, how many types refer to the one that is kept, and how
     /// many others there are.
     pub other_layouts: Vec<(String, u64, usize)>,
-    /// Members that are left out: the path and why.
-    pub skipped: Vec<(String, &'static str)>,
+    /// Members that are left out, as "struct.member: reason"; at most 1,000, see `skipped_members`.
+    pub skipped: Vec<String>,
+    /// Number of members that are left out.
+    pub skipped_members: usize,
+    /// Types without a name that are left out.
+    pub nameless_types: usize,
     /// References to types that lead nowhere or in a circle.
     pub unresolved: usize,
+}
+
+/// How many texts a list of the report holds; the counts beside it are complete.
+const MAX_LISTED: usize = 1000;
+
+impl BtfReport {
+    fn skip(&mut self, path: &impl std::fmt::Display, why: &str) {
+        self.skipped_members += 1;
+        if self.skipped.len() < MAX_LISTED {
+            self.skipped.push(format!("{path}: {why}"));
+        }
+    }
 }

@@ -8,6 +8,7 @@
 use super::format::{Btf, Id, Kind, Record};
 use super::{BtfError, BtfReport};
 use crate::c_abi::{integer_name, storage_unit};
+use crate::nameless::NamelessTypes;
 use crate::typedefs::{Declared, tells_more};
 use quaid_profile::{BaseKind, BaseType, Enum, Member, Profile, Struct, StructKind, Type};
 use std::collections::btree_map::Entry;
@@ -67,6 +68,7 @@ impl Btf<'_> {
                 .any(|(_, record)| record.kind == Kind::Enum64 || record.kind_flag),
             names: suffixed,
             reached: HashMap::new(),
+            nameless: NamelessTypes::default(),
             waiting: Vec::new(),
             declared: Declared::Plainly,
             parts_left: MAX_PARTS,
@@ -88,6 +90,7 @@ impl Btf<'_> {
         builder.variables()?;
         builder.variables_by_members()?;
         builder.nameless_enums();
+        report.nameless_types = builder.nameless.left_out;
         Ok(report)
     }
 
@@ -274,6 +277,7 @@ struct Builder<'b, 'd> {
     names: HashMap<Id, String>,
     /// Names given to types that have none.
     reached: HashMap<Id, String>,
+    nameless: NamelessTypes,
     /// Structs without a name that were met and are still to be built.
     waiting: Vec<(Id, String)>,
     /// What the member is declared by whose type is being built.
@@ -374,7 +378,7 @@ impl<'d> Builder<'_, 'd> {
                 _ => None,
             };
             let Some((offset, ty)) = placed else {
-                self.report.skipped.push((path.to_string(), "its bits lie outside every storage unit"));
+                self.report.skip(&path, "its bits lie outside every storage unit");
                 continue;
             };
             let typedef = self.typedef_of(&ty);
@@ -387,8 +391,8 @@ impl<'d> Builder<'_, 'd> {
                     free.insert(member);
                 }
                 Entry::Occupied(mut taken) => {
-                    let path = Path::Member(name, taken.key()).to_string();
-                    self.report.skipped.push((path, "another member of the same name follows"));
+                    let path = Path::Member(name, taken.key());
+                    self.report.skip(&path, "another member of the same name follows");
                     if typedef.is_none() {
                         structure.typedefs.remove(taken.key());
                     }
@@ -505,7 +509,7 @@ impl<'d> Builder<'_, 'd> {
             (Some(known), _) => known.clone(),
             (None, Some(name)) => name.to_owned(),
             (None, None) => {
-                let path = path.to_string();
+                let Some(path) = self.nameless.name(&path) else { return Type::Void };
                 self.reached.insert(id, path.clone());
                 if enumeration {
                     let built = self.enumeration(record, &path);
@@ -552,7 +556,7 @@ impl<'d> Builder<'_, 'd> {
             };
             match self.text(label) {
                 Some(label) if known.insert(label) => values.push((label.to_owned(), value)),
-                _ => self.report.skipped.push((name.to_owned(), "a label without name, or given twice")),
+                _ => self.report.skip(&name, "a label without name, or given twice"),
             }
         }
         Enum { values, base: Some(base.to_owned()), size: Some(record.size_or_type.into()) }

@@ -383,9 +383,9 @@ fn add_btf(
             module_btf.add_types(module.place, arch.pointer_bytes(), profile)?
         }
     };
-    for (path, why) in found.skipped {
-        report.skip_member(&path, why);
-    }
+    report.skipped = found.skipped;
+    report.skipped_members = found.skipped_members;
+    report.nameless_types = found.nameless_types;
     report.unresolved_types = found.unresolved;
     report.other_layouts =
         found.other_layouts.into_iter().map(|(name, uses, others)| OtherLayouts { name, uses, others }).collect();

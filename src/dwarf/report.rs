@@ -30,6 +30,8 @@ pub struct ConvertReport {
     pub skipped: Vec<String>,
     /// Number of members that are left out.
     pub skipped_members: usize,
+    /// Types without a name that are left out: they lie more than 32 deep in others, or the name of their place is too long.
+    pub nameless_types: usize,
     /// References to types that lead nowhere: to a type unit, to a supplementary file, outside the file, or in a circle.
     pub unresolved_types: usize,
     /// Relocations of a kind that debugging information does not use; the places they patch are wrong.
@@ -95,6 +97,10 @@ impl ConvertReport {
                 "type names have several layouts; the most used one has the name, the others `_1` and so on after it",
             ),
             (self.skipped_members, "members were left out"),
+            (
+                self.nameless_types,
+                "types without a name were left out: they lie too deep in others, or the names of where they lie are too long",
+            ),
             (self.unresolved_types, "references to types lead nowhere"),
             (self.skipped_relocations, "relocations of an unknown kind were not applied"),
             (self.repeated_symbols, "symbols share their name with another one, and have `_1` and so on after it"),

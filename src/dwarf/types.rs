@@ -11,6 +11,7 @@ use super::survey::{Survey, layout_at};
 use super::units::{Entry, Place, Unit, Units, byte_offset, is_aggregate};
 use super::{ConvertError, ConvertReport};
 use crate::c_abi::{integer_name, storage_unit};
+use crate::nameless::NamelessTypes;
 use crate::typedefs::{Declared, tells_more};
 use gimli::AttributeValue;
 use quaid_profile::{Arch, BaseType, Enum, Member, Profile, Struct, StructKind, Type};
@@ -48,6 +49,7 @@ pub(super) fn build<'d>(
         shapes: Shapes::default(),
         ambiguous: survey.several.keys().map(|&(enumeration, name, _)| (enumeration, name)).collect(),
         names: HashMap::new(),
+        nameless: NamelessTypes::default(),
         waiting: Vec::new(),
         labels: HashSet::new(),
         declared: Declared::Plainly,
@@ -71,6 +73,7 @@ pub(super) fn build<'d>(
     for (label, places) in &survey.nameless_enums {
         builder.nameless_enums(&text(label), places)?;
     }
+    builder.report.nameless_types = builder.nameless.left_out;
     Ok(())
 }
 
@@ -130,6 +133,7 @@ struct Builder<'b, 'd> {
     ambiguous: HashSet<(bool, &'d [u8])>,
     /// Names given to types that have none, or that share theirs with another layout.
     names: HashMap<Place, String>,
+    nameless: NamelessTypes,
     /// Structs without a name that were met and are still to be built.
     waiting: Vec<(Place, String)>,
     /// Values of the enumerations named by the member that has them.
@@ -187,6 +191,12 @@ impl<'d> Builder<'_, 'd> {
         Ok(found)
     }
 
+    /// The direct children of the DIE at `offset`.
+    fn children(&mut self, unit: &Unit<'d>, offset: usize) -> Result<gimli::Result<Vec<Entry<'d>>>, ConvertError> {
+        let children = unit.children(offset, &mut self.parts_left);
+        if self.parts_left == 0 { Err(self.too_large()) } else { Ok(children) }
+    }
+
     /// Builds the struct, union or class at `place` under `name`, and those without a name in it.
     fn aggregate(&mut self, place: Place, name: &str) -> Result<(), ConvertError> {
         self.waiting.push((place, name.to_owned()));
@@ -210,7 +220,7 @@ impl<'d> Builder<'_, 'd> {
         };
         let mut structure =
             Struct { size: unsigned(entry, gimli::DW_AT_byte_size).unwrap_or_default(), kind, ..Struct::default() };
-        let children = match unit.children(entry.offset().0) {
+        let children = match self.children(unit, entry.offset().0)? {
             Ok(children) => children,
             Err(why) => {
                 self.report.skip_member(name, &format!("its members cannot be read: {why}"));
@@ -419,7 +429,7 @@ impl<'d> Builder<'_, 'd> {
             gimli::DW_TAG_subroutine_type => {
                 let ret = self.type_of(&unit, &entry, &format!("{path}.return"), depth)?;
                 let mut args = Vec::new();
-                for child in unit.children(place.offset).unwrap_or_default() {
+                for child in self.children(&unit, place.offset)?.unwrap_or_default() {
                     if child.tag() == gimli::DW_TAG_formal_parameter {
                         args.push(self.type_of(&unit, &child, &format!("{path}.arg{}", args.len() + 1), depth)?);
                     }
@@ -467,15 +477,16 @@ impl<'d> Builder<'_, 'd> {
             (Some(name), _) => text(name),
             (None, Some(known)) => known,
             (None, None) => {
-                self.names.insert(place, path.to_owned());
+                let Some(name) = self.nameless.name(&path) else { return Ok(Type::Void) };
+                self.names.insert(place, name.clone());
                 if enumeration {
-                    let built = self.enum_of(unit, entry, path)?;
+                    let built = self.enum_of(unit, entry, &name)?;
                     self.labels.insert(built.values.clone());
-                    self.profile.enums.insert(path.to_owned(), built);
+                    self.profile.enums.insert(name.clone(), built);
                 } else {
-                    self.waiting.push((place, path.to_owned()));
+                    self.waiting.push((place, name.clone()));
                 }
-                path.to_owned()
+                name
             }
         };
         if !enumeration {
@@ -498,11 +509,10 @@ impl<'d> Builder<'_, 'd> {
     /// computed at run time.
     fn dimensions(&mut self, unit: &Unit<'d>, array: &Entry<'d>) -> Result<Vec<u64>, ConvertError> {
         let mut counts = Vec::new();
-        for child in unit.children(array.offset().0).unwrap_or_default() {
+        for child in self.children(unit, array.offset().0)?.unwrap_or_default() {
             if child.tag() != gimli::DW_TAG_subrange_type {
                 continue;
             }
-            self.spend(1)?;
             let bound = |name| child.attr_value(name);
             let count = match (bound(gimli::DW_AT_count), bound(gimli::DW_AT_upper_bound)) {
                 (Some(count), _) => count.udata_value(),
@@ -563,11 +573,10 @@ impl<'d> Builder<'_, 'd> {
         let mut values: Vec<(String, i128)> = Vec::new();
         // By the text that is written: of bytes that are no UTF-8, several have the same.
         let mut known = HashSet::new();
-        for child in unit.children(entry.offset().0).unwrap_or_default() {
+        for child in self.children(unit, entry.offset().0)?.unwrap_or_default() {
             if child.tag() != gimli::DW_TAG_enumerator {
                 continue;
             }
-            self.spend(1)?;
             let value = child.attr_value(gimli::DW_AT_const_value).and_then(|value| enumerator(&value, size, signed));
             match (self.name_of(unit, &child).map(String::from_utf8_lossy), value) {
                 (Some(label), Some(value)) if known.insert(label.clone()) => values.push((label.into_owned(), value)),
@@ -590,7 +599,7 @@ impl<'d> Builder<'_, 'd> {
         let negative = |child: &Entry<'d>| matches!(child.attr_value(gimli::DW_AT_const_value), Some(AttributeValue::Sdata(value)) if value < 0);
         let signed = match entry.attr_value(gimli::DW_AT_encoding) {
             Some(AttributeValue::Encoding(encoding)) => encoding == gimli::DW_ATE_signed,
-            _ => unit.children(entry.offset().0).unwrap_or_default().iter().any(negative),
+            _ => self.children(unit, entry.offset().0)?.unwrap_or_default().iter().any(negative),
         };
         Ok((self.integer(unit, size, signed), size, signed))
     }

@@ -353,13 +353,15 @@ impl<'d> Unit<'d> {
         self.header.entry(&self.abbreviations, UnitOffset(offset))
     }
 
-    /// The direct children of the DIE at `offset`.
-    pub(super) fn children(&self, offset: usize) -> gimli::Result<Vec<Entry<'d>>> {
+    /// The direct children of the DIE at `offset`. All that lies in it is read, and taken off `left`: at 0 the rest is left
+    /// out.
+    pub(super) fn children(&self, offset: usize, left: &mut usize) -> gimli::Result<Vec<Entry<'d>>> {
         let mut entries = self.header.entries_raw(&self.abbreviations, Some(UnitOffset(offset)))?;
         let mut children = Vec::new();
         let mut entry = Entry::null();
         let parent = entries.read_entry(&mut entry)? && entry.has_children();
-        while parent && entries.next_depth() > 0 && !entries.is_empty() {
+        while parent && entries.next_depth() > 0 && !entries.is_empty() && *left > 0 {
+            *left -= 1;
             let direct = entries.next_depth() == 1;
             if entries.read_entry(&mut entry)? && direct {
                 children.push(entry.clone());

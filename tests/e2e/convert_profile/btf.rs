@@ -2,6 +2,7 @@
 
 use super::oracles::{Layout, assert_every_layout, assert_every_typedef, pahole_layouts, rekall_layouts};
 use super::{ARM64, ARM64_BTF, DEBIAN_BTF, DEBIAN_DWARF5, SMALL, SMALL_BTF};
+use crate::limits::limited;
 use crate::support::{arg, corpus, ok, run, skipped, unpacked};
 use quaid::btf::{Btf, BtfError};
 use quaid_profile::{Profile, Type};
@@ -344,6 +345,41 @@ fn layouts_that_differ_in_the_type_of_a_member_alone_are_two() {
     let user = &profile.structs["user"].members;
     let types = [&user["one"].ty, &user["other"].ty, &user["x"].ty];
     assert_eq!(types, [&Type::named("alike"), &Type::named("alike"), &Type::named("alike_1")]);
+}
+
+/// Structs without a name in each other, whose names are made of all those around them: a file of 16 KB gave a gigabyte.
+/// Many of them that lie no deeper than allowed come to an end as well.
+#[test]
+fn nameless_types_that_nest_too_deep_are_left_out() {
+    let nested = |chains: u32, levels: u32, bytes: usize| {
+        let mut btf = Writer::new(false);
+        btf.put("int", 1, false, 0, 4, &[1 << 24 | 32]);
+        let member = btf.name(&"m".repeat(bytes));
+        for chain in 0..chains {
+            let outer = 2 + chain * (levels + 1);
+            btf.put(&format!("outer{chain}"), 4, false, 1, 4, &[member, outer + 1, 0]);
+            for level in 1..=levels {
+                let next = if level == levels { 1 } else { outer + level + 1 };
+                btf.put("", 4, false, 1, 4, &[member, next, 0]);
+            }
+        }
+        let bytes = btf.finish();
+        let (read, _) = limited(100_000_000, move || {
+            let (mut profile, btf) = (Profile::default(), Btf::parse("test", &bytes, None)?);
+            let report = btf.add_types("test", 8, &mut profile)?;
+            Ok::<_, BtfError>((profile, report))
+        })
+        .expect("in little time and memory");
+        read.expect("the rest of it")
+    };
+    let (profile, report) = nested(1, 32, 100);
+    assert_eq!((profile.structs.len(), report.nameless_types), (33, 0));
+    let (profile, report) = nested(1, 33, 100);
+    assert_eq!((profile.structs.len(), report.nameless_types), (33, 1));
+    let (profile, report) = nested(1, 500, 4000);
+    assert_eq!((profile.structs.len(), report.nameless_types), (2, 1));
+    let (profile, report) = nested(5_000, 30, 130);
+    assert!(profile.structs.len() > 10_000 && report.nameless_types > 4_000, "{}", report.nameless_types);
 }
 
 #[test]

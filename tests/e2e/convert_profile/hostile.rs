@@ -1,8 +1,9 @@
 //! Files that lie: each gives an error or a report, in little time and memory, and no profile is written.
 
-use crate::limits::soon;
+use crate::limits::{limited, soon};
 use crate::support::{arg, corpus, demo_kernel, run};
 use quaid::dwarf::convert;
+use quaid_profile::Type;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -122,6 +123,37 @@ fn types_that_nest_too_deep_are_cut() {
     assert_eq!(members["a"][1][0], "Void", "{members}");
     assert_eq!((&members["b"][1][1]["count"], &members["b"][1][1]["target_args"]["count"]), (&2.into(), &3.into()));
     assert!(report.losses().iter().any(|line| line.contains("lead nowhere")));
+}
+
+/// Structs without a name in each other, whose names are made of all those around them: 4,000 levels of one letter, which
+/// are read again for each, and 200 of a thousand.
+#[test]
+fn nameless_types_that_nest_too_deep_are_left_out() {
+    for (levels, member) in [(4000, 1), (200, 1000), (33, 1)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let member = "m".repeat(member);
+        let field = |target: &str| format!(".byte 5\n .asciz \"{member}\"\n .4byte {target} - start\n .byte 0\n");
+        let inner = |level| format!("{} s{level}: .byte 4, 0, 8\n", field(&format!("s{level}")));
+        let nested: String = (1..=levels).map(inner).collect();
+        let ends = ".byte 0\n".repeat(levels + 1);
+        let entries = format!(
+            "outer: .byte 4\n .asciz \"outer\"\n .byte 8\n {nested} {} {ends}\
+             other: .byte 4\n .asciz \"other\"\n .byte 8\n {} .byte 0\n",
+            field("outer"),
+            field("outer"),
+        );
+        let vmlinux = linked(folder.path(), &unit(&entries));
+        let (converted, _) = limited(8_000_000, move || convert(&vmlinux)).expect("in little time and memory");
+        let (profile, report) = converted.expect("the rest of it");
+        let kept = if member.len() == 1 { 32 } else { 4 };
+        assert_eq!(profile.structs.len(), 2 + kept);
+        let deepest = format!("outer{}", format!(".{member}").repeat(kept));
+        assert_eq!(profile.structs[&deepest].members[&member].ty, Type::Void);
+        assert_eq!(profile.structs["other"].members[&member].ty, Type::named("outer"));
+        assert_eq!(report.nameless_types, 1);
+        let told = report.losses();
+        assert!(told.iter().any(|line| line.starts_with("1 types without a name were left out")), "{told:?}");
+    }
 }
 
 /// Labels that differ in bytes which are no UTF-8 have one text, and JSON one key.
