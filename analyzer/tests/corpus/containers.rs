@@ -102,6 +102,46 @@ fn ewf_of_every_kind_that_ewfacquire_writes_is_read() {
     }
 }
 
+/// Files of LiME, AVML and gzip end where they like; ewfacquire counts whole sectors and keeps the rest in the last chunk.
+#[test]
+fn ewf_of_a_source_that_ends_within_a_sector_is_read_to_its_last_sector() {
+    let Some(folder) = formats() else { return };
+    let flat = flat(&folder);
+    let temporary = tempfile::tempdir().expect("a folder");
+    let source = temporary.path().join("raw");
+    for (format, compression, sector, bytes) in [
+        ("encase1", "none", 512, 3 * 1024 * 1024 + 20_000),
+        ("encase3", "none", 512, 300_000),
+        ("encase6", "none", 512, 3 * 1024 * 1024 + 20_000),
+        ("encase6", "fast", 512, 3 * 1024 * 1024 + 20_000),
+        ("encase6", "none", 4096, 3_000_000),
+        // A chunk that has no whole sector is not counted at all.
+        ("encase6", "none", 512, 1024 * 1024 + 100),
+        ("encase7", "none", 512, 300_001),
+        ("linen5", "none", 512, 300_001),
+        ("ftk", "none", 512, 300_001),
+        ("ewfx", "none", 512, 300_001),
+        ("smart", "none", 512, 300_001),
+    ] {
+        let what = format!("{format}-{compression}-{sector}-{bytes}");
+        std::fs::write(&source, &flat[..bytes]).expect("written");
+        let made = Command::new("ewfacquire")
+            .args(["-u", "-q", "-S", "1048576", "-c", compression, "-f", format, "-P", &sector.to_string(), "-t"])
+            .args([temporary.path().join(&what), source.clone()])
+            .output();
+        let Ok(made) = made else { return skipped("there is no ewfacquire program") };
+        assert!(made.status.success(), "{what}: {}", String::from_utf8_lossy(&made.stderr));
+        let extension = match format {
+            "smart" => "s01",
+            "ewfx" => "e01",
+            _ => "E01",
+        };
+        let image = image(&temporary.path().join(format!("{what}.{extension}")));
+        let counted = bytes / sector * sector;
+        holds(&image, &flat, &[(0, 0, counted)], &what);
+    }
+}
+
 #[test]
 fn compressed_images_hold_what_is_in_them() {
     let Some(folder) = formats() else { return };

@@ -9,7 +9,7 @@ mod sections;
 
 use super::codec_layer::{Codec, CodecLayer, Place};
 use super::fields::{piece, u32_at, u64_at};
-use super::run_layer::{END_OF_PHYSICAL, Layout, end_of};
+use super::run_layer::{END_OF_PHYSICAL, Layout, end_of, holds};
 use super::vote::{Layer, Probe, Vote};
 use super::{GapKind, Hints, PhysicalMemory, array, inflate};
 use crate::addr::Pa;
@@ -318,6 +318,14 @@ impl Ewf {
     }
 }
 
+/// The `bytes` bytes at `offset`, if the Adler-32 behind them is theirs.
+fn verified(base: &dyn PhysicalMemory, offset: u64, bytes: u64) -> Option<Vec<u8>> {
+    let mut data = piece(base, offset, bytes.checked_add(4)?)?;
+    let checksum = u32_at(&data, usize::try_from(bytes).ok()?);
+    data.truncate(data.len() - 4);
+    (checksum == Some(adler32(&data))).then_some(data)
+}
+
 impl Codec for Ewf {
     fn name(&self) -> &'static str {
         NAME
@@ -344,13 +352,15 @@ impl Codec for Ewf {
             inflate::zlib(&packed, self.chunk_bytes, into)
                 .map_err(|why| place(&format!("cannot be unpacked: {why}")))?;
         } else {
-            let data = piece(segment.memory.as_ref(), stored.offset, expected + 4).filter(|_| stored.bytes > expected);
-            let data = data.ok_or_else(|| place("is cut short"))?;
-            let (data, checksum) = data.split_at(expected as usize);
-            if u32_at(checksum, 0) != Some(adler32(data)) {
-                return Err(place("has a wrong Adler-32"));
+            let base = segment.memory.as_ref();
+            if stored.bytes <= expected || !holds(base, stored.offset, expected + 4) {
+                return Err(place("is cut short"));
             }
-            into.extend(data);
+            // The last chunk of a source that ends within a sector has its rest too, and the checksum behind all of it.
+            let most = stored.bytes.saturating_sub(4).min(self.chunk_bytes);
+            let data = [expected, most].into_iter().find_map(|bytes| verified(base, stored.offset, bytes));
+            let data = data.ok_or_else(|| place("has a wrong Adler-32"))?;
+            into.extend(data.iter().take(expected as usize));
         }
         if (into.len() as u64) < expected || into.len() as u64 > self.chunk_bytes {
             return Err(place(&format!("has {} bytes; {expected} are due", into.len())));

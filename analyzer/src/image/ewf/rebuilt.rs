@@ -35,7 +35,29 @@ impl Ewf {
             return Some((due + 4, 0));
         }
         let mut contents = Vec::new();
-        let bytes = inflate::zlib_prefix(&data, self.chunk_bytes, &mut contents).ok()?;
-        (contents.len() as u64 >= due).then_some((bytes as u64, COMPRESSED))
+        match inflate::zlib_prefix(&data, self.chunk_bytes, &mut contents) {
+            Ok(bytes) => (contents.len() as u64 >= due).then_some((bytes as u64, COMPRESSED)),
+            Err(_) => Some((self.stored_with_rest(&data, due)? + 4, 0)),
+        }
+    }
+
+    /// How many bytes at the start of `data` have their Adler-32 behind them, when they are more than `due`: the last chunk of
+    /// a source that ends within a sector has its rest too.
+    fn stored_with_rest(&self, data: &[u8], due: u64) -> Option<u64> {
+        let (sure, rest) = data.split_at_checked(usize::try_from(due).ok()?)?;
+        let mut adler = simd_adler32::Adler32::new();
+        adler.write(sure);
+        let mut bytes = due;
+        for (byte, behind) in rest.iter().zip(rest.windows(4).skip(1)) {
+            adler.write(&[*byte]);
+            bytes += 1;
+            if bytes > self.chunk_bytes {
+                break;
+            }
+            if u32_at(behind, 0) == Some(adler.finish()) {
+                return Some(bytes);
+            }
+        }
+        None
     }
 }

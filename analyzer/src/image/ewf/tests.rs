@@ -229,6 +229,38 @@ fn chunks_without_a_table_are_found_by_their_checksums() {
     }
 }
 
+/// LiME's files end within a sector: the volume counts the whole ones, the last chunk has the rest of the source as well. The
+/// checksum is behind that.
+#[test]
+fn the_last_chunk_may_have_more_than_the_volume_counts() {
+    let contents = contents(4 * CHUNK + 512 + 64);
+    let counted = 4 * CHUNK + 512;
+    // As the last of an odd or an even number of chunks it is compressed or not.
+    for (skipped, rest) in [(0, 64), (CHUNK, 64), (CHUNK, 0), (CHUNK, 511 - 64)] {
+        let contents: Vec<u8> = contents.iter().copied().chain([9; 512]).take(counted + rest).skip(skipped).collect();
+        let counted = counted - skipped;
+        let chunks: Vec<&[u8]> = contents.chunks(CHUNK).collect();
+        let mut writer = Writer::segment(1);
+        writer.volume("volume", (counted / 512) as u32, 0xaa);
+        let ends = writer.chunks(&chunks);
+        let whole = writer.file.len();
+        writer.section("done", &[]);
+        let folder = tempfile::tempdir().expect("a folder");
+        // Whole, and without its table: behind the last chunk, and behind the header of the table.
+        for cut in [writer.file.len(), whole, ends[ends.len() - 1], ends[ends.len() - 1] + 76] {
+            write(folder.path(), &[writer.file[..cut].to_vec()]);
+            let image = opened(folder.path()).expect("an image");
+            assert_eq!(reads(&image, 0, counted).as_deref(), Ok(&contents[..counted]), "{skipped} {rest} {cut}");
+            assert_eq!(image.runs().iter().map(|run| run.bytes).sum::<u64>(), counted as u64);
+        }
+        let mut changed = writer.file.clone();
+        changed[ends[ends.len() - 1] - 5] ^= 1;
+        write(folder.path(), &[changed]);
+        let image = opened(folder.path()).expect("an image");
+        assert!(matches!(reads(&image, counted - 1, 1), Err(FaultReason::Corrupt { .. })), "{skipped} {rest}");
+    }
+}
+
 fn image_base(bytes: &[u8]) -> Arc<dyn PhysicalMemory> {
     Arc::new(super::super::testing::TestMemory::new(vec![(0, bytes.to_vec())]).mapped())
 }
