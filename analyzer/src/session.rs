@@ -132,11 +132,12 @@ impl<'m> Session<'m> {
     }
 
     /// Takes an address as a person types it: one of the kernel may lack the 16 ones above its 48 bits, as text output
-    /// shows it.
+    /// shows it. With more bits (LA57) that may be an address of a process too: it is the kernel's where something is.
     pub fn typed_address(&self, address: u64) -> Va {
         let extended = Va(address | 0xffff << 48);
         let of_kernel = match self.kernel.spec().halves {
-            Halves::SignExtended => address >> 47 == 1,
+            Halves::SignExtended if self.kernel.spec().address_bits == 48 => address >> 47 == 1,
+            Halves::SignExtended => address >> 47 == 1 && self.kernel.translate(extended).is_ok(),
             // The kernel's half begins with any digit: it is the one where something is.
             Halves::TwoRoots => address >> 48 == 0 && self.kernel.translate(extended).is_ok(),
             Halves::One => false,

@@ -1,6 +1,6 @@
 //! The physical memory of a virtual machine inside the image: what its extended page tables show.
 
-use super::{AddressSpace, EPT, Meaning, PAGE_BYTES, Software};
+use super::{AddressSpace, EPT, EPT_FIVE, Meaning, PAGE_BYTES, Software};
 use crate::addr::{Pa, Va};
 use crate::error::{FaultReason, PageFault};
 use crate::image::{PhysicalMemory, Run};
@@ -17,11 +17,19 @@ pub enum GuestError {
     /// The tables map nothing.
     #[error("the extended page tables at {0} map no memory")]
     Empty(Pa),
+    /// The EPTP is of tables that no processor has.
+    #[error("the EPTP {0:#x} says that its tables have {levels} levels; processors know four and five", levels = walk_levels(*.0))]
+    Levels(u64),
     /// The tables map more than a machine has.
     #[error(
         "the extended page tables at {0} lead to more than {MAX_RUNS} ranges or {MAX_ENTRIES} entries: no guest has them"
     )]
     TooMany(Pa),
+}
+
+/// How many levels the tables of an EPTP have: bits 5 to 3 are one less.
+fn walk_levels(eptp: u64) -> u64 {
+    (eptp >> 3 & 7) + 1
 }
 
 /// Guest-physical memory over the memory of the host.
@@ -31,9 +39,15 @@ pub struct GuestMemory<'m> {
 }
 
 impl<'m> GuestMemory<'m> {
-    /// The guest whose EPTP (VMCS field 0x201a) is `eptp`; its flags are dropped.
+    /// The guest whose EPTP (VMCS field 0x201a) is `eptp`. One without flags, a mere address, is of four levels.
     pub fn new(host: &'m dyn PhysicalMemory, eptp: u64) -> Result<Self, GuestError> {
-        let tables = AddressSpace::new(host, &EPT, Software::None, eptp);
+        let spec = match walk_levels(eptp) {
+            _ if eptp.is_multiple_of(PAGE_BYTES) => &EPT,
+            4 => &EPT,
+            5 => &EPT_FIVE,
+            _ => return Err(GuestError::Levels(eptp)),
+        };
+        let tables = AddressSpace::new(host, spec, Software::None, eptp);
         let root = tables.root();
         let mut survey = Survey { tables: &tables, runs: Vec::new(), left: MAX_ENTRIES, path: Vec::new() };
         survey.table(root, 0, 0).ok_or(GuestError::TooMany(root))?;
@@ -182,6 +196,19 @@ mod tests {
         assert_eq!(bytes[8..], [0; 8]);
         assert_eq!(guest.read(Pa(0x20_0010), &mut bytes), missing(0x20_0010), "mapped, and not in the host's image");
         assert_eq!(guest.host_address(Pa(0x3123)), Ok(Pa(0xa123)));
+    }
+
+    #[test]
+    fn an_eptp_tells_how_many_levels_there_are() {
+        let mut host = host();
+        // One level more, of which the second entry leads to the tables of the others.
+        host.put(0x5008, 0x1007);
+        let guest = GuestMemory::new(&host, 0x5026).expect("a guest");
+        assert_eq!(guest.host_address(Pa(1 << 48 | 0x3123)), Ok(Pa(0xa123)));
+        assert_eq!(guest.runs()[0].start, Pa(1 << 48));
+        for eptp in [0x1006, 0x1016, 0x102e] {
+            assert_eq!(GuestMemory::new(&host, eptp).err(), Some(GuestError::Levels(eptp)));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod windows;
 pub use guest::{GuestError, GuestMemory};
 pub use linux::LinuxPtes;
 pub use software::{Absent, Field, Software, State};
-pub use spec::{AMD64, AMD64_LA57, EPT, Entries, Granule, Halves, Level, Moved, PagingSpec, X86, X86_PAE};
+pub use spec::{AMD64, AMD64_LA57, EPT, EPT_FIVE, Entries, Granule, Halves, Level, Moved, PagingSpec, X86, X86_PAE};
 pub use walk::{Meaning, Step};
 pub use windows::{Pagefile, Swizzle, WindowsPtes};
 

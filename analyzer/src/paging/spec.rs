@@ -21,7 +21,8 @@ pub struct Level {
 pub enum Entries {
     /// Bit 0 is P, bit 7 of an upper level PS.
     X86,
-    /// Any of bits 2 to 0 (read, write, execute) says that it is present; bit 7 as in `X86`.
+    /// Any of bits 2 to 0 (read, write, execute) says that it is present, unless it may be written and not read: such an
+    /// entry is misconfigured, and never translates (KVM marks the addresses of devices by it). Bit 7 as in `X86`.
     Ept,
     /// Bits 1 and 0: 1 is a block, 3 a table, or a page on the last level.
     Aarch64,
@@ -178,14 +179,28 @@ pub static X86: PagingSpec = PagingSpec {
     ..AMD64
 };
 
+const EPT_PTE: Level = level("EPT PTE", 12, 9);
+const EPT_PDE: Level = large("EPT PDE", 21, 9);
+const EPT_PDPTE: Level = large("EPT PDPTE", 30, 9);
+const EPT_PML4E: Level = level("EPT PML4E", 39, 9);
+const EPT_PML5E: Level = level("EPT PML5E", 48, 9);
+
 /// The extended page tables of a virtual machine on Intel processors, four levels: from the guest's physical addresses to
 /// the host's. The root register is the EPTP.
 pub static EPT: PagingSpec = PagingSpec {
     name: "EPT",
-    levels: &[level("EPT PML4E", 39, 9), large("EPT PDPTE", 30, 9), large("EPT PDE", 21, 9), level("EPT PTE", 12, 9)],
+    levels: &[EPT_PML4E, EPT_PDPTE, EPT_PDE, EPT_PTE],
     entries: Entries::Ept,
     halves: Halves::One,
     ..AMD64
+};
+
+/// The same with five levels.
+pub static EPT_FIVE: PagingSpec = PagingSpec {
+    name: "EPT with five levels",
+    levels: &[EPT_PML5E, EPT_PML4E, EPT_PDPTE, EPT_PDE, EPT_PTE],
+    address_bits: 57,
+    ..EPT
 };
 
 /// The smallest page of AArch64 page tables.

@@ -79,7 +79,7 @@ fn the_c_bit_of_encrypted_memory_is_no_address() {
 }
 
 #[test]
-fn ept_entries_are_present_when_anything_is_allowed() {
+fn ept_entries_are_present_when_anything_is_allowed_that_may_be() {
     // EPTP 0x101e: write-back, walk length 4. Guest-physical 0x8040_3123: indexes 0, 2, 2, 3.
     let memory = memory(&[
         (0x1000, 0x2007),
@@ -87,16 +87,22 @@ fn ept_entries_are_present_when_anything_is_allowed() {
         (0x3010, 0x4001),
         // Execute-only, of memory type 6.
         (0x4018, 0x7_7777_7034),
-        (0x3018, 0x7_7780_00b2),
+        (0x3018, 0x7_7780_00b1),
         (0x4020, 0x5_5555_5ff8),
+        // Written and not read, with and without execution: misconfigured (SDM volume 3, EPT Misconfigurations).
+        (0x4028, 0x5_5555_5032),
+        (0x4030, 0x5_5555_5036),
+        (0x3020, 0x7_7780_00b6),
     ]);
     let space = AddressSpace::new(&memory, &EPT, Software::None, 0x101e);
     assert_eq!(space.translate(Va(0x8040_3123)), Ok(Pa(0x7_7777_7123)));
-    assert_eq!(space.translate(Va(0x8060_0000 | 0x1f_ffff)), Ok(Pa(0x7_779f_ffff)), "2 MiB, write only");
-    assert!(matches!(
-        space.translate(Va(0x8040_4000)),
-        Err(PageFault { reason: FaultReason::NotPresent { level: "EPT PTE", .. }, .. })
-    ));
+    assert_eq!(space.translate(Va(0x8060_0000 | 0x1f_ffff)), Ok(Pa(0x7_779f_ffff)), "2 MiB");
+    for (at, entry) in
+        [(0x8040_4000, "EPT PTE"), (0x8040_5000, "EPT PTE"), (0x8040_6000, "EPT PTE"), (0x8080_0000, "EPT PDE")]
+    {
+        let fault = space.translate(Va(at)).expect_err("it maps nothing");
+        assert!(matches!(fault.reason, FaultReason::NotPresent { level, .. } if level == entry), "{at:#x}: {fault}");
+    }
     assert!(matches!(space.translate(Va(1 << 48)), Err(PageFault { reason: FaultReason::NotCanonical, .. })));
 }
 

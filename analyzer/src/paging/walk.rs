@@ -150,7 +150,7 @@ impl AddressSpace<'_> {
         let large = || level.may_be_large && entry & LARGE != 0;
         let (present, maps_page) = match spec.entries {
             Entries::X86 => (entry & 1 != 0, lowest || large()),
-            Entries::Ept => (entry & 7 != 0, lowest || large()),
+            Entries::Ept => (entry & 7 != 0 && entry & 3 != 2, lowest || large()),
             Entries::Aarch64 => match entry & 3 {
                 3 => (true, lowest),
                 1 => (level.may_be_large, true),
