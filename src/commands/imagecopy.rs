@@ -73,12 +73,15 @@ pub(crate) fn run(context: &Context, args: &ArgMatches) -> Result<Outcome> {
         HumanBytes(copied.bytes),
         memory.runs().len()
     ));
-    let end = memory.runs().last().map_or(0, |run| run.start.0.saturating_add(run.bytes));
-    if format == Format::Raw && end > bytes {
-        let holes = end - bytes;
-        context.note(&format!(
+    match (format, copied.padding) {
+        (_, 0) => {}
+        (Format::Kdump, padding) => context.warn(&format!(
+            "{}: {padding} bytes that the image has not are memory of zeros in the copy: a kdump image has whole pages",
+            out.display()
+        )),
+        (_, holes) => context.note(&format!(
             "  {holes} bytes between and before the ranges are zero: a raw image cannot tell them apart"
-        ));
+        )),
     }
     let missing: u64 = memory.gaps().iter().map(|gap| gap.bytes).sum();
     if !format.keeps_gaps() && missing > 0 {

@@ -168,6 +168,20 @@ fn compress(pages: &[u8], page_bytes: usize) -> Vec<Option<Vec<u8>>> {
     })
 }
 
+/// How many bytes all pages have that a kdump image of the memory has.
+pub(super) fn bytes(memory: &dyn PhysicalMemory, hints: &Hints) -> u64 {
+    let page_bytes = page_bytes(hints);
+    let mut end = 0;
+    let all = memory.runs().iter().map(|run| {
+        let Range { start, end: stop } = pages(run.start, run.bytes, page_bytes);
+        // Two ranges may have parts of one page.
+        let new = stop.saturating_sub(start.max(end));
+        end = stop;
+        new
+    });
+    all.sum::<u64>() * page_bytes
+}
+
 /// The length of the kernel's pages: readers want it as the block's.
 fn page_bytes(hints: &Hints) -> u64 {
     let noted = hints.vmcoreinfo.number("PAGESIZE");

@@ -73,6 +73,8 @@ pub struct Copied {
     pub unreadable: u64,
     /// Why the first of them could not be.
     pub first_fault: Option<PageFault>,
+    /// Bytes of zeros that are memory in the copy, and which the image has not: raw has all addresses, kdump whole pages.
+    pub padding: u64,
     /// The SHA-256 of each range's address and length, 64-bit little-endian, and its bytes, one range behind the other.
     pub sha256: [u8; 32],
 }
@@ -121,7 +123,7 @@ pub fn write(
         Format::Elf => Box::new(elf::Elf::new(memory, hints, out)?),
         Format::Kdump => Box::new(kdump::Kdump::new(memory, hints, out)?),
     };
-    let copied = walk(memory, progress, &mut |at, run, block| {
+    let mut copied = walk(memory, progress, &mut |at, run, block| {
         if at == run.start {
             writer.begin(run)?;
         }
@@ -129,6 +131,11 @@ pub fn write(
     })?;
     writer.finish()?;
     out.flush()?;
+    copied.padding = match format {
+        Format::Raw => memory.runs().last().map_or(0, |run| run.start.0 + run.bytes) - copied.bytes,
+        Format::Kdump => kdump::bytes(memory, hints) - copied.bytes,
+        Format::Lime | Format::Avml | Format::Elf => 0,
+    };
     Ok(copied)
 }
 
@@ -143,9 +150,9 @@ pub fn verify(
     let options = image::Options { format: Some(format.reader().into()), ..image::Options::default() };
     let copy = image::open(path, &options)?;
     let held: u64 = copy.runs().iter().map(|run| run.bytes).sum();
-    // Raw has all addresses, kdump whole pages.
-    if !matches!(format, Format::Raw | Format::Kdump) && held != copied.bytes {
-        return Err(Error::Differs(format!("{held} bytes of memory, {} were written", copied.bytes)));
+    let written = copied.bytes.saturating_add(copied.padding);
+    if held != written {
+        return Err(Error::Differs(format!("{held} bytes of memory, {written} were written")));
     }
     let at_its_ranges = Selection::of(copy.memory(), original.runs().to_vec());
     let seen = walk(&at_its_ranges, progress, &mut |_, _, _| Ok(()))?;
@@ -188,7 +195,7 @@ type Take<'t> = dyn FnMut(Pa, &Run, &[u8]) -> io::Result<()> + 't;
 
 /// Goes through all of the memory, in blocks that do not cross ranges.
 fn walk(memory: &dyn PhysicalMemory, progress: &mut dyn FnMut(u64), take: &mut Take<'_>) -> Result<Copied, io::Error> {
-    let mut copied = Copied { bytes: 0, unreadable: 0, first_fault: None, sha256: [0; 32] };
+    let mut copied = Copied { bytes: 0, unreadable: 0, first_fault: None, padding: 0, sha256: [0; 32] };
     let mut digest = Sha256::new();
     let mut buffer = vec![0; BLOCK_BYTES];
     for run in memory.runs() {

@@ -191,6 +191,30 @@ fn what_an_image_lacks_is_told_in_a_kdump_image() {
     assert_eq!((count(bitmaps, first, last), dumped), (last - first, truth));
 }
 
+/// A kdump image has whole pages: what of them the image has not is told, be two ranges in one page.
+#[test]
+fn what_a_kdump_image_has_more_than_the_memory_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (raw, out) = (folder.path().join("raw"), folder.path().join("copy.kdump"));
+    std::fs::write(&raw, [7; 0x1c00]).expect("written");
+    for (runs, more) in [
+        ("0x1000-0x2800,0x2a00-0x2e00", Some(0x400)),
+        ("0x1000-0x2000,0x3000-0x3c00", Some(0x400)),
+        ("0x1000+0x1000", None),
+    ] {
+        let output = run(&["--runs", runs, "--overwrite", "-f", arg(&raw), "imagecopy", arg(&out), "--to", "kdump"]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        let told = stderr.lines().find(|line| line.contains("that the image has not are memory of zeros in the copy"));
+        let expected = more.map(|bytes| format!("warning: {}: {bytes} bytes that", out.display()));
+        assert_eq!(
+            told.map(|line| line.starts_with(expected.as_deref().unwrap_or("?"))),
+            more.map(|_| true),
+            "{stderr}"
+        );
+    }
+}
+
 /// In bytes.
 const CHUNK: usize = 0x8000;
 
