@@ -5,6 +5,7 @@ use super::macho::MachO;
 use super::source::{Input, Source};
 use super::symbols::Symbols;
 use super::system_map::Form;
+use super::types::Origin;
 use super::{ConvertError, ConvertReport, Options, add_dwarf, dsymutil_text, vtypes};
 use quaid_profile::{Arch, Profile};
 use std::path::Path;
@@ -94,7 +95,8 @@ pub(super) fn add(
         report.unlinked = true;
     }
     symbols.put(Form::SystemMap, profile, report);
-    add_dwarf(debug.file.place(), debug.file.arch, &[debug.file.debug_sections()?], profile, report)?;
+    let origin = Origin { place: debug.file.place(), arch: debug.file.arch, of_module: false };
+    add_dwarf(origin, &[debug.file.debug_sections()?], profile, report)?;
 
     // The linker's `__mh_execute_header`: where the kernel's Mach-O header is, and with it its first segment.
     if let Some(base) = profile.symbol("_mh_execute_header") {

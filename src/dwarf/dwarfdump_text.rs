@@ -178,6 +178,7 @@ fn attribute<'t>(name: &[u8], value: &'t [u8]) -> Option<(DwAt, Value<'t>)> {
         b"encoding" => Some((gimli::DW_AT_encoding, Value::Data1(encoding_of(value)?))),
         b"language" if value == b"DW_LANG_Rust" => Some((gimli::DW_AT_language, Value::Data2(gimli::DW_LANG_Rust.0))),
         b"declaration" => value.starts_with(b"yes").then_some((gimli::DW_AT_declaration, Value::Present)),
+        b"external" => value.starts_with(b"yes").then_some((gimli::DW_AT_external, Value::Present)),
         b"location" => Some((gimli::DW_AT_location, Value::Present)),
         _ => None,
     }

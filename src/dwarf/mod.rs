@@ -56,6 +56,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use symbols::Symbols;
 use system_map::Form;
+use types::Origin;
 
 /// Why a profile could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -324,25 +325,25 @@ fn add_elf_dwarf(
     let separate = Separate::find(elf, &main, file, &source.files.companions, report)?;
     let mut parts = separate.sections()?;
     parts.insert(0, main.clone());
-    add_dwarf(elf.place(), elf.arch, &parts, profile, report)
+    let origin = Origin { place: elf.place(), arch: elf.arch, of_module: elf.is_module() };
+    add_dwarf(origin, &parts, profile, report)
 }
 
 /// Adds the types of a file's sections, the first, and of those that continue it.
 fn add_dwarf(
-    place: &str,
-    arch: Arch,
+    origin: Origin<'_>,
     sections: &[DebugSections<'_>],
     profile: &mut Profile,
     report: &mut ConvertReport,
 ) -> Result<(), ConvertError> {
-    let units = units::Units::parse(place, sections)?;
+    let units = units::Units::parse(origin.place, sections)?;
     let names = bumpalo::Bump::new();
     let survey = survey::Survey::of(&units, &names, report);
-    types::build(&units, &survey, place, arch, profile, report)?;
+    types::build(&units, &survey, origin, profile, report)?;
     if profile.structs.is_empty() {
-        return Err(ConvertError::missing(place, report.why_no_types()));
+        return Err(ConvertError::missing(origin.place, report.why_no_types()));
     }
-    profile.metadata.set("arch", arch.name());
+    profile.metadata.set("arch", origin.arch.name());
     Ok(())
 }
 
@@ -357,7 +358,7 @@ fn add_dwarf_text(text: &Input, profile: &mut Profile, report: &mut ConvertRepor
             "dwarfdump's text does not tell the architecture, and this one has no struct pt_regs that would; put the kernel's config beside it",
         ));
     };
-    add_dwarf(&text.name, arch, &[found.sections], profile, report)
+    add_dwarf(Origin { place: &text.name, arch, of_module: true }, &[found.sections], profile, report)
 }
 
 fn add_btf(

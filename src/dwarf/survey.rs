@@ -35,12 +35,23 @@ pub(super) struct Survey<'d> {
     pub(super) nameless_enums: BTreeMap<&'d [u8], Vec<Place>>,
     /// Native types.
     pub(super) base_types: BTreeMap<&'d [u8], BaseType>,
-    /// Variables outside functions, and the place of the type of each. Of several of one name that of the first definition.
-    pub(super) variables: BTreeMap<&'d [u8], Place>,
+    /// Variables outside functions, by name.
+    pub(super) variables: BTreeMap<&'d [u8], Variable>,
     /// The place of the type of those whose address is told, by name and address.
     pub(super) located: Vec<(&'d [u8], u64, Place)>,
     /// The whole names of types in namespaces and classes, by place.
     pub(super) scoped: HashMap<Place, &'d [u8]>,
+}
+
+/// What the units tell of the variables of one name: the places of types.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Variable {
+    /// Of the first definition: what has a location.
+    pub(super) defined: Option<Place>,
+    /// Of the first that has none.
+    pub(super) declared: Option<Place>,
+    /// One of the units defines it for all.
+    pub(super) shared: bool,
 }
 
 /// The definitions of one kind: by name and layout, how many there are and where the first one is.
@@ -109,8 +120,7 @@ struct Found<'d> {
     enums: Definitions<'d>,
     nameless_enums: Definitions<'d>,
     base_types: BTreeMap<&'d [u8], BaseType>,
-    /// Whether the variable is defined there or only declared, and the place of its type.
-    variables: HashMap<&'d [u8], (bool, Place)>,
+    variables: HashMap<&'d [u8], Variable>,
     /// Variables with their addresses, and the place of the type of each.
     located: Vec<(&'d [u8], u64, Place)>,
     /// Typedefs of what another unit defines, as with type units and in files that dwz went over.
@@ -163,7 +173,9 @@ impl<'d> Found<'d> {
                 units.text(unit, &name)
             });
             if let Some(name) = name {
-                note_variable(self, name, true, ty);
+                let variable = self.variables.entry(name).or_default();
+                variable.shared = true;
+                variable.defined.get_or_insert(ty);
             }
         }
     }
@@ -210,7 +222,7 @@ impl<'d> Survey<'d> {
                 .map(|(label, all)| (label, all.into_iter().map(|(_, place, _)| place).collect()))
                 .collect(),
             base_types: found.base_types,
-            variables: found.variables.into_iter().map(|(name, (_, place))| (name, place)).collect(),
+            variables: found.variables.into_iter().collect(),
             located: found.located,
             scoped: scopes.names,
             ..Self::default()
@@ -316,6 +328,8 @@ struct Attributes<'d> {
     /// The type unit that has the definition.
     signature: Option<Place>,
     declaration: bool,
+    /// Other units may name it.
+    external: bool,
     defined: bool,
     /// Of a variable.
     address: Option<u64>,
@@ -508,6 +522,7 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 gimli::DW_AT_specification => found.specification = self.units.target(self.unit.number, &value),
                 gimli::DW_AT_signature => found.signature = self.units.target(self.unit.number, &value),
                 gimli::DW_AT_declaration => found.declaration = matches!(value, gimli::AttributeValue::Flag(true)),
+                gimli::DW_AT_external => found.external = matches!(value, gimli::AttributeValue::Flag(true)),
                 gimli::DW_AT_location => {
                     found.defined = true;
                     found.address = self.units.static_address(self.unit, &value);
@@ -593,7 +608,13 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
 
     fn add_variable(&mut self, offset: usize, attributes: &Attributes<'d>) {
         if let (Some(name), Some(ty)) = (attributes.linkage_name.or(attributes.name), attributes.ty) {
-            note_variable(self.found, name, attributes.defined, ty);
+            let variable = self.found.variables.entry(name).or_default();
+            variable.shared |= attributes.external && !attributes.declaration;
+            if attributes.defined {
+                variable.defined.get_or_insert(ty);
+            } else if attributes.declaration || attributes.external {
+                variable.declared.get_or_insert(ty);
+            }
             self.found.located.extend(attributes.address.map(|address| (name, address, ty)));
             if attributes.declaration {
                 self.declared.push((offset, name, ty));
@@ -615,18 +636,12 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
             if let Some(&(_, name, declared)) = at.ok().and_then(|at| self.declared.get(at)) {
                 let name = linkage_name.unwrap_or(name);
                 let ty = ty.unwrap_or(declared);
-                note_variable(self.found, name, true, ty);
+                let variable = self.found.variables.entry(name).or_default();
+                variable.shared = true;
+                variable.defined.get_or_insert(ty);
                 self.found.located.extend(address.map(|address| (name, address, ty)));
             }
         }
-    }
-}
-
-/// The type of a definition is better than that of a declaration; of equals the first one is kept.
-fn note_variable<'d>(found: &mut Found<'d>, name: &'d [u8], defined: bool, ty: Place) {
-    let known = found.variables.entry(name).or_insert((defined, ty));
-    if defined && !known.0 {
-        *known = (true, ty);
     }
 }
 

@@ -26,13 +26,22 @@ const MAX_PARTS: usize = 1 << 24;
 /// How many opened units are kept for references between units.
 const OPEN_UNITS: usize = 16;
 
-/// Adds the surveyed types to `profile`, and the types of those variables whose symbols it has. `place` names the file
-/// in messages, `arch` is what it was built for.
+/// A file of debugging information, and what it is to the symbols of the profile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'o> {
+    /// Names it in messages.
+    pub(super) place: &'o str,
+    /// What it was built for.
+    pub(super) arch: Arch,
+    /// It is a module, and the symbols are those of its kernel.
+    pub(super) of_module: bool,
+}
+
+/// Adds the surveyed types to `profile`, and the types of those variables whose symbols it has.
 pub(super) fn build<'d>(
     units: &Units<'d>,
     survey: &Survey<'d>,
-    place: &str,
-    arch: Arch,
+    origin: Origin<'_>,
     profile: &mut Profile,
     report: &mut ConvertReport,
 ) -> Result<(), ConvertError> {
@@ -41,8 +50,8 @@ pub(super) fn build<'d>(
         units,
         profile,
         report,
-        place,
-        pointer_bytes: arch.pointer_bytes(),
+        place: origin.place,
+        pointer_bytes: origin.arch.pointer_bytes(),
         open: Vec::new(),
         several: &survey.several,
         scoped: &survey.scoped,
@@ -64,7 +73,7 @@ pub(super) fn build<'d>(
     for (place, name) in &survey.enums {
         builder.enumeration(*place, name)?;
     }
-    for (symbol, place) in variables(survey, builder.profile) {
+    for (symbol, place) in variables(survey, origin, builder.profile) {
         builder.member_parts_left = MAX_MEMBER_PARTS;
         let ty = builder.type_at(place, &format!(".{symbol}"), 0)?;
         builder.profile.constant_types.insert(symbol, ty);
@@ -78,8 +87,9 @@ pub(super) fn build<'d>(
 }
 
 /// The data symbols of which there is a variable, and the place of the type of each. Where several symbols have one name, the
-/// address tells which variable each is, if the addresses of these variables are known.
-fn variables(survey: &Survey<'_>, profile: &Profile) -> Vec<(String, Place)> {
+/// address tells which variable each is, if the addresses of these variables are known. What a module defines is its own: those
+/// of the kernel it only declares.
+fn variables(survey: &Survey<'_>, origin: Origin<'_>, profile: &Profile) -> Vec<(String, Place)> {
     let mut repeated: BTreeMap<&[u8], Vec<(&String, u64)>> = BTreeMap::new();
     for (symbol, name) in &profile.isf.linkage_names {
         if let Some(&address) = profile.constants.get(symbol) {
@@ -97,8 +107,14 @@ fn variables(survey: &Survey<'_>, profile: &Profile) -> Vec<(String, Place)> {
         known.insert(name);
     }
     let mut found = Vec::new();
-    for (&name, &place) in &survey.variables {
-        if let Some(symbols) = repeated.get(name).filter(|_| known.contains(name)) {
+    for (&name, variable) in &survey.variables {
+        let place = if origin.of_module {
+            variable.declared.filter(|_| !variable.shared)
+        } else {
+            variable.defined.or(variable.declared)
+        };
+        let Some(place) = place else { continue };
+        if let Some(symbols) = repeated.get(name).filter(|_| known.contains(name) && !origin.of_module) {
             found.extend(symbols.iter().filter_map(|(symbol, address)| {
                 located.get(&(name, *address)).map(|&place| ((*symbol).clone(), place))
             }));

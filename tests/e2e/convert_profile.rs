@@ -13,6 +13,7 @@ mod oracles;
 mod other_languages;
 mod same_kernel;
 mod separate;
+mod variables;
 mod vmlinux;
 
 use crate::support::{arg, corpus, ok, run, unpacked};

