@@ -95,7 +95,7 @@ pub(super) fn add(
         report.unlinked = true;
     }
     symbols.put(Form::SystemMap, profile, report);
-    let origin = Origin { place: debug.file.place(), arch: debug.file.arch, of_module: false };
+    let origin = Origin { place: debug.file.place(), arch: debug.file.arch, of_module: false, moved: None };
     add_dwarf(origin, &[debug.file.debug_sections()?], profile, report)?;
 
     // The linker's `__mh_execute_header`: where the kernel's Mach-O header is, and with it its first segment.

@@ -236,7 +236,8 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
     if let Some(map) = &files.system_map {
         of_elf = same_kernel::check_map(&map.name, form, profile, elf.as_ref(), image.as_ref())?;
     }
-    add_types(source, elf.as_ref(), image.as_ref(), profile, report)?;
+    let moved = if files.system_map.is_some() { of_elf } else { Some(0) };
+    add_types(source, elf.as_ref(), image.as_ref(), moved, profile, report)?;
     let usual = symbols::slide(profile);
     if let Some(map) = files.system_map.as_ref().filter(|_| form == Form::SystemMap) {
         // Where nothing but the place at which kernels are linked says that this one was moved, a name is believed.
@@ -263,11 +264,12 @@ fn add_linux(source: &Source, profile: &mut Profile, report: &mut ConvertReport)
 }
 
 /// Adds the types of the best source that there is: DWARF of a kernel, BTF of a kernel with or without that of a module,
-/// DWARF of a module.
+/// DWARF of a module. `moved` is how far the symbols are from where the kernel is linked.
 fn add_types(
     source: &Source,
     elf: Option<&Elf<'_>>,
     image: Option<&Image<'_>>,
+    moved: Option<u64>,
     profile: &mut Profile,
     report: &mut ConvertReport,
 ) -> Result<(), ConvertError> {
@@ -275,7 +277,7 @@ fn add_types(
     let kernel = elf.filter(|elf| elf.is_kernel());
     let module = elf.filter(|elf| !elf.is_kernel());
     if let Some(kernel) = kernel.filter(|kernel| kernel.has_dwarf()) {
-        return add_elf_dwarf(source, kernel, profile, report);
+        return add_elf_dwarf(source, kernel, moved, profile, report);
     }
     let in_kernel = || kernel.and_then(|kernel| Some(Part { place: kernel.place(), bytes: kernel.btf()? }));
     let in_image = || Some(Part { place: &files.image.as_ref()?.name, bytes: image?.btf? });
@@ -283,7 +285,7 @@ fn add_types(
     let with_module = || module.and_then(|module| Some(Part { place: module.place(), bytes: module.base_btf()? }));
     let base = files.btf.as_ref().map(Part::of).or_else(in_kernel).or_else(in_image);
     if let (None, Some(module)) = (&base, module.filter(|module| module.has_dwarf())) {
-        return add_elf_dwarf(source, module, profile, report);
+        return add_elf_dwarf(source, module, moved, profile, report);
     }
     let arch = elf.map(|elf| elf.arch).or_else(|| image.and_then(|image| image.arch));
     let of_module = files.module_btf.as_ref().map(Part::of).or_else(in_module);
@@ -317,6 +319,7 @@ impl<'p> Part<'p> {
 fn add_elf_dwarf(
     source: &Source,
     elf: &Elf<'_>,
+    moved: Option<u64>,
     profile: &mut Profile,
     report: &mut ConvertReport,
 ) -> Result<(), ConvertError> {
@@ -325,7 +328,8 @@ fn add_elf_dwarf(
     let separate = Separate::find(elf, &main, file, &source.files.companions, report)?;
     let mut parts = separate.sections()?;
     parts.insert(0, main.clone());
-    let origin = Origin { place: elf.place(), arch: elf.arch, of_module: elf.is_module() };
+    let of_module = elf.is_module();
+    let origin = Origin { place: elf.place(), arch: elf.arch, of_module, moved };
     add_dwarf(origin, &parts, profile, report)
 }
 
@@ -358,7 +362,7 @@ fn add_dwarf_text(text: &Input, profile: &mut Profile, report: &mut ConvertRepor
             "dwarfdump's text does not tell the architecture, and this one has no struct pt_regs that would; put the kernel's config beside it",
         ));
     };
-    add_dwarf(Origin { place: &text.name, arch, of_module: true }, &[found.sections], profile, report)
+    add_dwarf(Origin { place: &text.name, arch, of_module: true, moved: None }, &[found.sections], profile, report)
 }
 
 fn add_btf(

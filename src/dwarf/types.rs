@@ -15,7 +15,7 @@ use crate::nameless::NamelessTypes;
 use crate::typedefs::{Declared, tells_more};
 use gimli::AttributeValue;
 use quaid_profile::{Arch, BaseType, Enum, Member, Profile, Struct, StructKind, Type};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// How many parts the type of one member or variable may have: function types that refer to each other could have 2^64.
@@ -35,6 +35,8 @@ pub(super) struct Origin<'o> {
     pub(super) arch: Arch,
     /// It is a module, and the symbols are those of its kernel.
     pub(super) of_module: bool,
+    /// How far behind its addresses those of the symbols are, where that is known: a running kernel was moved.
+    pub(super) moved: Option<u64>,
 }
 
 /// Adds the surveyed types to `profile`, and the types of those variables whose symbols it has.
@@ -86,46 +88,42 @@ pub(super) fn build<'d>(
     Ok(())
 }
 
-/// The data symbols of which there is a variable, and the place of the type of each. Where several symbols have one name, the
-/// address tells which variable each is, if the addresses of these variables are known. What a module defines is its own: those
-/// of the kernel it only declares.
+/// The data symbols of which there is a variable, and the place of the type of each.
+///
+/// The address tells which of several variables a symbol is, and that it is none of those that lie elsewhere: one that the
+/// linker left out, or of another unit. Where no address decides, the name does. What a module defines is its own: those of the
+/// kernel it only declares.
 fn variables(survey: &Survey<'_>, origin: Origin<'_>, profile: &Profile) -> Vec<(String, Place)> {
-    let mut repeated: BTreeMap<&[u8], Vec<(&String, u64)>> = BTreeMap::new();
-    for (symbol, name) in &profile.isf.linkage_names {
-        if let Some(&address) = profile.constants.get(symbol) {
-            repeated.entry(name.as_bytes()).or_default().push((symbol, address));
-        }
-    }
-    for (name, symbols) in &mut repeated {
-        let first = std::str::from_utf8(name).ok().and_then(|name| profile.constants.get_key_value(name));
-        symbols.extend(first.map(|(symbol, &address)| (symbol, address)));
-    }
     let mut located: HashMap<(&[u8], u64), Place> = HashMap::new();
-    let mut known: HashSet<&[u8]> = HashSet::new();
-    for &(name, address, place) in survey.located.iter().filter(|(name, ..)| repeated.contains_key(name)) {
+    let mut lie_elsewhere: HashSet<&[u8]> = HashSet::new();
+    for &(name, address, place) in survey.located.iter().filter(|_| !origin.of_module) {
         located.entry((name, address)).or_insert(place);
-        known.insert(name);
+        lie_elsewhere.insert(name);
     }
-    let mut found = Vec::new();
-    for (&name, variable) in &survey.variables {
-        let place = if origin.of_module {
-            variable.declared.filter(|_| !variable.shared)
-        } else {
-            variable.defined.or(variable.declared)
-        };
-        let Some(place) = place else { continue };
-        if let Some(symbols) = repeated.get(name).filter(|_| known.contains(name) && !origin.of_module) {
-            found.extend(symbols.iter().filter_map(|(symbol, address)| {
-                located.get(&(name, *address)).map(|&place| ((*symbol).clone(), place))
-            }));
-            continue;
+    let repeated: HashSet<&str> = profile.isf.linkage_names.values().map(String::as_str).collect();
+    let type_of = |symbol: &String, address: u64| {
+        let name = profile.isf.linkage_names.get(symbol).unwrap_or(symbol);
+        let key = name.as_bytes();
+        // Per-CPU variables are not moved.
+        let at = |address| located.get(&(key, address)).copied();
+        if let Some(place) = at(address).or_else(|| at(address.wrapping_sub(origin.moved?))) {
+            return Some(place);
         }
-        let name = text(name);
-        if profile.constants.contains_key(&name) {
-            found.push((name, place));
+        let variable = survey.variables.get(key)?;
+        if origin.of_module {
+            return variable.declared.filter(|_| !variable.shared && name == symbol);
         }
-    }
-    found
+        match (lie_elsewhere.contains(key), repeated.contains(name.as_str()), origin.moved) {
+            (true, true, _) => None,
+            (true, false, Some(_)) => variable.declared,
+            _ => variable.defined.or(variable.declared).filter(|_| name == symbol),
+        }
+    };
+    profile
+        .constants
+        .iter()
+        .filter_map(|(symbol, &address)| Some((symbol.clone(), type_of(symbol, address)?)))
+        .collect()
 }
 
 fn text(name: &[u8]) -> String {

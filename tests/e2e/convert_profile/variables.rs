@@ -44,3 +44,27 @@ fn a_module_s_own_variables_give_no_type_to_the_kernel_s() {
                     variable of_kernel list_head\nvariable super_blocks list_head";
     assert_eq!(typed(folder), expected, "{}", arg(folder));
 }
+
+/// The linker leaves out what nothing uses, and the debugging information still describes it, at the address 0.
+#[test]
+fn variables_that_the_linker_left_out_give_no_type_to_others_of_their_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let one = "struct small { char c; }; static struct small state; struct small *unused(void) { state.c++; return &state; }\n\
+               static short of_assembler; short *unused_too(void) { of_assembler++; return &of_assembler; }\n\
+               static short undescribed; short *and_this(void) { undescribed++; return &undescribed; }\n\
+               extern long work(void); void _start(void) { work(); }\n";
+    let two = "struct large { long a[8]; }; struct large state; extern struct large of_assembler;\n\
+               long work(void) { return state.a[1]++ + of_assembler.a[2]; }\n\
+               asm(\".data\\n.globl of_assembler\\nof_assembler: .zero 64\\n.globl undescribed\\nundescribed: .zero 64\\n.text\");\n";
+    for (name, text) in [("one.c", one), ("two.c", two)] {
+        std::fs::write(folder.join(name), text).expect("written");
+    }
+    for version in ["-gdwarf-2", "-gdwarf-4", "-gdwarf-5"] {
+        let options = ["-O2", "-w", "-ffreestanding", "-fno-pic", "-fdata-sections", "-ffunction-sections", version];
+        let link = ["-no-pie", "-nostdlib", "-static", "-Wl,--gc-sections", "-o", "vmlinux", "one.c", "two.c"];
+        tool(folder, "gcc", &[&options[..], &link].concat());
+        let expected = "variable of_assembler large\nvariable state large";
+        assert_eq!(typed(&folder.join("vmlinux")), expected, "{version}");
+    }
+}
