@@ -21,6 +21,9 @@ const MAX_NESTING: usize = 64;
 /// type units takes a million.
 const MAX_ENTRIES_ELSEWHERE: usize = 1 << 26;
 
+/// How many entries are read for the name and the type of one variable: an instance, its abstract one, a declaration.
+const MAX_DECLARATIONS: usize = 4;
+
 /// What the units define. Names are as in the file.
 #[derive(Default)]
 pub(super) struct Survey<'d> {
@@ -125,8 +128,8 @@ struct Found<'d> {
     located: Vec<(&'d [u8], u64, Place)>,
     /// Typedefs of what another unit defines, as with type units and in files that dwz went over.
     typedefs_elsewhere: BTreeSet<(Place, &'d [u8])>,
-    /// Declarations of variables in other units, and the type that a definition completes each with.
-    completed_elsewhere: BTreeSet<(Place, Place)>,
+    /// Definitions whose declaration is not among those of their unit.
+    completed_elsewhere: Vec<Completed<'d>>,
 }
 
 impl<'d> Found<'d> {
@@ -157,27 +160,40 @@ impl<'d> Found<'d> {
         self.nameless_enums.0.retain(|(_, fingerprint), _| !named_enums.contains(fingerprint));
     }
 
-    /// Gives the variables that are declared in other units the type of their definition; dwz moves declarations.
+    /// Notes the variables whose name or type stands in other units: dwz moves declarations, and what gcc writes when it links
+    /// (LTO) refers to what it wrote before. In the order of the targets, so that each unit is read once.
     fn complete_elsewhere(&mut self, units: &Units<'d>) {
         let mut left = MAX_ENTRIES_ELSEWHERE;
         let mut open: Option<Unit<'d>> = None;
-        for (declaration, ty) in std::mem::take(&mut self.completed_elsewhere) {
-            if open.as_ref().is_none_or(|unit| unit.number != declaration.unit) {
-                let Some(rest) = left.checked_sub(units.cost(declaration.unit)) else { break };
-                left = rest;
-                open = units.open(declaration.unit).ok();
+        let mut completed = std::mem::take(&mut self.completed_elsewhere);
+        completed.sort_by_key(|completed| completed.declaration);
+        for completed in completed {
+            let (mut name, mut ty, mut next) = (completed.linkage_name, completed.ty, Some(completed.declaration));
+            for _ in 0..MAX_DECLARATIONS {
+                let Some(place) = next.filter(|_| name.is_none() || ty.is_none()) else { break };
+                if open.as_ref().is_none_or(|unit| unit.number != place.unit) {
+                    let Some(rest) = left.checked_sub(units.cost(place.unit)) else { return };
+                    left = rest;
+                    open = units.open(place.unit).ok();
+                }
+                let Some((unit, Ok(entry))) = open.as_ref().map(|unit| (unit, unit.entry(place.offset))) else { break };
+                let text = |of| units.text(unit, &entry.attr_value(of)?);
+                let target = |of| units.target(unit.number, &entry.attr_value(of)?);
+                name = name.or_else(|| text(gimli::DW_AT_linkage_name)).or_else(|| text(gimli::DW_AT_name));
+                ty = ty.or_else(|| target(gimli::DW_AT_type));
+                next = target(gimli::DW_AT_specification).or_else(|| target(gimli::DW_AT_abstract_origin));
             }
-            let name = open.as_ref().and_then(|unit| {
-                let entry = unit.entry(declaration.offset).ok()?;
-                let name = entry.attr_value(gimli::DW_AT_linkage_name).or(entry.attr_value(gimli::DW_AT_name))?;
-                units.text(unit, &name)
-            });
-            if let Some(name) = name {
-                let variable = self.variables.entry(name).or_default();
-                variable.shared = true;
-                variable.defined.get_or_insert(ty);
+            if let (Some(name), Some(ty)) = (name, ty) {
+                self.note_completed(name, ty, &completed);
             }
         }
+    }
+
+    fn note_completed(&mut self, name: &'d [u8], ty: Place, completed: &Completed<'d>) {
+        let variable = self.variables.entry(name).or_default();
+        variable.shared |= completed.specified;
+        variable.defined.get_or_insert(ty);
+        self.located.extend(completed.address.map(|address| (name, address, ty)));
     }
 }
 
@@ -303,12 +319,15 @@ struct UnitWalk<'w, 'd> {
     entries_left: usize,
 }
 
-/// A variable's definition whose name and type stand at its declaration, but for what it tells itself.
+/// A variable's definition whose name and type stand at its declaration, or at what gcc wrote before it linked, but for what
+/// it tells itself.
 struct Completed<'d> {
     declaration: Place,
     linkage_name: Option<&'d [u8]>,
     ty: Option<Place>,
     address: Option<u64>,
+    /// It refers to its declaration.
+    specified: bool,
 }
 
 /// The attributes that the walk looks at.
@@ -325,6 +344,7 @@ struct Attributes<'d> {
     encoding: Option<DwAte>,
     ty: Option<Place>,
     specification: Option<Place>,
+    abstract_origin: Option<Place>,
     /// The type unit that has the definition.
     signature: Option<Place>,
     declaration: bool,
@@ -520,6 +540,7 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 gimli::DW_AT_encoding => found.encoding = value.u8_value().map(DwAte),
                 gimli::DW_AT_type => found.ty = self.units.target(self.unit.number, &value),
                 gimli::DW_AT_specification => found.specification = self.units.target(self.unit.number, &value),
+                gimli::DW_AT_abstract_origin => found.abstract_origin = self.units.target(self.unit.number, &value),
                 gimli::DW_AT_signature => found.signature = self.units.target(self.unit.number, &value),
                 gimli::DW_AT_declaration => found.declaration = matches!(value, gimli::AttributeValue::Flag(true)),
                 gimli::DW_AT_external => found.external = matches!(value, gimli::AttributeValue::Flag(true)),
@@ -619,27 +640,27 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
             if attributes.declaration {
                 self.declared.push((offset, name, ty));
             }
-        } else if let Some(declaration) = attributes.specification {
-            let &Attributes { linkage_name, ty, address, .. } = attributes;
-            self.completed.push(Completed { declaration, linkage_name, ty, address });
+        } else if let Some(declaration) =
+            attributes.specification.or(attributes.abstract_origin.filter(|_| attributes.defined))
+        {
+            let &Attributes { linkage_name, ty, address, specification, .. } = attributes;
+            let specified = specification.is_some();
+            self.completed.push(Completed { declaration, linkage_name, ty, address, specified });
         }
     }
 
     /// `extern int x[]; int x[4];`: the second DIE has the type, the first one the name.
     fn complete_variables(&mut self) {
-        for &Completed { declaration, linkage_name, ty, address } in &self.completed {
-            if declaration.unit != self.unit.number {
-                self.found.completed_elsewhere.extend(ty.map(|ty| (declaration, ty)));
-                continue;
-            }
-            let at = self.declared.binary_search_by_key(&declaration.offset, |&(offset, ..)| offset);
-            if let Some(&(_, name, declared)) = at.ok().and_then(|at| self.declared.get(at)) {
-                let name = linkage_name.unwrap_or(name);
-                let ty = ty.unwrap_or(declared);
-                let variable = self.found.variables.entry(name).or_default();
-                variable.shared = true;
-                variable.defined.get_or_insert(ty);
-                self.found.located.extend(address.map(|address| (name, address, ty)));
+        for completed in std::mem::take(&mut self.completed) {
+            let Place { unit, offset } = completed.declaration;
+            let at = self.declared.binary_search_by_key(&offset, |&(offset, ..)| offset);
+            match at.ok().filter(|_| unit == self.unit.number).and_then(|at| self.declared.get(at)) {
+                Some(&(_, name, declared)) => self.found.note_completed(
+                    completed.linkage_name.unwrap_or(name),
+                    completed.ty.unwrap_or(declared),
+                    &completed,
+                ),
+                None => self.found.completed_elsewhere.push(completed),
             }
         }
     }

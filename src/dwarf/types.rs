@@ -105,8 +105,8 @@ fn variables(survey: &Survey<'_>, origin: Origin<'_>, profile: &Profile) -> Vec<
         let name = profile.isf.linkage_names.get(symbol).unwrap_or(symbol);
         let key = name.as_bytes();
         // Per-CPU variables are not moved.
-        let at = |address| located.get(&(key, address)).copied();
-        if let Some(place) = at(address).or_else(|| at(address.wrapping_sub(origin.moved?))) {
+        let lies_at = |address| located.get(&(key, address)).or_else(|| located.get(&(without_suffix(key)?, address)));
+        if let Some(&place) = lies_at(address).or_else(|| lies_at(address.wrapping_sub(origin.moved?))) {
             return Some(place);
         }
         let variable = survey.variables.get(key)?;
@@ -124,6 +124,11 @@ fn variables(survey: &Survey<'_>, origin: Origin<'_>, profile: &Profile) -> Vec<
         .iter()
         .filter_map(|(symbol, &address)| Some((symbol.clone(), type_of(symbol, address)?)))
         .collect()
+}
+
+/// The name in the source of a symbol that a compiler renamed when it linked (LTO): `state.lto_priv.0`, `state.llvm.123`.
+fn without_suffix(symbol: &[u8]) -> Option<&[u8]> {
+    symbol.get(..memchr::memchr(b'.', symbol)?)
 }
 
 fn text(name: &[u8]) -> String {

@@ -1,8 +1,10 @@
 //! Which variable a symbol is: the types of symbols, against what the sources say of each.
 
 use super::layouts::listing;
-use crate::support::arg;
+use crate::support::{arg, skipped};
 use quaid::dwarf::convert;
+use quaid_profile::Type;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -66,5 +68,71 @@ fn variables_that_the_linker_left_out_give_no_type_to_others_of_their_name() {
         tool(folder, "gcc", &[&options[..], &link].concat());
         let expected = "variable of_assembler large\nvariable state large";
         assert_eq!(typed(&folder.join("vmlinux")), expected, "{version}");
+    }
+}
+
+/// What is optimised when it is linked: variables refer to what was written of them before, and `static` ones of one name are
+/// renamed. Each has a size of its own, which `nm` tells.
+#[test]
+fn variables_have_their_types_when_the_linker_optimises() {
+    let one = "extern volatile long kept;\n\
+               static struct of2 { short a[1]; } same = { { 1 } }; static struct of1 { char a[1]; } own = { { 1 } };\n\
+               extern struct of8 { long a; } declared; extern int array[]; int *in_array = array; struct of8 *pointer = &declared;\n\
+               extern long two(void), three(void);\n\
+               void _start(void) { same.a[kept]++; own.a[kept]++; kept = same.a[kept] + own.a[kept] + two() + three(); pointer++; in_array++; }\n";
+    let two = "extern volatile long kept; volatile long kept;\n\
+               static struct of24 { long a[3]; } same = { { 1 } }; struct of8 { long a; } declared = { 1 }; int array[9] = { 1 };\n\
+               long two(void) { declared.a++; array[kept]++; same.a[kept]++; return same.a[kept] + declared.a + array[kept]; }\n";
+    let three = "extern volatile long kept;\n\
+                 static struct of40 { long a[5]; } same = { { 1 } }; static struct of16 { long a[2]; } own = { { 1 } };\n\
+                 long three(void) { own.a[kept]++; same.a[kept]++; return same.a[kept] + own.a[kept]; }\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    for (name, text) in [("one.c", one), ("two.c", two), ("three.c", three)] {
+        std::fs::write(folder.join(name), text).expect("written");
+    }
+    for (compiler, options) in [
+        ("gcc", &["-flto", "-gdwarf-4"][..]),
+        ("gcc", &["-flto", "-gdwarf-5"]),
+        ("gcc", &["-flto", "-gdwarf-5", "-flto-partition=max"]),
+        ("clang", &["-flto", "-fuse-ld=lld", "-gdwarf-5"]),
+        ("clang", &["-flto=thin", "-fuse-ld=lld", "-gdwarf-5"]),
+    ] {
+        if Command::new(compiler).arg("--version").output().is_err() {
+            skipped(&format!("there is no {compiler}"));
+            continue;
+        }
+        let fixed = ["-O1", "-w", "-ffreestanding", "-fno-pic"];
+        let link = ["-no-pie", "-nostdlib", "-static", "-Wl,-e,_start", "-o", "vmlinux", "one.c", "two.c", "three.c"];
+        tool(folder, compiler, &[&fixed, options, &link].concat());
+        let nm = Command::new("nm").args(["-S", "vmlinux"]).current_dir(folder).output().expect("nm");
+        let nm = String::from_utf8(nm.stdout).expect("text");
+        let number = |text| u64::from_str_radix(text, 16).expect("a number");
+        let truth: BTreeMap<u64, (&str, u64)> = nm
+            .lines()
+            .filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+                [address, size, kind, name] if !"Tt".contains(kind) => Some((number(address), (name, number(size)))),
+                _ => None,
+            })
+            .collect();
+        let renamed = truth.values().filter(|(name, _)| name.contains('.')).count();
+        assert!(truth.len() == 10 && renamed >= 3, "{nm}");
+        let (profile, _) = convert(&folder.join("vmlinux")).expect("a profile");
+        let mut compared = 0;
+        for (symbol, address) in &profile.constants {
+            let Some((name, size)) = truth.get(address).filter(|(name, _)| name == symbol) else { continue };
+            compared += 1;
+            let size_of = |name: &str| {
+                profile.structs.get(name).map(|found| found.size).or_else(|| Some(profile.base_types.get(name)?.size))
+            };
+            let ours = match profile.constant_types.get(symbol) {
+                Some(Type::Named(name)) => size_of(name),
+                Some(Type::Array { count, .. }) => Some(4 * count),
+                Some(Type::Pointer { .. }) => Some(8),
+                _ => None,
+            };
+            assert_eq!(ours, Some(*size), "{compiler} {options:?}: {name}\n{nm}");
+        }
+        assert_eq!(compared, 10);
     }
 }
