@@ -4,6 +4,7 @@
 //! A range ends when all its bytes have come out; behind it is a u64, the length of the stream. Blocks of zeros, which
 //! AVML does not write, cannot be told from addresses without memory.
 
+use super::backing::{Part, Spans, lack};
 use super::codec_layer::{Codec, CodecLayer, Place};
 use super::lime::{AVML_MAGIC, HEADER_BYTES, Header, MAGIC, header};
 use super::run_layer::{END_OF_PHYSICAL, Layout, MAX_RUNS, Piece, end_of, first_wins};
@@ -35,12 +36,10 @@ struct Frame {
     inside: u64,
 }
 
-/// A range that a header declares.
-struct Declared {
+/// A range of which the file has all.
+struct Held {
     start: u64,
     bytes: u64,
-    /// How many of its bytes the file has.
-    there: u64,
     data: Data,
 }
 
@@ -51,7 +50,7 @@ enum Data {
 
 struct Avml {
     frames: Vec<Frame>,
-    ranges: Vec<Declared>,
+    ranges: Vec<Held>,
     /// Sorted, disjoint: which range holds an address.
     pieces: Vec<Piece>,
 }
@@ -61,21 +60,13 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     let magic = array::<4>(base.as_ref(), 0).filter(|magic| matches!(*magic, MAGIC | AVML_MAGIC));
     let Some(magic) = magic else { return Vote::no("no AVML or LiME magic at the start") };
     let mut warnings = Vec::new();
-    let Walked { mut ranges, frames, ended } = match walk(base.as_ref(), &mut warnings) {
-        Ok(found) => found,
+    let Walked { held, missing, frames, ended, .. } = match walk(base.as_ref(), &mut warnings) {
+        Ok(found) if found.has_frames => found,
+        Ok(_) => return Vote::no("none of its ranges is compressed"),
         Err(why) if magic == AVML_MAGIC => return Vote::Broken(why),
         Err(why) => return Vote::No(why),
     };
-    if !ranges.iter().any(|range| matches!(range.data, Data::Frames(_))) {
-        return Vote::no("none of its ranges is compressed");
-    }
-    let declared = ranges.len();
-    ranges.retain(|range| range.start.checked_add(range.bytes).is_some_and(|end| end <= END_OF_PHYSICAL));
-    if ranges.len() < declared {
-        let far = declared - ranges.len();
-        warnings.push(format!("{far} range(s) left out: they reach behind the physical address 2^52"));
-    }
-    let borders: Vec<(u64, u64)> = ranges.iter().map(|range| (range.start, range.bytes)).collect();
+    let borders: Vec<(u64, u64)> = held.iter().map(|range| (range.start, range.bytes)).collect();
     let (pieces, losers) = first_wins(&borders);
     if !losers.is_empty() {
         let overlapping = losers.len();
@@ -83,26 +74,29 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
     }
     let mut layout = Layout::default();
     for piece in &pieces {
-        let there = ranges.get(piece.range).map_or(0, |range| range.there.saturating_sub(piece.inside));
-        let there = there.min(piece.bytes);
-        layout.run(piece.start, there, None);
-        layout.gap(piece.start + there, piece.bytes - there, GapKind::Truncated);
+        layout.run(piece.start, piece.bytes, None);
     }
+    layout.missing(&missing);
     warnings.extend(layout.truncated(ended));
+    warnings.extend(layout.lacking(&base.describe()));
     if layout.runs.is_empty() {
         return Vote::Broken(format!("it holds no memory ({})", warnings.join("; ")));
     }
-    let codec = Avml { frames, ranges, pieces };
+    let codec = Avml { frames, ranges: held, pieces };
     let memory = Arc::new(CodecLayer::new(Arc::clone(base), codec, layout.runs, layout.gaps));
     Vote::Yes(Layer { memory, warnings, hints: Hints::default() })
 }
 
 /// What a file was found to have.
+#[derive(Default)]
 struct Walked {
-    /// In the order of the file.
-    ranges: Vec<Declared>,
+    /// In the order of the file; a range is in several where the file has holes in it.
+    held: Vec<Held>,
+    /// What the file lacks of its ranges: start, length, why.
+    missing: Vec<(u64, u64, GapKind)>,
     /// Of all ranges.
     frames: Vec<Frame>,
+    has_frames: bool,
     /// Why there is no more.
     ended: Option<String>,
 }
@@ -110,37 +104,50 @@ struct Walked {
 /// Goes over the whole file. An error is one of the first header.
 fn walk(base: &dyn PhysicalMemory, warnings: &mut Vec<String>) -> Result<Walked, String> {
     let end = end_of(base);
-    let mut ended = None;
-    let (mut ranges, mut frames): (Vec<Declared>, Vec<Frame>) = (Vec::new(), Vec::new());
+    let mut walked = Walked::default();
+    let spans = Spans::of(base);
+    let (mut ranges, mut far) = (0, 0);
     let mut offset = 0;
     while offset < end {
         let (start, bytes, compressed) = match header(base, offset) {
-            Header::Wrong(why) if ranges.is_empty() => return Err(why),
+            Header::Wrong(why) if ranges == 0 => return Err(why),
             Header::Wrong(why) => {
-                ended = Some(why);
+                walked.ended = Some(why);
                 break;
             }
-            Header::Range { .. } if ranges.len() == MAX_RUNS => {
+            Header::Range { .. } if ranges == MAX_RUNS => {
                 warnings.push(format!("more than {MAX_RUNS} ranges: those from offset {offset:#x} on are left out"));
                 break;
             }
             Header::Range { start, bytes, compressed } => (start, bytes, compressed),
         };
+        ranges += 1;
+        let is_far = start.checked_add(bytes).is_none_or(|end| end > END_OF_PHYSICAL);
+        far += usize::from(is_far);
+        let before = (walked.held.len(), walked.missing.len());
         let data = offset + HEADER_BYTES;
         if !compressed {
-            let there = end.saturating_sub(data).min(bytes);
-            ranges.push(Declared { start, bytes, there, data: Data::Below(data) });
+            for Part { inside, bytes, missing } in spans.parts(data, bytes).take_while(|_| !is_far) {
+                let start = start + inside;
+                match missing {
+                    Some(why) => walked.missing.push((start, bytes, why)),
+                    None => walked.held.push(Held { start, bytes, data: Data::Below(data + inside) }),
+                }
+            }
             match data.checked_add(bytes) {
                 Some(next) => offset = next,
                 None => break,
             }
             continue;
         }
-        let first = frames.len();
-        let (next, there, broken) = walk_frames(base, data, bytes, &mut frames);
-        ranges.push(Declared { start, bytes, there, data: Data::Frames(first..frames.len()) });
+        walked.has_frames = true;
+        let (next, broken) = walked.take_frames(base, data, start, bytes);
+        if is_far {
+            walked.held.truncate(before.0);
+            walked.missing.truncate(before.1);
+        }
         if broken.is_some() {
-            ended = broken;
+            walked.ended = broken;
             break;
         }
         match array::<8>(base, next).map(u64::from_le_bytes) {
@@ -153,54 +160,82 @@ fn walk(base: &dyn PhysicalMemory, warnings: &mut Vec<String>) -> Result<Walked,
         }
         offset = next + 8;
     }
-    Ok(Walked { ranges, frames, ended })
+    if far > 0 {
+        warnings.push(format!("{far} range(s) left out: they reach behind the physical address 2^52"));
+    }
+    Ok(walked)
 }
 
-/// Goes over the frames from `offset` on until `bytes` bytes would have come out, decoding none: gives the offset behind,
-/// how many bytes there are, and why there are no more.
-fn walk_frames(
-    base: &dyn PhysicalMemory,
-    mut offset: u64,
-    bytes: u64,
-    frames: &mut Vec<Frame>,
-) -> (u64, u64, Option<String>) {
-    let end = end_of(base);
-    let mut inside = 0;
-    while inside < bytes {
-        let Some([kind, length @ ..]) = array::<4>(base, offset) else {
-            return (offset, inside, Some(format!("the file ends in the range, before offset {offset:#x}")));
-        };
-        let [low, middle, high] = length;
-        let body = u64::from(u32::from_le_bytes([low, middle, high, 0]));
-        let next = offset + FRAME_HEADER_BYTES + body;
-        if next > end {
-            return (offset, inside, Some(format!("the file ends in the frame at offset {offset:#x}")));
-        }
-        let decoded = match kind {
-            COMPRESSED => array::<3>(base, offset + FRAME_HEADER_BYTES + CRC_BYTES).map_or(0, decoded_length),
-            UNCOMPRESSED => body.saturating_sub(CRC_BYTES),
-            // Skippable: padding, another stream identifier.
-            0x80..=0xff => {
-                offset = next;
-                continue;
+impl Walked {
+    /// Goes over the frames from `offset` on until the `bytes` bytes from the address `start` on would have come out, decoding
+    /// none: gives the offset behind, and why there are no more.
+    fn take_frames(
+        &mut self,
+        base: &dyn PhysicalMemory,
+        mut offset: u64,
+        start: u64,
+        bytes: u64,
+    ) -> (u64, Option<String>) {
+        let end = end_of(base);
+        let mut inside = 0;
+        // Where what is held in one piece begins.
+        let (mut piece, mut first) = (0, self.frames.len());
+        let broken = loop {
+            if inside >= bytes {
+                break None;
             }
-            _ => {
-                return (offset, inside, Some(format!("the frame at offset {offset:#x} is of unknown type {kind:#x}")));
+            let Some([kind, length @ ..]) = array::<4>(base, offset) else {
+                break Some(format!("the file ends in the range, before offset {offset:#x}"));
+            };
+            let [low, middle, high] = length;
+            let body = u64::from(u32::from_le_bytes([low, middle, high, 0]));
+            let next = offset + FRAME_HEADER_BYTES + body;
+            if next > end {
+                break Some(format!("the file ends in the frame at offset {offset:#x}"));
             }
+            let decoded = match kind {
+                COMPRESSED => array::<3>(base, offset + FRAME_HEADER_BYTES + CRC_BYTES).map_or(0, decoded_length),
+                UNCOMPRESSED => body.saturating_sub(CRC_BYTES),
+                // Skippable: padding, another stream identifier.
+                0x80..=0xff => {
+                    offset = next;
+                    continue;
+                }
+                _ => break Some(format!("the frame at offset {offset:#x} is of unknown type {kind:#x}")),
+            };
+            if decoded == 0 || decoded > MAX_DECODED || body > MAX_BODY {
+                break Some(format!(
+                    "the frame at offset {offset:#x} would be decoded to {decoded} bytes, from {body}"
+                ));
+            }
+            let behind = inside + decoded;
+            if let Some(why) = lack(base, offset, FRAME_HEADER_BYTES + body) {
+                self.hold(start, piece..inside, first);
+                self.missing.push((start.saturating_add(inside), decoded.min(bytes - inside), why));
+                (piece, first) = (behind, self.frames.len());
+            } else {
+                self.frames.push(Frame { at: offset, inside: inside - piece });
+            }
+            inside = behind;
+            offset = next;
         };
-        if decoded == 0 || decoded > MAX_DECODED || body > MAX_BODY {
-            let why = format!("the frame at offset {offset:#x} would be decoded to {decoded} bytes, from {body}");
-            return (offset, inside, Some(why));
+        self.hold(start, piece..inside.min(bytes), first);
+        if broken.is_some() {
+            let why = lack(base, offset, FRAME_HEADER_BYTES).unwrap_or(GapKind::Truncated);
+            self.missing.push((start.saturating_add(inside), bytes - inside, why));
         }
-        frames.push(Frame { at: offset, inside });
-        inside += decoded;
-        offset = next;
+        let too_many =
+            || format!("the frame before offset {offset:#x} has {} bytes more than its range", inside - bytes);
+        (offset, broken.or_else(|| (inside > bytes).then(too_many)))
     }
-    if inside > bytes {
-        let why = format!("the frame before offset {offset:#x} has {} bytes more than its range", inside - bytes);
-        return (offset, bytes, Some(why));
+
+    /// Adds a piece of the range at `start`, of the frames from number `first` on.
+    fn hold(&mut self, start: u64, piece: Range<u64>, first: usize) {
+        if !piece.is_empty() {
+            let (start, bytes) = (start.saturating_add(piece.start), piece.end - piece.start);
+            self.held.push(Held { start, bytes, data: Data::Frames(first..self.frames.len()) });
+        }
     }
-    (offset, bytes, None)
 }
 
 /// The length that a block of snappy starts with: seven bits a byte, the lowest first. More than three bytes of it are
@@ -233,7 +268,7 @@ impl Codec for Avml {
                 let frames = self.frames.get(range_frames.clone()).unwrap_or_default();
                 let after = frames.partition_point(|frame| frame.inside <= inside);
                 let Some(frame) = after.checked_sub(1).and_then(|index| frames.get(index)) else { return nowhere };
-                let end = frames.get(after).map_or(range.there, |next| next.inside);
+                let end = frames.get(after).map_or(range.bytes, |next| next.inside);
                 Place::Chunk {
                     chunk: (range_frames.start + after - 1) as u64,
                     // A frame has no more than 64 KiB.
@@ -261,7 +296,7 @@ impl Codec for Avml {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use crate::addr::Pa;
     use crate::error::FaultReason;
     use crate::image::testing::Random;
@@ -269,7 +304,7 @@ mod tests {
     use std::io::Write;
 
     /// A range as AVML writes it, the frames by snappy's own encoder.
-    fn avml(start: u64, data: &[u8]) -> Vec<u8> {
+    pub(in crate::image) fn avml(start: u64, data: &[u8]) -> Vec<u8> {
         let mut frames = snap::write::FrameEncoder::new(Vec::new());
         frames.write_all(data).expect("encoded");
         let stream = frames.into_inner().expect("flushed");
@@ -283,7 +318,7 @@ mod tests {
     }
 
     /// Half noise, which snappy stores as it is, half text.
-    fn content(bytes: usize) -> Vec<u8> {
+    pub(in crate::image) fn content(bytes: usize) -> Vec<u8> {
         let mut random = Random(7);
         (0..bytes)
             .map(|at| if at % 0x2_0000 < 0x1_0000 { random.below(256) as u8 } else { b"kernel"[at % 6] })

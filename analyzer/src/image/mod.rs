@@ -8,6 +8,7 @@
 
 mod aff4;
 mod avml;
+mod backing;
 mod codec_layer;
 mod compressed;
 mod crash_dump;

@@ -1,5 +1,6 @@
 //! A layer that is a list of runs: physical ranges, each somewhere in the layer below. ELF cores and LiME files are such.
 
+use super::backing::{Backed, lack};
 use super::{Gap, GapKind, PhysicalMemory, Run, missing, run_at};
 use crate::addr::Pa;
 use crate::error::PageFault;
@@ -34,36 +35,38 @@ pub(super) struct RunLayer {
 }
 
 impl RunLayer {
-    /// Takes the declared ranges in the order of the header. Where two overlap the first wins; what lies behind the end
-    /// of `base`, or behind 2^52, is left out. Each such thing adds a sentence to `warnings`.
+    /// Takes the declared ranges in the order of the header. Of those that `base` has the first wins where two overlap; what no
+    /// range has there is a gap, and what lies behind 2^52 is left out. Each such thing adds a sentence to `warnings`.
     pub(super) fn new(
         format: &'static str,
         base: Arc<dyn PhysicalMemory>,
         declared: &[Declared],
         warnings: &mut Vec<String>,
     ) -> Self {
-        let base_end = end_of(base.as_ref());
         let in_range = |d: &&Declared| d.start.checked_add(d.bytes).is_some_and(|end| end <= END_OF_PHYSICAL);
         let usable: Vec<Declared> = declared.iter().filter(|d| d.bytes > 0).filter(in_range).copied().collect();
         let too_far = declared.iter().filter(|d| d.bytes > 0).count() - usable.len();
         if too_far > 0 {
             warnings.push(format!("{too_far} range(s) left out: they reach behind the physical address 2^52"));
         }
-        let ranges: Vec<(u64, u64)> = usable.iter().map(|d| (d.start, d.bytes)).collect();
+        let Backed { there, of, missing } = Backed::new(base.as_ref(), &usable, warnings);
+        let ranges: Vec<(u64, u64)> = there.iter().map(|d| (d.start, d.bytes)).collect();
         let (pieces, losers) = first_wins(&ranges);
-        let overlapping = conflicts(base.as_ref(), &usable, &pieces, &losers);
-        if overlapping > 0 {
-            warnings.push(format!("{overlapping} range(s) overlap another one: where they do, the first one counts"));
+        let conflicts = conflicts(base.as_ref(), &there, &pieces, losers);
+        let mut overlapping: Vec<_> = conflicts.iter().filter_map(|&index| of.get(index)).collect();
+        overlapping.dedup();
+        if !overlapping.is_empty() {
+            let count = overlapping.len();
+            warnings.push(format!("{count} range(s) overlap another one: where they do, the first one counts"));
         }
         let mut layout = Layout::default();
         for piece in pieces {
-            let Some(range) = usable.get(piece.range) else { continue };
-            let file_offset = range.file_offset.saturating_add(piece.inside);
-            let backed = base_end.saturating_sub(file_offset).min(piece.bytes);
-            layout.run(piece.start, backed, Some(file_offset));
-            layout.gap(piece.start + backed, piece.bytes - backed, GapKind::Truncated);
+            let Some(range) = there.get(piece.range) else { continue };
+            layout.run(piece.start, piece.bytes, Some(range.file_offset + piece.inside));
         }
+        layout.missing(&missing);
         warnings.extend(layout.truncated(None));
+        warnings.extend(layout.lacking(&base.describe()));
         let Layout { runs, gaps } = layout;
         Self { format, base, runs, gaps }
     }
@@ -131,16 +134,9 @@ pub(super) fn end_of(memory: &dyn PhysicalMemory) -> u64 {
     memory.runs().last().map_or(0, |run| run.start.0.saturating_add(run.bytes))
 }
 
-/// Whether a layer has all of the `bytes` bytes at `at`. What a header counts is compared by this before memory is asked
-/// for: in a layer with holes the last address says little.
+/// Whether a layer has all of the `bytes` bytes at `at`.
 pub(super) fn holds(memory: &dyn PhysicalMemory, at: u64, bytes: u64) -> bool {
-    let Some(end) = at.checked_add(bytes) else { return false };
-    let mut here = at;
-    while here < end {
-        let Some(run) = run_at(memory.runs(), Pa(here)) else { return false };
-        here = run.start.0.saturating_add(run.bytes);
-    }
-    true
+    lack(memory, at, bytes).is_none()
 }
 
 /// The gaps, and one more for each part of `ranges` (start, bytes) that neither a run nor a gap has. What reaches behind
@@ -191,19 +187,19 @@ pub(super) struct Piece {
     pub(super) inside: u64,
 }
 
-/// How many of the ranges that lost bytes to another one had something else there. QEMU's dumps of a guest's mappings have
+/// Which of the ranges that lost bytes to another one had something else there. QEMU's dumps of a guest's mappings have
 /// a segment for each, and many of one piece of memory; a kernel's own dump has its text a second time, with the same bytes.
-fn conflicts(base: &dyn PhysicalMemory, declared: &[Declared], pieces: &[Piece], losers: &[usize]) -> usize {
+fn conflicts(base: &dyn PhysicalMemory, declared: &[Declared], pieces: &[Piece], losers: Vec<usize>) -> Vec<usize> {
     /// More ranges than this are not compared one with another: that takes long, and only a sentence depends on it.
     const MAX_COMPARED: usize = 1 << 12;
     /// Of the memory that is there twice no more than this is compared, in bytes; a kernel's text and data are smaller.
     const MAX_COMPARED_BYTES: u64 = 128 << 20;
     if losers.len() > MAX_COMPARED || pieces.len() > 2 * MAX_COMPARED {
-        return losers.len();
+        return losers;
     }
     let mut budget = MAX_COMPARED_BYTES;
-    let mut is_conflict = |loser: &&usize| {
-        let Some(range) = declared.get(**loser) else { return false };
+    let mut is_conflict = |loser: &usize| {
+        let Some(range) = declared.get(*loser) else { return false };
         let end = range.start + range.bytes;
         let first = pieces.partition_point(|piece| piece.start + piece.bytes <= range.start);
         let mut inside = pieces.iter().skip(first).take_while(|piece| piece.start < end);
@@ -216,7 +212,7 @@ fn conflicts(base: &dyn PhysicalMemory, declared: &[Declared], pieces: &[Piece],
             one != other && !same_bytes(base, one, other, bytes, &mut budget)
         })
     };
-    losers.iter().filter(&mut is_conflict).count()
+    losers.into_iter().filter(&mut is_conflict).collect()
 }
 
 /// Whether `base` has the same bytes at two offsets; not so when they cannot be read, or `budget` has no room for them.
@@ -304,6 +300,28 @@ impl Layout {
         } else {
             self.gaps.push(Gap { start: Pa(start), bytes, why });
         }
+    }
+
+    /// Adds what is missing and no run has, in any order: start, length, why. Of two reasons the first in the order of the
+    /// kinds counts.
+    pub(super) fn missing(&mut self, missing: &[(u64, u64, GapKind)]) {
+        for kind in GapKind::ALL {
+            let of_kind = missing.iter().filter(|&&(.., why)| why == kind);
+            let ranges: Vec<_> = of_kind.map(|&(start, bytes, _)| (start, bytes)).collect();
+            if !ranges.is_empty() {
+                let gaps = with_missing(&self.runs, &self.gaps, ranges, kind);
+                self.gaps.clear();
+                for gap in gaps {
+                    self.gap(gap.start.0, gap.bytes, gap.why);
+                }
+            }
+        }
+    }
+
+    /// The sentence about memory that is missing because `container`, the layer below, has holes there.
+    pub(super) fn lacking(&self, container: &str) -> Option<String> {
+        let bytes: u64 = self.gaps.iter().filter(|gap| gap.why != GapKind::Truncated).map(|gap| gap.bytes).sum();
+        (bytes > 0).then(|| format!("{bytes} bytes of its memory lie where the {container} around it has nothing"))
     }
 
     /// The one sentence about a file that ends too early, if it does: `why` it could not be read to its end, where there is

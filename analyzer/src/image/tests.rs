@@ -6,7 +6,11 @@ use std::sync::Arc;
 
 /// Opens bytes as a file of this content would be.
 pub(super) fn vote(bytes: &[u8]) -> Result<Elected, String> {
-    let pieces = if bytes.is_empty() { vec![] } else { vec![(0, bytes.to_vec())] };
+    vote_in(if bytes.is_empty() { vec![] } else { vec![(0, bytes.to_vec())] })
+}
+
+/// The same of a container that has these pieces of the file.
+fn vote_in(pieces: Vec<(u64, Vec<u8>)>) -> Result<Elected, String> {
     let base: Arc<dyn PhysicalMemory> = Arc::new(TestMemory::new(pieces).mapped());
     let probe = Probe::new(&base, None, true);
     elect(&probe, FORMATS).map_err(|(format, why)| format!("{format}: {why}"))
@@ -378,8 +382,11 @@ fn any_declared_ranges_come_out_sorted_disjoint_and_as_the_first_says() {
         let mut whole = Vec::new();
         for at in 0..70 {
             // What the declarations say of this one address.
-            let first = declared.iter().find(|d| (d.start..d.start + d.bytes).contains(&at));
-            let expected = first.map(|d| d.file_offset + at - d.start);
+            let all = declared.iter().filter(|d| (d.start..d.start + d.bytes).contains(&at));
+            let mut offsets: Vec<u64> = all.map(|d| d.file_offset + at - d.start).collect();
+            // What lies behind the end hides nothing that is there.
+            offsets.sort_by_key(|&offset| offset >= 100);
+            let expected = offsets.first().copied();
             let mut byte = [0];
             let got = layer.read(Pa(at), &mut byte).map(|()| u64::from(byte[0]));
             let expected = match expected {
@@ -404,6 +411,64 @@ fn any_declared_ranges_come_out_sorted_disjoint_and_as_the_first_says() {
         let mut expected: Vec<u8> = good.collect();
         expected.resize(bytes, 0);
         assert_eq!(buffer, expected, "{start}+{bytes} of {declared:?}");
+    }
+}
+
+/// The first of two segments of the same memory lies behind the end of the file.
+#[test]
+fn a_range_that_the_file_lacks_hides_no_other_one() {
+    let lost = [1, 0x10_0000, 0xffff_ffff_8100_0000, 0x1000, 0x2000, 0x2000];
+    let file = elf64(&[lost, [1, ELF64_DATA, 0xffff_8880_0000_1000, 0x1000, 8, 8]], b"contents");
+    let image = opened(&file, "ELF core");
+    assert_eq!(runs(&*image.memory), [(0x1000, 8, ELF64_DATA)]);
+    assert_eq!(image.memory.gaps(), [Gap { start: Pa(0x1008), bytes: 0x1ff8, why: GapKind::Truncated }]);
+    assert_eq!(image.warnings, ["the file is truncated: 8184 bytes of memory that its headers promise are missing"]);
+}
+
+/// A container without some pages, as AFF4 has for what was not acquired: what a format shows of it is there and right, and
+/// the rest of what it had is a gap.
+#[test]
+fn no_format_takes_the_holes_of_its_container_for_memory() {
+    let content = avml::tests::content(0x4_0000);
+    let headers: &[Phdr] = &[[1, ELF64_DATA, 1, 0x1000, 0x3_0000, 0x3_0000], [1, 0x3_1000, 1, 0x8_0000, 0x800, 0x800]];
+    let files = [
+        elf64(headers, &content),
+        lime(&[(0x1000, 0x3_0fff, &content[..0x3_0000]), (0x10_0000, 0x10_ffff, &content[0x3_0000..])]),
+        avml::tests::avml(0x1000, &content),
+        [avml::tests::avml(0x1000, &content), lime(&[(0x10_0000, 0x13_ffff, &content)])].concat(),
+        kdump::tests::dump(),
+    ];
+    let total = |memory: &dyn PhysicalMemory| {
+        let gaps: u64 = memory.gaps().iter().map(|gap| gap.bytes).sum();
+        memory.runs().iter().map(|run| run.bytes).sum::<u64>() + gaps
+    };
+    let mut random = Random(0x1_2345_6789);
+    for (number, file) in files.iter().enumerate() {
+        let whole = vote(file).expect("an image");
+        let mut opened = 0;
+        for _ in 0..60 {
+            // Not the headers at the start: without them it is another format, or none.
+            let from = 0x2_000 + random.below(file.len() as u64 - 0x2_000) as usize;
+            let to = (from + 1 + random.below(0x9000) as usize).min(file.len());
+            let mut pieces = vec![(0, file[..from].to_vec())];
+            pieces.extend((to < file.len()).then(|| (to as u64, file[to..].to_vec())));
+            let Ok(image) = vote_in(pieces) else { continue };
+            opened += 1;
+            let what = format!("file {number} without {from:#x}-{to:#x}");
+            for run in image.memory.runs() {
+                let mut bytes = vec![0; run.bytes as usize];
+                let mut expected = bytes.clone();
+                assert_eq!(image.memory.read(run.start, &mut bytes), Ok(()), "{what}: {run:?}");
+                assert_eq!(whole.memory.read(run.start, &mut expected), Ok(()), "{what}: {run:?}");
+                assert!(bytes == expected, "{what}: {run:?}");
+            }
+            // A range whose header is in the hole is not known.
+            let is_left_out =
+                image.warnings.iter().any(|warning| warning.contains("left out") || warning.contains("header"));
+            assert!(is_left_out || total(&*image.memory) == total(&*whole.memory), "{what}: {:?}", image.warnings);
+            assert!(!image.warnings.is_empty() || image.memory.gaps() == whole.memory.gaps(), "{what}");
+        }
+        assert!(opened > 30, "file {number}: {opened}");
     }
 }
 

@@ -6,8 +6,9 @@
 
 mod header;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
+use super::backing::lack;
 use super::codec_layer::{Codec, CodecLayer, Place};
 use super::fields::{u32_at, u64_at};
 use super::page_bitmap::PageBitmap;
@@ -53,10 +54,10 @@ impl Descriptor {
         Some(Self { offset: u64_at(&fields, 0)?, bytes: u32_at(&fields, 8)?, flags: u32_at(&fields, 12)? })
     }
 
-    /// Whether the file has the page's data. Of no bytes is a descriptor that was not written any more: a flattened file
-    /// that was cut off has zeros for it.
-    fn is_whole(&self, file: &dyn PhysicalMemory) -> bool {
-        self.bytes > 0 && holds(file, self.offset, u64::from(self.bytes))
+    /// Why the file lacks the page's data, if it does. Of no bytes is a descriptor that was not written any more: a
+    /// flattened file that was cut off has zeros for it.
+    fn lack(&self, file: &dyn PhysicalMemory) -> Option<GapKind> {
+        if self.bytes == 0 { Some(GapKind::Truncated) } else { lack(file, self.offset, u64::from(self.bytes)) }
     }
 }
 
@@ -139,22 +140,27 @@ fn lay_out(
     let mut pages = 0;
     for part in parts {
         let file = part.file.as_deref().unwrap_or(base);
-        let there = end_of(file).saturating_sub(part.descriptors) / DESCRIPTOR_BYTES;
+        let left = end_of(file).saturating_sub(part.descriptors);
+        let there = left / DESCRIPTOR_BYTES;
         let count = dumped.rank(part.pfns.end) - part.first;
-        let ends_early = count > there || !ends_whole(file, part, count);
+        // In a container with holes a page may be missing anywhere.
+        let is_whole = count <= there && holds(file, part.descriptors, left) && ends_whole(file, part, count);
         let mut descriptors = (part.descriptors..).step_by(DESCRIPTOR_BYTES as usize);
         let mut end = part.pfns.start;
         for run in dumped.runs(part.pfns.clone(), there) {
             end = run.end;
-            if !ends_early {
+            if is_whole {
                 layout.run(run.start * page, (run.end - run.start) * page, None);
                 continue;
             }
             for (pfn, at) in run.zip(&mut descriptors) {
-                if Descriptor::read(file, at).is_some_and(|descriptor| descriptor.is_whole(file)) {
-                    layout.run(pfn * page, page, None);
-                } else {
-                    layout.gap(pfn * page, page, GapKind::Truncated);
+                let why = match Descriptor::read(file, at) {
+                    Some(descriptor) => descriptor.lack(file),
+                    None => Some(lack(file, at, DESCRIPTOR_BYTES).unwrap_or(GapKind::Truncated)),
+                };
+                match why {
+                    None => layout.run(pfn * page, page, None),
+                    Some(why) => layout.gap(pfn * page, page, why),
                 }
             }
         }
@@ -165,6 +171,7 @@ fn lay_out(
         pages += count.min(there);
     }
     warnings.extend(layout.truncated(None));
+    warnings.extend(layout.lacking(&base.describe()));
     let all = dumped.rank(header.max_mapnr);
     if header.split.is_some() && pages < all {
         warnings.push(format!(
@@ -188,7 +195,7 @@ fn ends_whole(file: &dyn PhysicalMemory, part: &Part, count: u64) -> bool {
         let Some(descriptor) = Descriptor::read(file, part.descriptors + index * DESCRIPTOR_BYTES) else {
             return false;
         };
-        if !descriptor.is_whole(file) {
+        if descriptor.lack(file).is_some() {
             return false;
         }
         if *last.get_or_insert(descriptor.offset) != descriptor.offset {

@@ -166,6 +166,11 @@ fn every_version_word_size_and_compression_is_read() {
     }
 }
 
+/// A small one, for tests of what may be around it.
+pub(in crate::image) fn dump() -> Vec<u8> {
+    PLAIN.file()
+}
+
 #[test]
 fn a_flattened_dump_is_the_dump() {
     let file = PLAIN.file();
