@@ -147,8 +147,9 @@ impl ProfileFile {
         let place = |e: Error| self.locate(Section::Structs, name, e);
         match self.format {
             Format::Rekall => {
-                let mut s = rekall::struct_from_node(&node).map_err(place)?;
-                self.extra()?.complete_struct(name, &mut s);
+                let extra = self.extra()?;
+                let mut s = rekall::struct_from_node(&node, &extra.names).map_err(place)?;
+                extra.complete_struct(name, &mut s);
                 Ok(Some(s))
             }
             Format::Isf => {
@@ -248,7 +249,7 @@ impl ProfileFile {
         let section = if self.format == Format::Isf { Section::Constants } else { Section::ConstantTypes };
         let Some(node) = self.item(section, name)? else { return Ok(None) };
         match self.format {
-            Format::Rekall => rekall::type_from_node(&node).map(Some),
+            Format::Rekall => rekall::type_from_node(&node, &self.extra()?.names).map(Some),
             Format::Isf => self.with_tables(|tables| isf::symbol_from_node(&node, tables)).map(|symbol| symbol.ty),
         }
         .map_err(|e| self.locate(section, name, e))

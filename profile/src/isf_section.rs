@@ -3,8 +3,8 @@
 
 use crate::error::Error;
 use crate::json::Node;
-use crate::model::{BaseKind, BaseType, Enum, IsfExtra, Profile, Struct, StructKind};
-use crate::rekall::{Dict, dict, is_empty, map, texts};
+use crate::model::{BaseKind, BaseType, Enum, IsfExtra, Profile, Struct, StructKind, Type};
+use crate::rekall::{CLASSES, Dict, dict, is_empty, map, texts};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,8 +37,33 @@ pub(crate) fn to_items(profile: &Profile) -> Dict {
         ("constant_data", dict(&profile.isf.constant_data, |text| Node::text(text))),
         ("metadata", profile.isf.metadata.as_ref().map_or(Node::Null, Node::from)),
         (TYPEDEFS, typedefs(profile)),
+        ("names", Node::List(class_names(profile).into_iter().map(Node::text).collect())),
     ];
     items.into_iter().filter(|(_, node)| !is_empty(node)).map(|(key, node)| (key.to_owned(), node)).collect()
+}
+
+/// Names of types that are those of Rekall's classes: Rekall's form alone does not tell `struct Void` from no type.
+pub(crate) fn class_names(profile: &Profile) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for ty in profile.structs.values().flat_map(|s| s.members.values()).map(|member| &member.ty) {
+        add_class_names(ty, &mut names);
+    }
+    profile.constant_types.values().for_each(|ty| add_class_names(ty, &mut names));
+    names
+}
+
+fn add_class_names<'t>(ty: &'t Type, names: &mut BTreeSet<&'t str>) {
+    match ty {
+        Type::Named(name) if CLASSES.contains(&name.as_str()) => {
+            names.insert(name);
+        }
+        Type::Pointer { target, .. }
+        | Type::Array { target, .. }
+        | Type::BitField { target, .. }
+        | Type::Enum { base: target, .. } => add_class_names(target, names),
+        Type::Function { args, ret } => args.iter().chain(ret.as_deref()).for_each(|ty| add_class_names(ty, names)),
+        Type::Named(_) | Type::Void | Type::UnicodeString { .. } | Type::Other { .. } => {}
+    }
 }
 
 /// The key of what [`typedefs`] gives.
@@ -67,6 +92,8 @@ pub(crate) struct IsfSection {
     pub(crate) anonymous: BTreeMap<String, BTreeSet<String>>,
     pub(crate) enums: BTreeMap<String, (Option<String>, Option<u64>)>,
     pub(crate) addresses: BTreeMap<String, u64>,
+    /// Classes of Rekall's that are names of types.
+    pub(crate) names: BTreeSet<String>,
     /// By struct and member.
     typedefs: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) extra: IsfExtra,
@@ -99,6 +126,7 @@ impl IsfSection {
                         |name: &str, value: &Node| value.as_u64().ok_or_else(|| Error::corrupt(name, "not an address"));
                     section.addresses = map(node, read).map_err(place)?;
                 }
+                "names" => section.names = texts(node).map_err(place)?.into_iter().collect(),
                 TYPEDEFS => section.read_typedefs(node).map_err(place)?,
                 "linkage_names" => section.extra.linkage_names = map(node, text).map_err(place)?,
                 "constant_data" => section.extra.constant_data = map(node, text).map_err(place)?,

@@ -514,7 +514,9 @@ impl<'p> Writer<'p> {
         args.remove("size");
         args.insert("count".to_owned(), 0.into());
         let node = json!([class, args]);
-        let Ok(Type::Array { target, .. }) = crate::rekall::type_from_node(&Node::from(&node)) else { return None };
+        let Ok(Type::Array { target, .. }) = crate::rekall::type_from_node(&Node::from(&node), &BTreeSet::new()) else {
+            return None;
+        };
         let count = bytes.checked_div(self.profile.size_of(&target)?)?;
         Some((*target, count))
     }

@@ -69,11 +69,14 @@ impl Profile {
                         table.map_err(place)?;
                 }
                 "$CONSTANT_TYPES" => {
-                    profile.constant_types = map(node, |_, value| type_from_node(value)).map_err(place)?;
+                    profile.constant_types =
+                        map(node, |_, value| type_from_node(value, &extra.names)).map_err(place)?;
                 }
                 "$ENUMS" => profile.enums = map(node, |_, labels| enum_from_node(labels)).map_err(place)?,
                 "$REVENUMS" => revenums = Some(node),
-                "$STRUCTS" => profile.structs = map(node, |_, value| struct_from_node(value)).map_err(place)?,
+                "$STRUCTS" => {
+                    profile.structs = map(node, |_, value| struct_from_node(value, &extra.names)).map_err(place)?;
+                }
                 "$CONFIG" => {
                     let text = |name: &str, value: &Node| {
                         value.as_text().map(str::to_owned).ok_or_else(|| Error::corrupt(name, "not a text"))
@@ -146,7 +149,7 @@ pub(crate) fn metadata_from_node(node: &Node) -> Result<Metadata, Error> {
 }
 
 /// `[size, {member: [offset, type]}]`. A size or offset of null (an overlay's "as below") reads as 0.
-pub(crate) fn struct_from_node(node: &Node) -> Result<Struct, Error> {
+pub(crate) fn struct_from_node(node: &Node, names: &BTreeSet<String>) -> Result<Struct, Error> {
     let [size, members] = node.as_list().unwrap_or_default() else {
         return Err(Error::corrupt("", "a struct is not [size, {members}]"));
     };
@@ -155,7 +158,7 @@ pub(crate) fn struct_from_node(node: &Node) -> Result<Struct, Error> {
         let [offset, ty] = member.as_list().unwrap_or_default() else {
             return Err(Error::corrupt("", "a member is not [offset, [type]]"));
         };
-        Ok(Member { offset: offset_from_node(offset)?, ty: type_from_node(ty)?, anonymous: false })
+        Ok(Member { offset: offset_from_node(offset)?, ty: type_from_node(ty, names)?, anonymous: false })
     })?;
     Ok(Struct { size, members, ..Struct::default() })
 }
@@ -167,19 +170,28 @@ fn offset_from_node(node: &Node) -> Result<u64, Error> {
     }
 }
 
-/// `[class]`, `[class, {arguments}]`, or a legacy list form.
-pub(crate) fn type_from_node(node: &Node) -> Result<Type, Error> {
+/// The classes of Rekall's that types have here.
+pub(crate) const CLASSES: [&str; 9] =
+    ["Void", "Pointer", "Pointer32", "Pointer64", "Array", "BitField", "Enumeration", "Function", "UnicodeString"];
+
+/// `[class]`, `[class, {arguments}]`, or a legacy list form. `names` are the [`CLASSES`] that are names of types where
+/// they have no arguments, as `$ISF` tells.
+pub(crate) fn type_from_node(node: &Node, names: &BTreeSet<String>) -> Result<Type, Error> {
     let list = node.as_list().unwrap_or_default();
     let Some(class) = list.first().and_then(Node::as_text) else {
         return Err(Error::corrupt("", "a type is not a list that begins with a name"));
     };
     match (class, list.get(1..).unwrap_or_default()) {
-        ("pointer", [target]) => Ok(Type::pointer_to(type_from_node(target)?)),
-        ("pointer64", [target]) => Ok(Type::Pointer { target: Box::new(type_from_node(target)?), bytes: Some(8) }),
-        ("pointer32", [target]) => Ok(Type::Pointer { target: Box::new(type_from_node(target)?), bytes: Some(4) }),
-        ("array", [count, target]) => Ok(Type::array_of(type_from_node(target)?, offset_from_node(count)?)),
-        (_, [] | [Node::Null]) => type_of(class, &[]),
-        (_, [Node::Dict(args)]) => type_of(class, args),
+        ("pointer", [target @ Node::List(_)]) => Ok(Type::pointer_to(type_from_node(target, names)?)),
+        ("pointer64", [target @ Node::List(_)]) => {
+            Ok(Type::Pointer { target: Box::new(type_from_node(target, names)?), bytes: Some(8) })
+        }
+        ("pointer32", [target @ Node::List(_)]) => {
+            Ok(Type::Pointer { target: Box::new(type_from_node(target, names)?), bytes: Some(4) })
+        }
+        ("array", [count, target]) => Ok(Type::array_of(type_from_node(target, names)?, offset_from_node(count)?)),
+        (_, [] | [Node::Null]) => type_of(class, &[], names),
+        (_, [Node::Dict(args)]) => type_of(class, args, names),
         _ => Err(Error::corrupt("", format!("the type `{class}` has arguments of an unknown form"))),
     }
 }
@@ -189,16 +201,19 @@ fn arg<'a>(args: &'a [(String, Node)], key: &str) -> Option<&'a Node> {
 }
 
 /// A type by class and arguments. The tool of 2014 left out arguments that are 0.
-fn type_of(class: &str, args: &[(String, Node)]) -> Result<Type, Error> {
+fn type_of(class: &str, args: &[(String, Node)], names: &BTreeSet<String>) -> Result<Type, Error> {
+    if args.is_empty() && names.contains(class) {
+        return Ok(Type::named(class));
+    }
     let number = |key: &str| arg(args, key).map_or(Ok(0), offset_from_node);
     let target = || -> Result<Type, Error> {
         match arg(args, "target") {
             None | Some(Node::Null) => Ok(Type::Void),
             Some(Node::Text(name)) => match arg(args, "target_args") {
-                Some(Node::Dict(args)) => type_of(name, args),
-                _ => type_of(name, &[]),
+                Some(Node::Dict(args)) => type_of(name, args, names),
+                _ => type_of(name, &[], names),
             },
-            Some(list) => type_from_node(list),
+            Some(list) => type_from_node(list, names),
         }
     };
     let other =
@@ -232,11 +247,13 @@ fn type_of(class: &str, args: &[(String, Node)]) -> Result<Type, Error> {
         }
         "Function" => {
             let list = arg(args, "args").and_then(Node::as_list).unwrap_or_default();
-            let ret = arg(args, "ret").map(type_from_node).transpose()?;
-            Type::Function { args: list.iter().map(type_from_node).collect::<Result<_, _>>()?, ret: ret.map(Box::new) }
+            let ret = arg(args, "ret").map(|ret| type_from_node(ret, names)).transpose()?;
+            let args = list.iter().map(|arg| type_from_node(arg, names)).collect::<Result<_, _>>()?;
+            Type::Function { args, ret: ret.map(Box::new) }
         }
         "UnicodeString" if args.iter().all(|(key, _)| key == "length") => {
-            Type::UnicodeString { length: arg(args, "length").map(offset_from_node).transpose()? }
+            let length = arg(args, "length").filter(|length| **length != Node::Null);
+            Type::UnicodeString { length: length.map(offset_from_node).transpose()? }
         }
         _ if args.is_empty() => Type::named(class),
         _ => other(),

@@ -1,6 +1,6 @@
 //! A profile as Rekall JSON, in the layout of Rekall's writers. [`rekall`](crate::rekall) reads what is written here.
 
-use crate::isf_section;
+use crate::isf_section::{self, class_names};
 use crate::json::Node;
 use crate::json_writer::{Items, Writer};
 use crate::model::{Enum, Profile, Struct, Type};
@@ -26,15 +26,20 @@ impl Profile {
         let known = sections.into_iter().filter(|(_, empty)| !empty).map(|(name, _)| (name, (name, None)));
         let other = self.other.iter().map(|(name, value)| (name.as_str(), (name.as_str(), Some(value))));
         let isf = Node::Dict(isf);
+        let names = class_names(self);
+        let forms = Forms {
+            void: if names.contains("Void") { "void" } else { "Void" },
+            null_length: names.contains("UnicodeString"),
+        };
         let mut writer = Writer::default();
         writer.sorted(known.chain(other).collect(), |writer, (name, other)| match other {
             Some(value) => writer.node(&value.into()),
-            None => self.write_section(writer, name, &isf),
+            None => self.write_section(writer, name, &isf, forms),
         });
         writer.finish()
     }
 
-    fn write_section(&self, writer: &mut Writer, name: &str, isf: &Node) {
+    fn write_section(&self, writer: &mut Writer, name: &str, isf: &Node, forms: Forms) {
         let masked = is_masked(&self.metadata);
         let address = |writer: &mut Writer, address: &u64| {
             writer.number(if masked { address & ADDRESS_MASK } else { *address });
@@ -43,10 +48,10 @@ impl Profile {
             "$METADATA" => writer.map(&self.metadata.0, |writer, value| writer.node(&value.into())),
             "$CONSTANTS" => writer.map(&self.constants, address),
             "$FUNCTIONS" => writer.map(&self.functions, address),
-            "$CONSTANT_TYPES" => writer.map(&self.constant_types, write_type),
+            "$CONSTANT_TYPES" => writer.map(&self.constant_types, |writer, ty| forms.ty(writer, ty)),
             "$ENUMS" => writer.map(&self.enums, write_labels_by_value),
             "$REVENUMS" => writer.map(&self.enums, write_values_by_label),
-            "$STRUCTS" => writer.map(&self.structs, write_struct),
+            "$STRUCTS" => writer.map(&self.structs, |writer, s| forms.structure(writer, s)),
             "$CONFIG" => writer.map(&self.config, |writer, text| writer.text(text)),
             "$MERGE" => writer.list(&self.merge, |writer, name| writer.text(name)),
             _ => writer.node(isf),
@@ -68,78 +73,90 @@ impl Profile {
     }
 }
 
-/// `[size, {member: [offset, type]}]`.
-fn write_struct(writer: &mut Writer, s: &Struct) {
-    writer.pair(
-        |writer| writer.number(s.size),
-        |writer| {
-            writer.map(&s.members, |writer, member| {
-                writer.pair(|writer| writer.number(member.offset), |writer| write_type(writer, &member.ty));
-            });
-        },
-    );
+/// How types are written whose usual form is that of a type by name, should there be one named like Rekall's class.
+#[derive(Clone, Copy)]
+struct Forms {
+    void: &'static str,
+    /// A text without length has one of null.
+    null_length: bool,
 }
 
-/// `[class, {arguments}]`.
-fn write_type(writer: &mut Writer, ty: &Type) {
-    writer.pair(|writer| writer.text(class(ty)), |writer| write_arguments(writer, ty));
-}
-
-fn class(ty: &Type) -> &str {
-    match ty {
-        Type::Void => "Void",
-        Type::Named(name) => name,
-        Type::Pointer { bytes: Some(4), .. } => "Pointer32",
-        Type::Pointer { bytes: Some(8), .. } => "Pointer64",
-        Type::Pointer { .. } => "Pointer",
-        Type::Array { .. } => "Array",
-        Type::BitField { .. } => "BitField",
-        Type::Enum { .. } => "Enumeration",
-        Type::Function { .. } => "Function",
-        Type::UnicodeString { .. } => "UnicodeString",
-        Type::Other { class, .. } => class,
+impl Forms {
+    /// `[size, {member: [offset, type]}]`.
+    fn structure(self, writer: &mut Writer, s: &Struct) {
+        writer.pair(
+            |writer| writer.number(s.size),
+            |writer| {
+                writer.map(&s.members, |writer, member| {
+                    writer.pair(|writer| writer.number(member.offset), |writer| self.ty(writer, &member.ty));
+                });
+            },
+        );
     }
-}
 
-/// The arguments of a type's class, in the order of their names.
-fn write_arguments(writer: &mut Writer, ty: &Type) {
-    if let Type::Other { args, .. } = ty {
-        return writer.map(args, |writer, value: &Value| writer.node(&value.into()));
+    /// `[class, {arguments}]`.
+    fn ty(self, writer: &mut Writer, ty: &Type) {
+        writer.pair(|writer| writer.text(self.class(ty)), |writer| self.arguments(writer, ty));
     }
-    writer.dict(|items| match ty {
-        Type::Void | Type::Named(_) | Type::Other { .. } => {}
-        Type::Pointer { target, .. } => write_target(items, target),
-        Type::Array { target, count } => {
-            items.item("count", |writer| writer.number(*count));
-            write_target(items, target);
-        }
-        Type::BitField { start, end, target } => {
-            items.item("end_bit", |writer| writer.number(*end));
-            items.item("start_bit", |writer| writer.number(*start));
-            write_target(items, target);
-        }
-        Type::Enum { name, base } => {
-            items.item("enum_name", |writer| writer.text(name));
-            write_target(items, base);
-        }
-        Type::Function { args, ret } => {
-            items.item("args", |writer| writer.list(args, write_type));
-            if let Some(ret) = ret {
-                items.item("ret", |writer| write_type(writer, ret));
-            }
-        }
-        Type::UnicodeString { length } => {
-            if let Some(length) = length {
-                items.item("length", |writer| writer.number(*length));
-            }
-        }
-    });
-}
 
-/// `target` and `target_args` of a type that is made of another; a dict leaves the latter out when it is empty.
-fn write_target(items: &mut Items<'_>, target: &Type) {
-    items.item("target", |writer| writer.text(class(target)));
-    items.item("target_args", |writer| write_arguments(writer, target));
+    fn class(self, ty: &Type) -> &str {
+        match ty {
+            Type::Void => self.void,
+            Type::Named(name) => name,
+            Type::Pointer { bytes: Some(4), .. } => "Pointer32",
+            Type::Pointer { bytes: Some(8), .. } => "Pointer64",
+            Type::Pointer { .. } => "Pointer",
+            Type::Array { .. } => "Array",
+            Type::BitField { .. } => "BitField",
+            Type::Enum { .. } => "Enumeration",
+            Type::Function { .. } => "Function",
+            Type::UnicodeString { .. } => "UnicodeString",
+            Type::Other { class, .. } => class,
+        }
+    }
+
+    /// The arguments of a type's class, in the order of their names.
+    fn arguments(self, writer: &mut Writer, ty: &Type) {
+        if let Type::Other { args, .. } = ty {
+            return writer.map(args, |writer, value: &Value| writer.node(&value.into()));
+        }
+        writer.dict(|items| match ty {
+            Type::Void | Type::Named(_) | Type::Other { .. } => {}
+            Type::Pointer { target, .. } => self.target(items, target),
+            Type::Array { target, count } => {
+                items.item("count", |writer| writer.number(*count));
+                self.target(items, target);
+            }
+            Type::BitField { start, end, target } => {
+                items.item("end_bit", |writer| writer.number(*end));
+                items.item("start_bit", |writer| writer.number(*start));
+                self.target(items, target);
+            }
+            Type::Enum { name, base } => {
+                items.item("enum_name", |writer| writer.text(name));
+                self.target(items, base);
+            }
+            Type::Function { args, ret } => {
+                items.item("args", |writer| writer.list(args, |writer, ty| self.ty(writer, ty)));
+                if let Some(ret) = ret {
+                    items.item("ret", |writer| self.ty(writer, ret));
+                }
+            }
+            Type::UnicodeString { length } => {
+                if let Some(length) = length {
+                    items.item("length", |writer| writer.number(*length));
+                } else if self.null_length {
+                    items.item("length", |writer| writer.node(&Node::Null));
+                }
+            }
+        });
+    }
+
+    /// `target` and `target_args` of a type that is made of another; a dict leaves the latter out when it is empty.
+    fn target(self, items: &mut Items<'_>, target: &Type) {
+        items.item("target", |writer| writer.text(self.class(target)));
+        items.item("target_args", |writer| self.arguments(writer, target));
+    }
 }
 
 /// `{"<value>": label}`; of several labels of one value the last one declared.
@@ -172,6 +189,7 @@ mod tests {
     use super::*;
     use crate::json::{Style, print};
     use crate::model::{IsfExtra, Member};
+    use crate::rekall::CLASSES;
     use std::collections::BTreeMap;
 
     /// Every form there is, judged by the printer that lays out files of Rekall's own writers.
@@ -227,5 +245,40 @@ mod tests {
         let isf = node.get("$ISF").and_then(|isf| isf.get("addresses")).and_then(Node::as_dict).expect("addresses");
         assert_eq!(isf, [("c".to_owned(), Node::from(0x7fff_8000_0000_1000))]);
         assert_eq!(node.get("$FUNCTIONS").and_then(|f| f.get("f")), Some(&Node::from((1 << 48) - 1)));
+    }
+
+    /// Structs named like Rekall's classes, defined or only declared, and `pointer` as old profiles have it: what is read
+    /// is what was written, and a profile without them has no more in it than before.
+    #[test]
+    fn types_named_like_classes_come_back() {
+        let classes = CLASSES.into_iter().chain(["pointer", "array", "pointer32"]);
+        let mut types: Vec<Type> =
+            classes.flat_map(|name| [Type::named(name), Type::pointer_to(Type::named(name))]).collect();
+        let void = Type::pointer_to(Type::Void);
+        let text = Type::UnicodeString { length: None };
+        let function =
+            Type::Function { args: vec![Type::named("Void"), void.clone()], ret: Some(Box::new(Type::Void)) };
+        types.extend([void.clone(), text.clone(), Type::array_of(text, 2), function]);
+        let members = |types: &[Type]| {
+            let member =
+                |(at, ty): (usize, &Type)| (at.to_string(), Member { offset: 0, ty: ty.clone(), anonymous: false });
+            types.iter().enumerate().map(member).collect()
+        };
+        let mut profile = Profile::default();
+        profile.structs.insert("all".into(), Struct { size: 9, members: members(&types), ..Struct::default() });
+        profile.structs.insert("Void".into(), Struct { size: 4, ..Struct::default() });
+        profile.constant_types.insert("c".into(), Type::array_of(Type::named("Pointer"), 3));
+        let text = profile.to_rekall();
+        let again = Profile::from_node(&Node::parse(&text).expect("JSON")).expect("a profile");
+        assert_eq!((&again.structs, &again.constant_types), (&profile.structs, &profile.constant_types));
+        let file = crate::ProfileFile::from_profile(&profile).expect("a profile");
+        assert_eq!(file.structure("all").expect("readable").as_ref(), profile.structs.get("all"));
+        assert_eq!(file.constant_type("c").expect("readable").as_ref(), profile.constant_types.get("c"));
+
+        let mut plain = Profile::default();
+        plain.structs.insert("Void".into(), Struct::default());
+        plain.constant_types.insert("c".into(), void);
+        let text = plain.to_rekall();
+        assert!(text.contains("\"target\": \"Void\"") && !text.contains("$ISF"), "{text}");
     }
 }

@@ -4,7 +4,7 @@
 use super::oracles::{Layout, assert_every_layout, pahole_layouts, rekall_layouts};
 use crate::support::{arg, skipped};
 use quaid::dwarf::{ConvertReport, Options, convert, convert_with};
-use quaid_profile::{Arch, Profile, Type};
+use quaid_profile::{Arch, Profile, ProfileFile, Type};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -451,6 +451,45 @@ fn layouts_that_differ_between_units_are_all_kept() {
     let told: Vec<_> =
         report.other_layouts.iter().map(|other| (other.name.as_str(), other.uses, other.others)).collect();
     assert_eq!(told, [("alike", 2, 1), ("by_typedef", 2, 1), ("twice", 2, 1), ("kind", 2, 1)]);
+}
+
+/// What `convert` makes of one unit, linked.
+fn of_unit(folder: &Path, text: &str, options: &[&str]) -> (Profile, ConvertReport) {
+    let (source, vmlinux) = (folder.join("unit.c"), folder.join("vmlinux"));
+    std::fs::write(&source, text).expect("written");
+    let fixed = ["-O1", "-ffreestanding", "-nostdlib", "-static", "-Wl,-e,0", "-o", arg(&vmlinux), arg(&source)];
+    gcc(&fixed, options);
+    convert(&vmlinux).expect("a profile")
+}
+
+/// Rekall's form calls a struct and its own classes alike: what is read back is what the ELF file has.
+#[test]
+fn structs_named_like_rekall_s_classes_come_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let names =
+        ["Array", "Pointer", "Enumeration", "BitField", "Void", "Function", "UnicodeString", "pointer", "array"];
+    let defined = |name: &&str| format!("struct {name} {{ int of_{name}; }};");
+    let members =
+        |name: &&str| format!("struct {name} {name}, *p_{name}, a_{name}[2]; struct declared_{name} *d_{name};");
+    let text = names.iter().map(defined).collect::<String>()
+        + "struct Pointer32; struct all { struct Pointer32 *declared; void *nothing; void (*function)(void *, struct Void *);"
+        + &names.iter().map(members).collect::<String>()
+        + "} all; struct Pointer table[3];";
+    let (profile, _) = of_unit(folder.path(), &text, &["-g"]);
+    let path = folder.path().join("profile.json");
+    std::fs::write(&path, profile.to_rekall()).expect("written");
+    let again = ProfileFile::open(&path).and_then(|file| file.decode()).expect("what we wrote");
+    assert_eq!(listing(&again), listing(&profile));
+    assert_eq!(again.to_isf().0, profile.to_isf().0);
+    let all = &again.structs["all"].members;
+    for name in names {
+        let ty = Type::named(name);
+        let expected = [ty.clone(), Type::pointer_to(ty.clone()), Type::array_of(ty, 2)];
+        let found = [name.to_owned(), format!("p_{name}"), format!("a_{name}")].map(|member| all[&member].ty.clone());
+        assert_eq!(found, expected);
+    }
+    assert_eq!(all["nothing"].ty, Type::pointer_to(Type::Void));
+    assert_eq!(all["declared"].ty, Type::pointer_to(Type::named("Pointer32")));
 }
 
 /// Static variables of one name, each of another type: `nm` tells the size of the one at each address.
