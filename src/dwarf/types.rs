@@ -526,7 +526,7 @@ impl<'d> Builder<'_, 'd> {
 
     /// The dimensions of an array, outermost first. A flexible array has 0 elements, and so has one whose length is
     /// computed at run time.
-    fn dimensions(&mut self, unit: &Unit<'d>, array: &Entry<'d>) -> Result<Vec<u64>, ConvertError> {
+    fn dimensions(&mut self, unit: &Rc<Unit<'d>>, array: &Entry<'d>) -> Result<Vec<u64>, ConvertError> {
         let mut counts = Vec::new();
         for child in self.children(unit, array.offset().0)?.unwrap_or_default() {
             if child.tag() != gimli::DW_TAG_subrange_type {
@@ -536,17 +536,17 @@ impl<'d> Builder<'_, 'd> {
             let count = match (bound(gimli::DW_AT_count), bound(gimli::DW_AT_upper_bound)) {
                 (Some(count), _) => count.udata_value(),
                 (None, Some(upper)) => {
-                    let lower = unsigned(&child, gimli::DW_AT_lower_bound).unwrap_or_default();
                     // gcc writes the bound of `[0]` as -1, in the width of the index type.
-                    let minus_one = matches!(
-                        upper,
-                        AttributeValue::Sdata(-1) | AttributeValue::Data8(u64::MAX) | AttributeValue::Data4(u32::MAX)
-                    );
-                    if minus_one {
-                        Some(0)
-                    } else {
-                        upper.udata_value().and_then(|upper| upper.checked_sub(lower)?.checked_add(1))
-                    }
+                    let minus_one = match upper {
+                        AttributeValue::Data8(u64::MAX) => true,
+                        AttributeValue::Data4(u32::MAX) => {
+                            self.storage_bytes(unit, &child)?.unwrap_or(self.pointer_bytes) == 4
+                        }
+                        _ => false,
+                    };
+                    let upper = if minus_one { Some(-1) } else { bound_of(&upper) };
+                    let lower = bound(gimli::DW_AT_lower_bound).map_or(Some(0), |lower| bound_of(&lower));
+                    upper.zip(lower).and_then(|(upper, lower)| u64::try_from(upper - lower + 1).ok())
                 }
                 (None, None) => Some(0),
             };
@@ -634,6 +634,14 @@ impl<'d> Builder<'_, 'd> {
 
 fn unsigned(entry: &Entry<'_>, name: gimli::DwAt) -> Option<u64> {
     entry.attr_value(name)?.udata_value()
+}
+
+/// The first or last index of an array.
+fn bound_of(value: &AttributeValue<super::units::Slice<'_>>) -> Option<i128> {
+    match *value {
+        AttributeValue::Sdata(value) => Some(value.into()),
+        _ => value.udata_value().map(i128::from),
+    }
 }
 
 fn flag(entry: &Entry<'_>, name: gimli::DwAt) -> bool {

@@ -564,3 +564,47 @@ fn relocations_without_addends_are_applied() {
     assert_eq!(profile.enums["small"].values, [("SMALL_ONE".to_owned(), 1), ("SMALL_MAX".to_owned(), 255)]);
     assert_eq!(report.skipped_relocations, 0);
 }
+
+/// `[0]` has a last index of -1, which a 32-bit index type writes as a large array of a 64-bit machine has its own.
+#[test]
+fn arrays_have_the_length_of_their_bounds() {
+    let huge = "struct huge { char text[0x100000000]; char (*pointer)[0x100000000]; int none[0]; }; extern struct huge *huge; \
+                struct huge *use(void) { return huge; }\n";
+    for (compiler, version) in [("gcc", 2), ("gcc", 4), ("gcc", 5), ("clang", 4), ("clang", 5)] {
+        let lines = "  text@0 [4294967296]char\n  pointer@4294967296 *[4294967296]char\n  none@4294967304 [0]int\n";
+        let Some(ours) = listing_of(compiler, &[&format!("-gdwarf-{version}")], huge) else { continue };
+        assert!(ours.contains(lines), "{compiler} {version}: {ours}");
+    }
+    // struct s { char from[6], none[0]; } with indices of 4 bytes, from -2 to 3 and from 0 to -1.
+    let assembler = r#"
+        asm(".section .debug_abbrev,\"\",@progbits\n"
+            ".byte 1,0x11,1, 0,0,  2,0x13,1, 3,8, 0xb,0xb, 0,0,  3,0xd,0, 3,8, 0x49,0x13, 0x38,0xb, 0,0\n"
+            ".byte 4,0x24,0, 3,8, 0xb,0xb, 0x3e,0xb, 0,0,  5,1,1, 0x49,0x13, 0,0\n"
+            ".byte 6,0x21,0, 0x49,0x13, 0x22,0xd, 0x2f,0xd, 0,0,  7,0x21,0, 0x49,0x13, 0x2f,6, 0,0,  0\n"
+            ".section .debug_info,\"\",@progbits\n"
+            "0: .long 9f-1f\n1: .short 4\n.long 0\n.byte 8,1\n"
+            "2: .byte 4\n.asciz \"unsigned int\"\n.byte 4,7\n3: .byte 4\n.asciz \"char\"\n.byte 1,6\n"
+            "4: .byte 5\n.long 3b-0b\n.byte 6\n.long 2b-0b\n.sleb128 -2,3\n.byte 0\n"
+            "5: .byte 5\n.long 3b-0b\n.byte 7\n.long 2b-0b,0xffffffff\n.byte 0\n"
+            ".byte 2\n.asciz \"s\"\n.byte 6\n.byte 3\n.asciz \"from\"\n.long 4b-0b\n.byte 0\n"
+            ".byte 3\n.asciz \"none\"\n.long 5b-0b\n.byte 6\n.byte 0,0\n9:\n");
+    "#;
+    let ours = listing_of("gcc", &["-g0"], assembler).expect("gcc");
+    assert_eq!(ours, "s[6] Struct\n  from@0 [6]char\n  none@6 [0]char\n");
+}
+
+/// The listing of what a source gives as a module; `None` where there is no such compiler.
+fn listing_of(compiler: &str, options: &[&str], text: &str) -> Option<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (source, module) = (folder.path().join("source.c"), folder.path().join("m.ko"));
+    std::fs::write(&source, text).expect("written");
+    let output = Command::new(compiler).args(options).args(["-w", "-c", "-o", arg(&module), arg(&source)]).output();
+    let Ok(output) = output else {
+        skipped(&format!("there is no {compiler}"));
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::remove_file(source).expect("removed");
+    write_map(folder.path());
+    Some(listing(&convert(folder.path()).expect("a profile").0))
+}
