@@ -5,10 +5,11 @@ use super::image::MAX_BANNER_BYTES;
 use super::symbols::{Kind, Symbols};
 use object::{
     Architecture, Object as _, ObjectKind, ObjectSection as _, ObjectSymbol as _, RelocationKind, RelocationTarget,
-    SectionFlags, SectionKind, SymbolKind, SymbolSection,
+    SectionFlags, SectionIndex, SectionKind, SymbolKind, SymbolSection,
 };
 use quaid_profile::{Arch, BuildId};
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// The most that a compressed section may unpack to, in bytes. `.debug_info` of a distribution's kernel has 160 MiB.
 const MAX_SECTION_BYTES: u64 = 1 << 30;
@@ -228,12 +229,21 @@ impl<'d> Elf<'d> {
         })
     }
 
-    /// All sections of that name, one after the other: in a `.dwo` file each type unit has one of its own. Nothing in them
-    /// needs to be relocated.
+    /// All sections of that name, one after the other: in an object each type unit has one of its own. Nothing in those of
+    /// split units needs to be relocated.
     fn joined_sections(&self, name: &str) -> Result<Cow<'d, [u8]>, ConvertError> {
+        self.join(name, |_, _| {})
+    }
+
+    fn join(
+        &self,
+        name: &str,
+        mut relocate: impl FnMut(&object::Section<'d, '_>, &mut Cow<'d, [u8]>),
+    ) -> Result<Cow<'d, [u8]>, ConvertError> {
         let mut joined = Cow::Borrowed(&[][..]);
-        for section in self.file.sections().filter(|section| section.name() == Ok(name)) {
-            let bytes = unpacked(self.place, name, &section)?;
+        for section in self.sections_named(name) {
+            let mut bytes = unpacked(self.place, name, &section)?;
+            relocate(&section, &mut bytes);
             if joined.is_empty() {
                 joined = bytes;
             } else if joined.len().saturating_add(bytes.len()) as u64 <= MAX_SECTION_BYTES {
@@ -246,37 +256,79 @@ impl<'d> Elf<'d> {
         Ok(joined)
     }
 
+    /// The sections of that name; one of the old kind that is packed, `.zdebug_`, goes by the same.
+    fn sections_named<'f>(&'f self, name: &str) -> Vec<object::Section<'d, 'f>> {
+        let named: Vec<_> = self.file.sections().filter(|section| section.name() == Ok(name)).collect();
+        if named.is_empty() { self.file.section_by_name(name).into_iter().collect() } else { named }
+    }
+
     /// The sections that describe types. Sections of a module are relocated; those of a linked kernel are final, also
     /// where relocations are kept beside them (`--emit-relocs`).
     pub(super) fn debug_sections(&self) -> Result<DebugSections<'d>, ConvertError> {
         let mut sections = DebugSections { big_endian: !self.file.is_little_endian(), ..DebugSections::default() };
-        sections.info = self.section(".debug_info", &mut sections.skipped_relocations)?;
-        sections.types = self.section(".debug_types", &mut sections.skipped_relocations)?;
-        sections.abbrev = self.section(".debug_abbrev", &mut sections.skipped_relocations)?;
-        sections.str = self.section(".debug_str", &mut sections.skipped_relocations)?;
-        sections.line_str = self.section(".debug_line_str", &mut sections.skipped_relocations)?;
-        sections.str_offsets = self.section(".debug_str_offsets", &mut sections.skipped_relocations)?;
-        sections.addr = self.section(".debug_addr", &mut sections.skipped_relocations)?;
+        let starts = self.starts();
+        let mut section = |name| self.section(name, &starts, &mut sections.skipped_relocations);
+        sections.info = section(".debug_info")?;
+        sections.types = section(".debug_types")?;
+        sections.abbrev = section(".debug_abbrev")?;
+        sections.str = section(".debug_str")?;
+        sections.line_str = section(".debug_line_str")?;
+        sections.str_offsets = section(".debug_str_offsets")?;
+        sections.addr = section(".debug_addr")?;
         Ok(sections)
     }
 
-    fn section(&self, name: &str, skipped_relocations: &mut usize) -> Result<Cow<'d, [u8]>, ConvertError> {
-        let Some(section) = self.file.section_by_name(name) else { return Ok(Cow::Borrowed(&[])) };
-        let mut bytes = unpacked(self.place, name, &section)?;
+    /// Of an object, where the sections of debugging information begin that are joined to others before them.
+    fn starts(&self) -> HashMap<SectionIndex, u64> {
+        let mut starts = HashMap::new();
         if self.file.kind() == ObjectKind::Relocatable {
-            for (offset, relocation) in section.relocations() {
-                if !self.relocate(bytes.to_mut(), offset, &relocation) {
-                    *skipped_relocations += 1;
+            let mut ends: HashMap<&[u8], u64> = HashMap::new();
+            for section in self.file.sections() {
+                let Ok(name) = section.name_bytes() else { continue };
+                let Ok(stored) = section.compressed_data() else { continue };
+                if name.starts_with(b".debug_") {
+                    let end = ends.entry(name).or_default();
+                    if *end > 0 {
+                        starts.insert(section.index(), *end);
+                    }
+                    *end = end.saturating_add(stored.uncompressed_size);
                 }
             }
         }
-        Ok(bytes)
+        starts
+    }
+
+    fn section(
+        &self,
+        name: &str,
+        starts: &HashMap<SectionIndex, u64>,
+        skipped_relocations: &mut usize,
+    ) -> Result<Cow<'d, [u8]>, ConvertError> {
+        self.join(name, |section, bytes| {
+            if self.file.kind() == ObjectKind::Relocatable {
+                for (offset, relocation) in section.relocations() {
+                    if !self.relocate(bytes.to_mut(), offset, &relocation, starts) {
+                        *skipped_relocations += 1;
+                    }
+                }
+            }
+        })
     }
 
     /// Patches one place; `false` when the relocation is of a kind that debugging information does not use.
-    fn relocate(&self, bytes: &mut [u8], offset: u64, relocation: &object::Relocation) -> bool {
+    fn relocate(
+        &self,
+        bytes: &mut [u8],
+        offset: u64,
+        relocation: &object::Relocation,
+        starts: &HashMap<SectionIndex, u64>,
+    ) -> bool {
+        let in_joined = |symbol: object::Symbol<'d, '_>| {
+            let start = symbol.section_index().and_then(|section| starts.get(&section));
+            symbol.address().wrapping_add(start.copied().unwrap_or_default())
+        };
         let target = match relocation.target() {
-            RelocationTarget::Symbol(index) => self.file.symbol_by_index(index).map(|symbol| symbol.address()).ok(),
+            RelocationTarget::Symbol(index) => self.file.symbol_by_index(index).map(in_joined).ok(),
             RelocationTarget::Absolute => Some(0),
             _ => None,
         };

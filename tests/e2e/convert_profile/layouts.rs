@@ -608,3 +608,25 @@ fn listing_of(compiler: &str, options: &[&str], text: &str) -> Option<String> {
     write_map(folder.path());
     Some(listing(&convert(folder.path()).expect("a profile").0))
 }
+
+/// In an object each type unit has a section of its own, and so it has in what `ld -r` makes of several.
+#[test]
+fn objects_have_the_types_of_all_their_sections() {
+    for options in [["-gdwarf-4", "-fdebug-types-section"], ["-gdwarf-5", "-fdebug-types-section"]] {
+        let (folder, joined) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let Some(source) = module(folder.path(), &options) else { continue };
+        let object = source.join("module_dwarf.ko");
+        let target = joined.path().join("module_dwarf.ko");
+        let link = ["-r", "-z", "muldefs", "-o", arg(&target), arg(&object), arg(&object)];
+        let output = Command::new("ld").args(link).output().expect("binutils");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        write_map(joined.path());
+        for folder in [&folder, &joined] {
+            let (profile, report) = convert(folder.path()).expect("a profile");
+            let (ours, expected) = (listing(&profile), EXPECTED);
+            let wrong: Vec<_> = ours.lines().filter(|line| !expected.contains(line)).collect();
+            assert!(ours == expected, "{options:?}: {wrong:#?}");
+            assert_eq!(report.losses(), Vec::<String>::new(), "{options:?}");
+        }
+    }
+}
