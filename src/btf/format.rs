@@ -192,8 +192,23 @@ impl<'d> Btf<'d> {
             btf.starts.push(at as u32);
             btf.kinds.push(record.kind);
             at += len;
+            if base.is_some() && !btf.begins_a_name(record.name_offset) {
+                let why =
+                    format!("the name of type {id} begins within another one: it continues the BTF of another kernel");
+                return Err(corrupt(why));
+            }
         }
         Ok(btf)
+    }
+
+    /// Whether there is the begin of a text: who writes BTF keeps each whole, so that with another base this seldom holds.
+    fn begins_a_name(&self, offset: u32) -> bool {
+        let below = self.base.map_or(0, Btf::names_end);
+        match (offset as usize).checked_sub(below) {
+            None => self.base.is_some_and(|base| base.begins_a_name(offset)),
+            Some(0) => true,
+            Some(own) => self.strings.get(own - 1) == Some(&0) && own < self.strings.len(),
+        }
     }
 
     /// Whether numbers are stored most significant byte first.

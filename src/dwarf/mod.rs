@@ -289,6 +289,16 @@ fn add_types(
     }
     let arch = elf.map(|elf| elf.arch).or_else(|| image.and_then(|image| image.arch));
     let of_module = files.module_btf.as_ref().map(Part::of).or_else(in_module);
+    if let (Some(base), Some(module), Some(its_base)) =
+        (base, of_module, with_module().filter(|_| files.module_btf.is_none()))
+    {
+        // Its numbers are those of what it brings along, and of no kernel.
+        let mut own = Profile { config: profile.config.clone(), ..Profile::default() };
+        add_btf(its_base, Some(module), arch, &mut own, report)?;
+        add_btf(base, None, arch, profile, report)?;
+        add_missing_types(own, profile);
+        return Ok(());
+    }
     match (base.or_else(with_module), of_module) {
         (Some(base), of_module) => add_btf(base, of_module, arch, profile, report),
         (None, Some(module)) => Err(btf::BtfError::NeedsBase { place: module.place.to_owned() }.into()),
@@ -391,13 +401,29 @@ fn add_btf(
     report.skipped = found.skipped;
     report.skipped_members = found.skipped_members;
     report.nameless_types = found.nameless_types;
-    report.unresolved_types = found.unresolved;
-    report.other_layouts =
-        found.other_layouts.into_iter().map(|(name, uses, others)| OtherLayouts { name, uses, others }).collect();
+    report.unresolved_types += found.unresolved;
+    report.other_layouts.extend(found.other_layouts.into_iter().map(|(name, uses, others)| OtherLayouts {
+        name,
+        uses,
+        others,
+    }));
     if profile.structs.is_empty() {
         return Err(ConvertError::missing(base.place, "its BTF has no struct; give the BTF of a kernel"));
     }
     Ok(())
+}
+
+/// Adds the types of a module that its kernel does not have.
+fn add_missing_types(module: Profile, kernel: &mut Profile) {
+    for (name, of_module) in module.structs {
+        kernel.structs.entry(name).or_insert(of_module);
+    }
+    for (name, of_module) in module.enums {
+        kernel.enums.entry(name).or_insert(of_module);
+    }
+    for (name, of_module) in module.base_types {
+        kernel.base_types.entry(name).or_insert(of_module);
+    }
 }
 
 /// Adds what tells which Linux kernel it is.

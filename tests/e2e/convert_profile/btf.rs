@@ -190,6 +190,21 @@ fn a_module_that_carries_its_base_needs_no_kernel() {
         serde_json::json!([24, {"list": [0, ["list_head", {}]], "number": [16, ["int", {}]]}])
     );
     assert_eq!(profile["$STRUCTS"]["list_head"][0], 16);
+    // With its kernel's BTF too, whose numbers are others: the kernel's types, and what the module alone has.
+    let Some(kernel) = unpacked(LINUX_5_10_BTF) else { return };
+    let convert = |module: &str| {
+        let module = folder.join(module);
+        crate::support::run(&["-q", "convert_profile", arg(&module), "--system_map", arg(&map), "--btf", arg(&kernel)])
+    };
+    let both: Value = serde_json::from_slice(&convert("carries.ko").stdout).expect("JSON");
+    let mut expected = converted(&kernel, &map)["$STRUCTS"].clone();
+    expected["module_own"] = profile["$STRUCTS"]["module_own"].clone();
+    assert_eq!(both["$STRUCTS"], expected);
+    // One that does not say what it continues continues that of another kernel.
+    let output = convert("needs.ko");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("begins within another one: it continues the BTF of another kernel"), "{stderr}");
 }
 
 /// BTF written number by number.
