@@ -623,7 +623,7 @@ fn what_is_not_memory_is_refused_by_name_or_taken_as_it_is() {
         b"EMi",
         b"\x7fEL",
         b"HIBR and other words",
-        b"PK\x03\x04 a plain zip",
+        b"PK\x03\x04 and no zip",
         b"x\x9c\x03\0\0\0\0\x01",
         &program,
     ] {

@@ -142,6 +142,33 @@ fn ewf_of_a_source_that_ends_within_a_sector_is_read_to_its_last_sector() {
     }
 }
 
+/// As users keep images; taken for raw, all addresses would be those of the archive.
+#[test]
+fn archives_of_an_image_are_refused_by_name() {
+    let Some(folder) = formats() else { return };
+    let temporary = tempfile::tempdir().expect("a folder");
+    std::fs::copy(folder.join("synth/two.lime"), temporary.path().join("two.lime")).expect("copied");
+    for (program, options, what) in [
+        ("zip", "-q packed two.lime", "a zip archive"),
+        ("zip", "-q -0 packed two.lime", "a zip archive"),
+        ("tar", "-cf packed --format=gnu two.lime", "a tar archive"),
+        ("tar", "-cf packed --format=ustar two.lime", "a tar archive"),
+        ("tar", "-cf packed --format=pax two.lime", "a tar archive"),
+        ("tar", "-czf packed two.lime", "a tar archive"),
+    ] {
+        let made = Command::new(program).args(options.split(' ')).current_dir(temporary.path()).status();
+        let Ok(status) = made else { return skipped(&format!("there is no {program}")) };
+        assert!(status.success(), "{program} {options}");
+        let packed = ["packed", "packed.zip"].map(|name| temporary.path().join(name));
+        let packed = packed.iter().find(|path| path.exists()).expect("an archive");
+        let why = open(packed, &Options::default()).err().map(|why| why.to_string()).unwrap_or_default();
+        assert!(why.contains(what), "{program} {options}: {why}");
+        let raw = Options { format: Some("raw".into()), ..Options::default() };
+        assert!(open(packed, &raw).is_ok(), "{program} {options}");
+        std::fs::remove_file(packed).expect("removed");
+    }
+}
+
 #[test]
 fn compressed_images_hold_what_is_in_them() {
     let Some(folder) = formats() else { return };

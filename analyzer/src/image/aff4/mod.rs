@@ -86,7 +86,7 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
         Err(why) if starts_like_a_volume(memory) => return Vote::Broken(format!("its directory is damaged: {why}")),
         Err(why) => return Vote::no(&format!("a zip directory that is damaged ({why})")),
     };
-    if !archive.comment.starts_with("aff4://") && !archive.members.iter().any(|m| m.name == "container.description") {
+    if !archive.is_volume() {
         return Vote::no("a zip file that is no AFF4 volume");
     }
     let mut warnings = Vec::new();
@@ -101,6 +101,12 @@ pub(super) fn probe(&Probe { base, .. }: &Probe<'_>) -> Vote {
             Vote::Yes(Layer { memory, warnings, hints })
         }
     }
+}
+
+/// Whether the layer is a zip archive, from its first byte to its last, and no volume.
+pub(super) fn is_other_zip(base: &dyn PhysicalMemory) -> bool {
+    let archive = zip::open(base).and_then(Result::ok);
+    archive.is_some_and(|archive| !archive.is_volume() && archive.members.iter().any(|member| member.header_at == 0))
 }
 
 /// The first member of a volume tells when the end is gone: what describes it, or a piece of a stream (`STREAM/00000000`, and
@@ -388,3 +394,5 @@ impl Codec for Aff4 {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(super) use tests::plain_zip;

@@ -40,6 +40,14 @@ fn archive(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
     file
 }
 
+/// A zip file that is no volume.
+pub(in crate::image) fn plain_zip() -> Vec<u8> {
+    let mut file = archive(&[("mem.raw", vec![7; 100])]);
+    file.truncate(file.len() - VOLUME.len() - 2);
+    file.extend([0, 0]);
+    file
+}
+
 fn map(entries: &[(u64, u64, u64, u32)]) -> Vec<u8> {
     let entry = |&(start, bytes, offset, target): &(u64, u64, u64, u32)| {
         let mut entry: Vec<u8> = [start, bytes, offset].iter().flat_map(|number| number.to_le_bytes()).collect();

@@ -26,13 +26,20 @@ pub(super) struct Member {
     pub(super) name: String,
     method: u16,
     packed_bytes: u64,
-    header_at: u64,
+    pub(super) header_at: u64,
 }
 
 /// The archive.
 pub(super) struct Archive {
     pub(super) comment: String,
     pub(super) members: Vec<Member>,
+}
+
+impl Archive {
+    /// Whether it is an AFF4 volume, by the name in its comment or by the first member of older ones.
+    pub(super) fn is_volume(&self) -> bool {
+        self.comment.starts_with("aff4://") || self.members.iter().any(|member| member.name == "container.description")
+    }
 }
 
 /// The archive at the end of the layer; `None` when there is no zip file.
