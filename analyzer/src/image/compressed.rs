@@ -12,6 +12,7 @@ use super::run_layer::{Declared, RunLayer, end_of};
 use super::vote::{Layer, Probe, Vote};
 use super::{Hints, PhysicalMemory, array, lime};
 use crate::addr::Pa;
+use flate2::bufread::GzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::fs::File;
@@ -69,7 +70,7 @@ impl Packing {
     /// Decodes all members, streams or frames in a row.
     fn decoder<'r>(self, packed: impl BufRead + 'r) -> Box<dyn Read + 'r> {
         match self {
-            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
+            Self::Gzip => Box::new(GzipMembers(Some(GzDecoder::new(packed)))),
             Self::Xz => {
                 let memory_kib = u32::try_from(MAX_WINDOW / 1024).unwrap_or(u32::MAX);
                 Box::new(lzma_rust2::XzReader::new_mem_limit(packed, true, memory_kib))
@@ -171,6 +172,43 @@ impl Read for LayerReader<'_> {
         self.base.release(Pa(self.at), bytes);
         self.at += bytes as u64;
         Ok(bytes)
+    }
+}
+
+/// The members of a gzip file in a row. Zeros behind one are padding, of a tape's or disk's block, as gzip has it; `None` at
+/// the end.
+struct GzipMembers<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Read for GzipMembers<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let bytes = member.read(buffer)?;
+            if bytes > 0 || buffer.is_empty() {
+                return Ok(bytes);
+            }
+            if let Some(mut packed) = self.0.take().map(GzDecoder::into_inner)
+                && skip_zeros(&mut packed)?
+            {
+                self.0 = Some(GzDecoder::new(packed));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Goes over zeros; whether something else follows.
+fn skip_zeros(packed: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let here = packed.fill_buf()?;
+        if here.is_empty() {
+            return Ok(false);
+        }
+        let zeros = here.iter().position(|&byte| byte != 0);
+        let bytes = zeros.unwrap_or(here.len());
+        packed.consume(bytes);
+        if zeros.is_some() {
+            return Ok(true);
+        }
     }
 }
 
@@ -319,6 +357,25 @@ mod tests {
                 assert!(layer.warnings[0].contains("damaged or cut off behind"), "{format}: {:?}", layer.warnings);
             }
         }
+    }
+
+    #[test]
+    fn zeros_behind_gzip_are_padding_and_anything_else_is_told() {
+        let contents = contents();
+        let (first, second) = contents.split_at(400_001);
+        let zeros = |bytes: usize| vec![0; bytes];
+        for packed in [
+            [gzip(&contents), zeros(1)].concat(),
+            [gzip(&contents), zeros(3 * BLOCK_BYTES + 7)].concat(),
+            [gzip(first), zeros(512), gzip(second), zeros(512)].concat(),
+        ] {
+            let layer = vote(&packed).expect("an image");
+            assert!(all(&layer) == contents);
+            assert!(layer.warnings.len() == 1 && layer.warnings[0].contains("were unpacked"), "{:?}", layer.warnings);
+        }
+        let other = [gzip(&contents), zeros(512), b"notes".to_vec()].concat();
+        let layer = vote(&other).expect("an image");
+        assert!(all(&layer) == contents && layer.warnings[0].contains("damaged"), "{:?}", layer.warnings);
     }
 
     #[test]
