@@ -4,15 +4,19 @@ use super::ConvertError;
 use super::image::MAX_BANNER_BYTES;
 use super::symbols::{Kind, Symbols};
 use object::{
-    Architecture, Object as _, ObjectKind, ObjectSection as _, ObjectSymbol as _, RelocationKind, RelocationTarget,
-    SectionFlags, SectionIndex, SectionKind, SymbolKind, SymbolSection,
+    Architecture, CompressionFormat, Object as _, ObjectKind, ObjectSection as _, ObjectSymbol as _, RelocationKind,
+    RelocationTarget, SectionFlags, SectionIndex, SectionKind, SymbolKind, SymbolSection,
 };
 use quaid_profile::{Arch, BuildId};
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 
-/// The most that a compressed section may unpack to, in bytes. `.debug_info` of a distribution's kernel has 160 MiB.
+/// The most that the sections of one name may have in one file, in bytes. `.debug_info` of a distribution's kernel has 160 MiB.
 const MAX_SECTION_BYTES: u64 = 1 << 30;
+/// The most that all compressed sections may unpack to, of a file and of those that continue it, which are read twice; in bytes.
+/// Those of a distribution's kernel have 220 MiB.
+const MAX_UNPACKED_BYTES: u64 = 1 << 30;
 /// The most that deflate can shrink, rounded up; zstd does not reach it on debugging information.
 const MAX_RATIO: u64 = 1100;
 
@@ -56,6 +60,17 @@ pub(super) struct DebugSections<'d> {
     pub(super) addr: Cow<'d, [u8]>,
     pub(super) big_endian: bool,
     pub(super) skipped_relocations: usize,
+}
+
+/// How many bytes may still be unpacked of the compressed sections of a file and of those that continue it.
+pub(super) struct Unpacking {
+    left: Cell<u64>,
+}
+
+impl Default for Unpacking {
+    fn default() -> Self {
+        Self { left: Cell::new(MAX_UNPACKED_BYTES) }
+    }
 }
 
 impl<'d> Elf<'d> {
@@ -212,8 +227,9 @@ impl<'d> Elf<'d> {
     }
 
     /// The sections that describe types of split units.
-    pub(super) fn split_sections(&self) -> Result<DebugSections<'d>, ConvertError> {
-        let section = |name| self.joined_sections(name);
+    pub(super) fn split_sections(&self, unpacking: &Unpacking) -> Result<DebugSections<'d>, ConvertError> {
+        // Nothing in them needs to be relocated.
+        let section = |name| self.join(name, unpacking, |_, _| {});
         Ok(DebugSections {
             role: Role::Split,
             info: section(".debug_info.dwo")?,
@@ -229,20 +245,16 @@ impl<'d> Elf<'d> {
         })
     }
 
-    /// All sections of that name, one after the other: in an object each type unit has one of its own. Nothing in those of
-    /// split units needs to be relocated.
-    fn joined_sections(&self, name: &str) -> Result<Cow<'d, [u8]>, ConvertError> {
-        self.join(name, |_, _| {})
-    }
-
+    /// All sections of that name, one after the other: in an object each type unit has one of its own.
     fn join(
         &self,
         name: &str,
+        unpacking: &Unpacking,
         mut relocate: impl FnMut(&object::Section<'d, '_>, &mut Cow<'d, [u8]>),
     ) -> Result<Cow<'d, [u8]>, ConvertError> {
         let mut joined = Cow::Borrowed(&[][..]);
         for section in self.sections_named(name) {
-            let mut bytes = unpacked(self.place, name, &section)?;
+            let mut bytes = unpacking.unpacked(self.place, name, &section)?;
             relocate(&section, &mut bytes);
             if joined.is_empty() {
                 joined = bytes;
@@ -264,10 +276,10 @@ impl<'d> Elf<'d> {
 
     /// The sections that describe types. Sections of a module are relocated; those of a linked kernel are final, also
     /// where relocations are kept beside them (`--emit-relocs`).
-    pub(super) fn debug_sections(&self) -> Result<DebugSections<'d>, ConvertError> {
+    pub(super) fn debug_sections(&self, unpacking: &Unpacking) -> Result<DebugSections<'d>, ConvertError> {
         let mut sections = DebugSections { big_endian: !self.file.is_little_endian(), ..DebugSections::default() };
         let starts = self.starts();
-        let mut section = |name| self.section(name, &starts, &mut sections.skipped_relocations);
+        let mut section = |name| self.section(name, unpacking, &starts, &mut sections.skipped_relocations);
         sections.info = section(".debug_info")?;
         sections.types = section(".debug_types")?;
         sections.abbrev = section(".debug_abbrev")?;
@@ -301,10 +313,11 @@ impl<'d> Elf<'d> {
     fn section(
         &self,
         name: &str,
+        unpacking: &Unpacking,
         starts: &HashMap<SectionIndex, u64>,
         skipped_relocations: &mut usize,
     ) -> Result<Cow<'d, [u8]>, ConvertError> {
-        self.join(name, |section, bytes| {
+        self.join(name, unpacking, |section, bytes| {
             if self.file.kind() == ObjectKind::Relocatable {
                 for (offset, relocation) in section.relocations() {
                     if !self.relocate(bytes.to_mut(), offset, &relocation, starts) {
@@ -357,24 +370,34 @@ impl<'d> Elf<'d> {
     }
 }
 
-/// The bytes of a section, unpacked where it is compressed; nothing is relocated.
-pub(super) fn unpacked<'d>(
-    place: &str,
-    name: &str,
-    section: &object::Section<'d, '_>,
-) -> Result<Cow<'d, [u8]>, ConvertError> {
-    let corrupt = |why: object::Error| ConvertError::corrupt(place, format!("section {name}: {why}"));
-    let stored = section.compressed_data().map_err(corrupt)?;
-    let (packed, unpacked) = (stored.data.len() as u64, stored.uncompressed_size);
-    if unpacked > packed && (unpacked > MAX_SECTION_BYTES || unpacked / MAX_RATIO > packed) {
-        return Err(ConvertError::unsupported(
-            place,
-            format!(
-                "section {name} says that its {packed} bytes unpack to {unpacked}; more than {MAX_SECTION_BYTES} bytes, or {MAX_RATIO} times, is not unpacked"
-            ),
-        ));
+impl Unpacking {
+    /// The bytes of a section, unpacked where it is compressed; nothing is relocated.
+    pub(super) fn unpacked<'d>(
+        &self,
+        place: &str,
+        name: &str,
+        section: &object::Section<'d, '_>,
+    ) -> Result<Cow<'d, [u8]>, ConvertError> {
+        let corrupt = |why: object::Error| ConvertError::corrupt(place, format!("section {name}: {why}"));
+        let stored = section.compressed_data().map_err(corrupt)?;
+        let (packed, unpacked) = (stored.data.len() as u64, stored.uncompressed_size);
+        if unpacked > packed && unpacked / MAX_RATIO > packed {
+            let why = format!(
+                "section {name} says that its {packed} bytes unpack to {unpacked}; more than {MAX_RATIO} times is not unpacked"
+            );
+            return Err(ConvertError::unsupported(place, why));
+        }
+        if stored.format != CompressionFormat::None {
+            let Some(left) = self.left.get().checked_sub(unpacked) else {
+                let why = format!(
+                    "with section {name}, whose {packed} bytes unpack to {unpacked}, the compressed sections of it and of the files that continue it unpack to more than {MAX_UNPACKED_BYTES} bytes; if it is to be trusted, unpack it: objcopy --decompress-debug-sections FILE UNPACKED"
+                );
+                return Err(ConvertError::unsupported(place, why));
+            };
+            self.left.set(left);
+        }
+        stored.decompress().map_err(corrupt)
     }
-    stored.decompress().map_err(corrupt)
 }
 
 /// Up to `most` bytes of the section that has `address`, from there on.

@@ -4,7 +4,7 @@
 //! Source of the format: Apple's `<mach-o/loader.h>`, `<mach-o/fat.h>` and `<mach-o/nlist.h>`.
 
 use super::ConvertError;
-use super::elf::{DebugSections, data_at, unpacked};
+use super::elf::{DebugSections, Unpacking, data_at};
 use super::symbols::{Kind, Symbols};
 use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
 use object::{
@@ -123,10 +123,11 @@ impl<'d> MachO<'d> {
     /// The sections that describe types. Those of an object file are not relocated: the offsets that types need are in
     /// Mach-O final as they stand.
     pub(super) fn debug_sections(&self) -> Result<DebugSections<'d>, ConvertError> {
+        let unpacking = Unpacking::default();
         let section = |name: &str| -> Result<Cow<'d, [u8]>, ConvertError> {
             self.file
                 .section_by_name(name)
-                .map_or(Ok(Cow::Borrowed(&[][..])), |section| unpacked(self.place, name, &section))
+                .map_or(Ok(Cow::Borrowed(&[][..])), |section| unpacking.unpacked(self.place, name, &section))
         };
         Ok(DebugSections {
             info: section(".debug_info")?,

@@ -45,7 +45,7 @@ pub use report::{ConvertReport, OtherLayouts};
 use crate::btf::{self, Btf};
 use crate::input::{shown, shown_text};
 use crate::kallsyms;
-use elf::{DebugSections, Elf};
+use elf::{DebugSections, Elf, Unpacking};
 use image::Image;
 use quaid_analyzer::image::PhysicalMemory;
 use quaid_analyzer::scan;
@@ -333,9 +333,10 @@ fn add_elf_dwarf(
     profile: &mut Profile,
     report: &mut ConvertReport,
 ) -> Result<(), ConvertError> {
-    let main = elf.debug_sections()?;
+    let unpacking = Unpacking::default();
+    let main = elf.debug_sections(&unpacking)?;
     let file = source.files.elf.as_ref().map_or(Path::new(""), Input::file);
-    let separate = Separate::find(elf, &main, file, &source.files.companions, report)?;
+    let separate = Separate::find(elf, &main, file, &source.files.companions, &unpacking, report)?;
     let mut parts = separate.sections()?;
     parts.insert(0, main.clone());
     let of_module = elf.is_module();

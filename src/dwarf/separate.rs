@@ -8,7 +8,7 @@
 //! What the user gave comes first, then the paths that the file names, then files beside it. A file counts only when the
 //! identity in it is the one that is asked for.
 
-use super::elf::{DebugSections, Elf, Role};
+use super::elf::{DebugSections, Elf, Role, Unpacking};
 use super::report::MAX_LISTED;
 use super::source::Input;
 use super::units::Units;
@@ -30,6 +30,7 @@ pub(super) struct Opened {
 /// What continues a file: what was found of it on the disk, and which of the given files are meant.
 pub(super) struct Separate<'s> {
     given: &'s [Input],
+    unpacking: &'s Unpacking,
     opened: Vec<Opened>,
     split_ids: HashSet<u64>,
     supplement: Option<Supplement<'s>>,
@@ -55,9 +56,11 @@ impl<'s> Separate<'s> {
         main: &'s DebugSections<'s>,
         file: &Path,
         given: &'s [Input],
+        unpacking: &'s Unpacking,
         report: &mut ConvertReport,
     ) -> Result<Self, ConvertError> {
-        let mut found = Self { given, opened: Vec::new(), split_ids: HashSet::new(), supplement: Supplement::of(elf) };
+        let supplement = Supplement::of(elf);
+        let mut found = Self { given, unpacking, opened: Vec::new(), split_ids: HashSet::new(), supplement };
         if let Some(supplement) = &found.supplement {
             let opened = supplement.find(elf.place(), file, given)?;
             found.opened.extend(opened);
@@ -81,7 +84,7 @@ impl<'s> Separate<'s> {
         }
         let mut known = HashSet::new();
         for input in self.given {
-            known.extend(split_parts(&input.name, input.bytes(), &self.split_ids)?.1);
+            known.extend(split_parts(&input.name, input.bytes(), &self.split_ids, self.unpacking)?.1);
         }
         let mut package = file.as_os_str().to_owned();
         package.push(".dwp");
@@ -120,7 +123,7 @@ impl<'s> Separate<'s> {
     fn open_split(&mut self, path: &Path, tried: &mut Vec<String>) -> HashSet<u64> {
         let place = path.display().to_string();
         let Some(bytes) = open(path, tried) else { return HashSet::new() };
-        let ids = split_parts(&place, &bytes, &self.split_ids).map(|(_, ids)| ids);
+        let ids = split_parts(&place, &bytes, &self.split_ids, self.unpacking).map(|(_, ids)| ids);
         match ids {
             Ok(ids) if ids.is_empty() => tried.push(format!("{place} (is of another build)")),
             Ok(ids) => {
@@ -140,14 +143,14 @@ impl<'s> Separate<'s> {
         let mut known = HashSet::new();
         for (place, bytes) in given.chain(opened) {
             let wanted: HashSet<u64> = self.split_ids.difference(&known).copied().collect();
-            let (found, ids) = split_parts(place, bytes, &wanted)?;
+            let (found, ids) = split_parts(place, bytes, &wanted, self.unpacking)?;
             parts.extend(found);
             known.extend(ids);
             if let Some(supplement) = &self.supplement
                 && let Ok(elf) = Elf::parse(place, bytes)
                 && supplement.is_in(&elf)
             {
-                parts.push(DebugSections { role: Role::Supplementary, ..elf.debug_sections()? });
+                parts.push(DebugSections { role: Role::Supplementary, ..elf.debug_sections(self.unpacking)? });
             }
         }
         Ok(parts)
@@ -199,13 +202,14 @@ fn split_parts<'d>(
     place: &'d str,
     bytes: &'d [u8],
     wanted: &HashSet<u64>,
+    unpacking: &Unpacking,
 ) -> Result<(Vec<DebugSections<'d>>, HashSet<u64>), ConvertError> {
     let nothing = (Vec::new(), HashSet::new());
-    let elf = Elf::parse(place, bytes)?;
-    let whole = elf.split_sections()?;
     if wanted.is_empty() {
         return Ok(nothing);
     }
+    let elf = Elf::parse(place, bytes)?;
+    let whole = elf.split_sections(unpacking)?;
     if let Some(units) = elf.plain_section(".debug_cu_index") {
         if whole.info.is_empty() {
             let why = "it has an index of units and no .debug_info.dwo: binutils' dwp (up to 2.40) loses units of DWARF 5; take the .dwo files, or what llvm-dwp makes of them";

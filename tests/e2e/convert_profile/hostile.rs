@@ -384,3 +384,21 @@ init_task: .quad 0
     let error = converted.expect_err("no types").to_string();
     assert!(error.contains("tables of abbreviations"), "{error}");
 }
+
+/// A section that may unpack to 1 GiB by itself may not beside another one.
+#[test]
+fn compressed_sections_have_one_bound_together() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("bomb.s");
+    // Elf64_Chdr of zlib; four zeros as they are, and what claims to be 1 GiB.
+    let text = ".section .debug_info,\"0x800\"\n.long 1,0\n.quad 4,1\n.byte 0x78,1, 1,4,0,0xfb,0xff, 0,0,0,0, 0,4,0,1\n\
+                .section .debug_abbrev,\"0x800\"\n.long 1,0\n.quad 1 << 30,1\n.zero 1 << 20\n";
+    std::fs::write(&source, text).expect("written");
+    let object = folder.path().join("bomb.ko");
+    let output = Command::new("gcc").arg("-c").arg(&source).arg("-o").arg(&object).output().expect("gcc");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::remove_file(source).expect("removed");
+    std::fs::write(folder.path().join("System.map"), "ffffffff82000000 D of_kernel\n").expect("written");
+    let why = convert(folder.path()).expect_err("more than 1 GiB").to_string();
+    assert!(why.contains("unpack to more than 1073741824 bytes"), "{why}");
+}
