@@ -7,7 +7,7 @@
 
 use super::format::{Btf, Id, Kind, Record};
 use super::{BtfError, BtfReport};
-use crate::c_abi::{integer_name, storage_unit};
+use crate::c_abi::{Words, integer_name, storage_unit, wider};
 use crate::nameless::NamelessTypes;
 use crate::typedefs::{Declared, tells_more};
 use quaid_profile::{BaseKind, BaseType, Enum, Member, Profile, Struct, StructKind, Type};
@@ -371,8 +371,16 @@ impl<'d> Builder<'_, 'd> {
             let placed = match (bits, storage) {
                 (None, _) if first % 8 == 0 => Some((first / 8, ty)),
                 (Some(bits), Some((bytes, ..))) => {
-                    storage_unit(first, bits, bytes, self.btf.big_endian()).map(|(offset, start)| {
-                        (offset, Type::BitField { start, end: start.saturating_add(bits), target: Box::new(ty) })
+                    storage_unit(first, bits, bytes, self.btf.big_endian()).map(|unit| {
+                        let target = if unit.bytes > bytes {
+                            self.declared = Declared::Plainly;
+                            let big_endian = self.btf.big_endian();
+                            wider(&ty, unit, Words { pointer_bytes: self.pointer_bytes, big_endian }, self.profile)
+                        } else {
+                            ty
+                        };
+                        let (start, end) = (unit.start, unit.start.saturating_add(bits));
+                        (unit.offset, Type::BitField { start, end, target: Box::new(target) })
                     })
                 }
                 _ => None,

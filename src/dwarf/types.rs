@@ -10,7 +10,7 @@ use super::shapes::Shapes;
 use super::survey::{Survey, layout_at};
 use super::units::{Entry, Place, Unit, Units, byte_offset, is_aggregate};
 use super::{ConvertError, ConvertReport};
-use crate::c_abi::{integer_name, storage_unit};
+use crate::c_abi::{StorageUnit, Words, integer_name, storage_unit, wider};
 use crate::nameless::NamelessTypes;
 use crate::typedefs::{Declared, tells_more};
 use gimli::AttributeValue;
@@ -336,13 +336,19 @@ impl<'d> Builder<'_, 'd> {
             return Ok(Ok(Member { offset, ty, anonymous: false }));
         };
         let declared = self.storage_bytes(unit, entry)?;
-        Ok(bit_field(entry, offset, bits, declared, unit.big_endian)
-            .map(|(offset, start)| Member {
-                offset,
-                ty: Type::BitField { start, end: start.saturating_add(bits), target: Box::new(ty) },
-                anonymous: false,
-            })
-            .ok_or("its bits lie outside every storage unit"))
+        let Some((bytes, storage)) = bit_field(entry, offset, bits, declared, unit.big_endian) else {
+            return Ok(Err("its bits lie outside every storage unit"));
+        };
+        let target = if storage.bytes > bytes {
+            self.declared = Declared::Plainly;
+            let words = Words { pointer_bytes: self.pointer_bytes, big_endian: unit.big_endian };
+            wider(&ty, storage, words, self.profile)
+        } else {
+            ty
+        };
+        let StorageUnit { offset, start, .. } = storage;
+        let ty = Type::BitField { start, end: start.saturating_add(bits), target: Box::new(target) };
+        Ok(Ok(Member { offset, ty, anonymous: false }))
     }
 
     /// Size of the type of a bit field, in bytes.
@@ -671,8 +677,7 @@ fn signed(value: &AttributeValue<super::units::Slice<'_>>) -> Option<i64> {
     value.sdata_value().or_else(|| value.udata_value().map(u64::cast_signed))
 }
 
-/// Where a bit field lies: the offset of its storage unit in bytes and its first bit there, bit 0 being the least
-/// significant.
+/// The size of a bit field's type in bytes, and where the field lies.
 ///
 /// DWARF 4 and 5 number bits from the struct's start (`DW_AT_data_bit_offset`); DWARF 2 and 3 from the most significant
 /// bit of a storage unit (`DW_AT_bit_offset`, negative where the unit begins after the field). Both come out the same.
@@ -682,7 +687,7 @@ fn bit_field(
     bits: u64,
     declared_bytes: Option<u64>,
     big_endian: bool,
-) -> Option<(u64, u64)> {
+) -> Option<(u64, StorageUnit)> {
     let base = i128::from(offset) * 8;
     let stored_bytes = unsigned(entry, gimli::DW_AT_byte_size).or(declared_bytes);
     // First bit of the field from the struct's start, in the order of memory.
@@ -693,5 +698,6 @@ fn bit_field(
         let from_top = i128::from(from_top);
         if big_endian { base + from_top } else { base + i128::from(stored_bytes?) * 8 - from_top - i128::from(bits) }
     };
-    storage_unit(u64::try_from(first).ok()?, bits, declared_bytes.or(stored_bytes)?, big_endian)
+    let bytes = declared_bytes.or(stored_bytes)?;
+    Some((bytes, storage_unit(u64::try_from(first).ok()?, bits, bytes, big_endian)?))
 }

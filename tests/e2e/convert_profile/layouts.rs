@@ -630,3 +630,29 @@ fn objects_have_the_types_of_all_their_sections() {
         }
     }
 }
+
+/// Packed bit fields that no unit of their type holds are taken from a wider one. Worked out from the ABI: bits follow each other
+/// from the lowest one of each byte on.
+#[test]
+fn packed_bit_fields_that_cross_their_unit_have_one_that_holds_them() {
+    let text = "struct __attribute__((packed)) bits { unsigned char x; unsigned long long a:60; unsigned b:31; unsigned short c:9; \
+                unsigned char d:7; unsigned long long e:63, f:3; int g:31; } bits; struct bits *use(void) { return &bits; }\n";
+    let expected = "bits[27] Struct\n  x@0 unsigned char\n  a@1 long long unsigned int:0..60\n  b@8 long unsigned int:4..35\n  \
+                    c@12 short unsigned int:3..12\n  d@13 short unsigned int:4..11\n  f@16 long long unsigned int:50..53\n  \
+                    g@22 long int:5..36\n";
+    for (compiler, version) in [("gcc", 2), ("gcc", 4), ("gcc", 5), ("clang", 4), ("clang", 5)] {
+        let Some(ours) = listing_of(compiler, &[&format!("-gdwarf-{version}")], text) else { continue };
+        assert_eq!(as_gcc_names(&ours), expected, "{compiler} {version}");
+    }
+    // On big-endian machines from the highest bit on; a profile counts from the lowest one of a unit.
+    let expected = "a@1 long long unsigned int:4..64\n  b@8 long unsigned int:29..60\n  c@12 short unsigned int:4..13\n  \
+                    d@13 short unsigned int:5..12\n  f@16 long long unsigned int:11..14\n  g@22 long int:28..59\n";
+    if let Some(ours) = listing_of("clang", &["-gdwarf-5", "-target", "s390x-linux-gnu"], text) {
+        assert!(as_gcc_names(&ours).contains(expected), "{ours}");
+    }
+}
+
+/// clang names integer types by other words.
+fn as_gcc_names(listing: &str) -> String {
+    listing.replace("unsigned long long:", "long long unsigned int:").replace("unsigned short:", "short unsigned int:")
+}
