@@ -5,6 +5,7 @@
 //! `module_dwarf.ko`, `pmem.ko`, `boot/System.map-RELEASE` and `boot/config-RELEASE` into the zip; others use other
 //! folders).
 
+use super::elf::Elf;
 use super::{ConvertError, dsymutil_text, dwarfdump_text, from_image, kconfig, macho, separate, system_map, vtypes};
 use crate::btf;
 use crate::hex::hex;
@@ -131,6 +132,11 @@ impl Input {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Whether it is an ELF file that tells types.
+    fn has_types(&self) -> bool {
+        Elf::parse(&self.name, &self.bytes).is_ok_and(|elf| elf.has_dwarf() || elf.btf().is_some())
     }
 
     /// The file on the disk that it is, or is in.
@@ -300,7 +306,9 @@ impl Finder<'_> {
                 ));
             }
             Kind::MachO => true,
-            Kind::Elf => may_continue || better(&self.files.elf),
+            Kind::Elf => {
+                may_continue || better(&self.files.elf) || !self.files.elf.as_ref().is_some_and(Input::has_types)
+            }
             Kind::Image => better(&self.files.image),
             Kind::Btf => better(&self.files.btf) || better(&self.files.module_btf),
             Kind::SystemMap => better(&self.files.system_map),
@@ -338,8 +346,14 @@ impl Finder<'_> {
             Kind::Vtypes => &mut self.files.vtypes,
             Kind::DsymutilText => &mut self.files.dsymutil_text,
         };
-        if slot.as_ref().is_none_or(|known| rank < known.rank) {
-            *slot = Some(Input { name: origin.place.clone(), bytes, rank, file: origin.file.to_owned() });
+        let input = Input { name: origin.place.clone(), bytes, rank, file: origin.file.to_owned() };
+        // Of ELF files one that was stripped is not meant, whatever its name.
+        let is_better = |known: &Input| match kind {
+            Kind::Elf => (!input.has_types(), rank) < (!known.has_types(), known.rank),
+            _ => rank < known.rank,
+        };
+        if slot.as_ref().is_none_or(is_better) {
+            *slot = Some(input);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The forms in which the files come: packed, in packages, in kernel images. The programs that pack them are not ours.
 
 use super::converted;
-use crate::support::{arg, demo_kernel, run, skipped};
+use crate::support::{arg, demo_kernel, ok, run, skipped};
 use quaid::dwarf::{Options, convert, convert_with};
 use serde_json::Value;
 use std::fs;
@@ -129,6 +129,34 @@ fn a_system_map_that_is_none_gives_way_to_a_real_one() {
     let options = Options { beside: vec![named], ..Options::default() };
     let (profile, _) = convert_with(&deb, &options).expect("a profile");
     assert!(profile.constants.contains_key("init_task") && profile.structs.contains_key("task_struct"));
+}
+
+/// Of several ELF files one that tells no types is not meant, whichever is found first.
+#[test]
+fn a_file_that_was_stripped_gives_way_to_one_with_types() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (whole, map) = (demo_kernel().join("vmlinux"), demo_kernel().join("System.map"));
+    let expected = sections(&converted(&whole));
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("tree")).expect("a folder");
+    let (stripped, debug) = (at("tree/vmlinux"), at("tree/vmlinux.debug"));
+    assert!(tool("objcopy", &["--strip-all", arg(&whole), arg(&stripped)], None, None));
+    assert!(tool("objcopy", &["--only-keep-debug", arg(&whole), arg(&debug)], None, None));
+    fs::copy(&map, at("tree/System.map")).expect("copied");
+    let check = |what: &str, profile: Value| assert_eq!(profile["$STRUCTS"], expected["$STRUCTS"], "{what}");
+    check("a folder", converted(&at("tree")));
+    for (source, beside) in [(&stripped, &debug), (&debug, &stripped)] {
+        let told = ok(&["-q", "convert_profile", arg(source), "--beside", arg(beside), "--system_map", arg(&map)]);
+        check(arg(source), serde_json::from_str(&told).expect("JSON"));
+    }
+    // Modules have any name.
+    fs::remove_file(&stripped).expect("removed");
+    fs::remove_file(&debug).expect("removed");
+    for (without, with) in [("a.ko", "b.ko"), ("b.ko", "a.ko")] {
+        assert!(tool("objcopy", &["--strip-debug", arg(&whole), arg(&at("tree").join(without))], None, None));
+        fs::copy(&whole, at("tree").join(with)).expect("copied");
+        check(without, converted(&at("tree")));
+    }
 }
 
 #[test]
