@@ -23,6 +23,9 @@ const MAX_MEMBER_PARTS: usize = 4096;
 const BY_MEMBERS: [(&str, [&str; 2]); 1] = [("tk_core", ["seq", "timekeeper"])];
 /// How many types may be looked up to build all. A distribution's kernel takes half a million.
 const MAX_PARTS: usize = 1 << 24;
+/// How many members of types without a name are looked at to tell layouts of one name apart; types beyond are alike. Of a
+/// kernel few names have several definitions.
+const MAX_NAMELESS_PARTS: usize = 1 << 20;
 
 impl Btf<'_> {
     /// The size of a pointer in bytes, which is that of `unsigned long` in Linux; `None` where it has no such type.
@@ -100,44 +103,63 @@ impl Btf<'_> {
         (is_tagged(target.kind) && self.name(target.name_offset).is_none()).then_some(typedef.size_or_type)
     }
 
-    fn layout(&self, id: Id) -> Layout<'_> {
-        let Some(record) = self.get(id) else { return Layout::default() };
-        let parts = match record.kind {
-            Kind::Enum | Kind::Enum64 => {
-                record.labels().map(|(name, value)| (self.name(name), value, 0, Shape::default())).collect()
-            }
-            Kind::Struct | Kind::Union => record
-                .members()
-                .map(|member| {
-                    let bits = member.bits.unwrap_or(0);
-                    (self.name(member.name_offset), member.first_bit.into(), bits, self.shape(member.ty))
-                })
-                .collect(),
-            _ => Vec::new(),
-        };
-        (record.kind == Kind::Union, record.size_or_type, parts)
+    /// The layout of a type; `left` is how many [`MAX_NAMELESS_PARTS`] there still are.
+    fn layout(&self, id: Id, left: &mut usize) -> Layout<'_> {
+        let mut layout = Vec::new();
+        if let Some(record) = self.get(id) {
+            self.add_layout(record, Type::MAX_DEPTH, &mut layout, left);
+        }
+        layout
     }
 
-    /// What tells the type of a member from others: the pointers and arrays that lead to a name, and the name that the
-    /// profile has for it. What is behind a name is not looked into.
-    fn shape(&self, mut id: Id) -> Shape<'_> {
-        let mut path = Vec::new();
-        for _ in 0..Type::MAX_DEPTH {
+    fn add_layout<'d>(&'d self, record: Record<'d>, depth: u32, layout: &mut Layout<'d>, left: &mut usize) {
+        layout.push((u64::from(record.kind == Kind::Union) << 32 | u64::from(record.size_or_type), None));
+        match record.kind {
+            Kind::Enum | Kind::Enum64 => {
+                layout.extend(record.labels().map(|(name, value)| (value, self.name(name))));
+            }
+            Kind::Struct | Kind::Union => {
+                for member in record.members() {
+                    let place = u64::from(member.bits.unwrap_or(0)) << 32 | u64::from(member.first_bit);
+                    layout.push((place, self.name(member.name_offset)));
+                    self.add_shape(member.ty, depth, layout, left);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds what tells the type of a member from others: the pointers, arrays and functions that lead to a name, and the
+    /// name that the profile has for it, or the layout of a type without one. What is behind a name is not looked into,
+    /// and of what a function takes it counts how much that is.
+    fn add_shape<'d>(&'d self, mut id: Id, depth: u32, layout: &mut Layout<'d>, left: &mut usize) {
+        for depth in (0..depth).rev() {
             let Some(record) = self.get(id) else { break };
             let name = self.name(record.name_offset);
+            id = record.size_or_type;
             match record.kind {
-                Kind::Ptr | Kind::Array => path.push(record.kind as u8),
-                Kind::Typedef if self.nameless_target(record).is_some() => return (path, name),
-                Kind::Typedef | Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag => {}
-                Kind::FuncProto => {
-                    path.push(record.kind as u8);
-                    break;
+                Kind::Ptr => layout.push((record.kind as u64, None)),
+                Kind::Array => {
+                    let (element, count) = record.array();
+                    layout.push((u64::from(count) << 32 | record.kind as u64, None));
+                    id = element;
                 }
-                _ => return (path, name),
+                Kind::FuncProto => {
+                    let taken = record.parameters().filter(|&parameter| parameter != 0).count() as u64;
+                    layout.push((taken << 32 | record.kind as u64, None));
+                }
+                Kind::Typedef if self.nameless_target(record).is_some() => return layout.push((0, name)),
+                Kind::Typedef | Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag => {}
+                kind if is_tagged(kind) && name.is_none() => {
+                    let parts = 1 + record.members().count();
+                    let Some(rest) = left.checked_sub(parts) else { break };
+                    *left = rest;
+                    return self.add_layout(record, depth, layout, left);
+                }
+                _ => return layout.push((0, name)),
             }
-            id = if record.kind == Kind::Array { record.array().0 } else { record.size_or_type };
         }
-        (path, None)
+        layout.push((0, None));
     }
 
     /// How often each type is referred to by another one, by id.
@@ -164,11 +186,9 @@ impl Btf<'_> {
     }
 }
 
-/// Whether it is a union, its size, and of each member or label the name, the first bit or value, the bits and the type.
-type Layout<'d> = (bool, u32, Vec<(Option<&'d str>, u64, u32, Shape<'d>)>);
-
-/// Kinds of the types that lead to a name, and the name.
-type Shape<'d> = (Vec<u8>, Option<&'d str>);
+/// Numbers and names: whether it is a union, its size, and of each member or label the place or value, the name, and what
+/// its type is.
+type Layout<'d> = Vec<(u64, Option<&'d str>)>;
 
 fn is_tagged(kind: Kind) -> bool {
     matches!(kind, Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64)
@@ -201,6 +221,7 @@ impl Names {
         };
         let mut names = Self { aggregates: Vec::new(), enums: Vec::new(), suffixed: HashMap::new() };
         let mut given = HashSet::new();
+        let mut left = MAX_NAMELESS_PARTS;
         for types in named.chunk_by(|one, next| (one.0, one.1) == (next.0, next.1)) {
             let &[(enumeration, name, _, target), ref others @ ..] = types else { continue };
             if others.is_empty() {
@@ -210,7 +231,7 @@ impl Names {
             }
             let mut layouts: BTreeMap<Layout<'_>, Vec<(Id, Id)>> = BTreeMap::new();
             for &(.., id, target) in types {
-                layouts.entry(btf.layout(target)).or_default().push((id, target));
+                layouts.entry(btf.layout(target, &mut left)).or_default().push((id, target));
             }
             let count = |types: &[(Id, Id)]| {
                 types.iter().filter_map(|(id, _)| uses.get(*id as usize)).map(|&uses| u64::from(uses)).sum::<u64>()

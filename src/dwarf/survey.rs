@@ -6,11 +6,11 @@
 
 use super::report::{ConvertReport, MAX_LISTED, OtherLayouts};
 use super::scopes::Scopes;
-use super::shapes::{Fingerprint, Shape, Shapes};
+use super::shapes::{Dimension, Fingerprint, Shape, Shapes};
 use super::units::{Place, Slice, Unit, Units, byte_offset, is_aggregate};
 use bumpalo::Bump;
 use gimli::{Abbreviation, DwAte, EntriesRaw, UnitOffset};
-use quaid_profile::{BaseKind, BaseType};
+use quaid_profile::{BaseKind, BaseType, Type};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Definitions nested deeper than this are left out. C has no limit, but a hostile file could nest as deep as it is
@@ -147,7 +147,9 @@ impl<'d> Found<'d> {
                 open = units.open(target.unit).ok();
             }
             if known.as_ref().is_none_or(|(place, _)| *place != target) {
-                known = open.as_ref().map(|unit| (target, layout_at(units, unit, target.offset, shapes, &mut left)));
+                known = open
+                    .as_ref()
+                    .map(|unit| (target, layout_at(units, unit, target.offset, shapes, Type::MAX_DEPTH, &mut left)));
             }
             if let Some((_, Some(Layout { enumeration, nameless: true, fingerprint }))) = known {
                 let definitions = if enumeration { &mut self.enums } else { &mut self.aggregates };
@@ -258,12 +260,13 @@ pub(super) struct Layout {
 }
 
 /// The layout of the struct or enumeration at `offset`; `None` for declarations, for what is neither, and when `left`,
-/// from which the DIEs in it are taken off, is used up. `shapes` are those of no unit.
+/// from which the DIEs in it are taken off, is used up. `depth` is how deep the types of its members are looked into.
 pub(super) fn layout_at<'d>(
     units: &Units<'d>,
     unit: &Unit<'d>,
     offset: usize,
     shapes: &mut Shapes<'d>,
+    depth: u32,
     left: &mut usize,
 ) -> Option<Layout> {
     let mut found = Found::default();
@@ -272,10 +275,12 @@ pub(super) fn layout_at<'d>(
     let result = walk.walk(Some(UnitOffset(offset)));
     *left = walk.entries_left;
     result.ok().filter(|()| *left > 0)?;
-    walk.members.retain(|&(at, _)| at == 0);
-    walk.add_types();
-    let wanted =
-        walk.definitions.first().filter(|definition| definition.offset == offset && !definition.declaration)?;
+    let members = std::mem::take(&mut walk.members);
+    let mut definitions = std::mem::take(&mut walk.definitions).into_iter();
+    let mut wanted = definitions.next().filter(|wanted| wanted.offset == offset && !wanted.declaration)?;
+    for (_, ty) in members.into_iter().filter(|&(at, _)| at == 0) {
+        wanted.layout.add(shapes.number(units, ty, depth));
+    }
     Some(Layout {
         enumeration: wanted.enumeration,
         nameless: wanted.name.is_none(),
@@ -404,6 +409,8 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
         let mut entries = self.unit.header.entries_raw(&self.unit.abbreviations, start)?;
         // Depth of the function that the walk is in: its variables have no address that a profile could name.
         let mut function = None;
+        // Depth of the array or type of a function that it is in.
+        let mut parts_of = None;
         while !entries.is_empty() {
             let offset = entries.next_offset().0;
             let depth = entries.next_depth();
@@ -424,6 +431,9 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
             if function.is_some_and(|outer| depth <= outer) {
                 function = None;
             }
+            if parts_of.is_some_and(|outer| depth <= outer) {
+                parts_of = None;
+            }
             match abbreviation.tag() {
                 tag if is_aggregate(tag) || tag == gimli::DW_TAG_enumeration_type => {
                     let attributes = self.read(&mut entries, abbreviation)?;
@@ -432,7 +442,14 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                     layout.add(attributes.byte_size);
                     let enumeration = tag == gimli::DW_TAG_enumeration_type;
                     let Attributes { name, signature, ty, .. } = attributes;
-                    self.shapes.add(offset, Shape::new(tag, name, ty, signature));
+                    let shape = match Shape::new(tag, name, ty, signature) {
+                        Some(Shape::Nameless(_)) if self.open.len() < MAX_NESTING => {
+                            // A unit has less than 2^32 bytes.
+                            Some(Shape::Nameless(Some(self.definitions.len() as u32)))
+                        }
+                        shape => shape,
+                    };
+                    self.add_shape(offset, shape);
                     let name = self.whole_name(offset, &attributes);
                     if let (Some(scopes), Some(name), false) = (&mut self.scopes, name, enumeration) {
                         scopes.enter(depth, name);
@@ -474,14 +491,14 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                 }
                 gimli::DW_TAG_typedef => {
                     let attributes = self.read(&mut entries, abbreviation)?;
-                    self.add_shape(offset, abbreviation, &attributes);
+                    self.add_shape(offset, Shape::new(abbreviation.tag(), attributes.name, attributes.ty, None));
                     if let (Some(name), Some(target)) = (self.whole_name(offset, &attributes), attributes.ty) {
                         self.typedefs.push((name, target));
                     }
                 }
                 gimli::DW_TAG_base_type => {
                     let attributes = self.read(&mut entries, abbreviation)?;
-                    self.add_shape(offset, abbreviation, &attributes);
+                    self.add_shape(offset, Shape::new(abbreviation.tag(), attributes.name, attributes.ty, None));
                     if let Some(name) = attributes.name {
                         let base = base_type(&attributes, self.unit.big_endian);
                         self.found.base_types.entry(name).or_insert(base);
@@ -497,9 +514,25 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
                     let attributes = self.read(&mut entries, abbreviation)?;
                     self.add_variable(offset, &attributes);
                 }
+                gimli::DW_TAG_subrange_type if parts_of == Some(depth - 1) => {
+                    let mut dimension = Dimension::default();
+                    for &spec in abbreviation.attributes() {
+                        let attribute = entries.read_attribute_inline(spec)?;
+                        dimension.read(attribute.name(), &attribute.raw_value());
+                    }
+                    self.shapes.add_dimension(dimension.elements());
+                }
+                gimli::DW_TAG_formal_parameter if parts_of == Some(depth - 1) => {
+                    entries.skip_attributes(abbreviation.attributes())?;
+                    self.shapes.add_argument();
+                }
                 tag if Shape::is_of(tag) => {
                     let attributes = self.read(&mut entries, abbreviation)?;
-                    self.add_shape(offset, abbreviation, &attributes);
+                    self.add_shape(offset, Shape::new(tag, attributes.name, attributes.ty, None));
+                    if matches!(tag, gimli::DW_TAG_array_type | gimli::DW_TAG_subroutine_type) && self.scopes.is_some()
+                    {
+                        parts_of = Some(depth);
+                    }
                 }
                 tag => {
                     if tag == gimli::DW_TAG_subprogram && function.is_none() {
@@ -574,16 +607,19 @@ impl<'w, 'd> UnitWalk<'w, 'd> {
         Some((at, self.definitions.get_mut(at)?))
     }
 
-    fn add_shape(&mut self, offset: usize, abbreviation: &Abbreviation, attributes: &Attributes<'d>) {
-        self.shapes.add(offset, Shape::new(abbreviation.tag(), attributes.name, attributes.ty, None));
+    /// Where the whole unit is read: those of other units are looked up where they are.
+    fn add_shape(&mut self, offset: usize, shape: Option<Shape<'d>>) {
+        if self.scopes.is_some() {
+            self.shapes.add(offset, shape);
+        }
     }
 
     /// Adds the types of members to the layouts: they are known when the unit was read.
     fn add_types(&mut self) {
-        for (at, ty) in std::mem::take(&mut self.members) {
-            if let Some(definition) = self.definitions.get_mut(at) {
-                definition.layout.add(self.shapes.number(self.units, ty));
-            }
+        let layouts = self.definitions.iter().map(|definition| definition.layout);
+        self.shapes.define(layouts, std::mem::take(&mut self.members));
+        for (at, definition) in self.definitions.iter_mut().enumerate() {
+            definition.layout = self.shapes.layout(self.units, at, Type::MAX_DEPTH);
         }
     }
 

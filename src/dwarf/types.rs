@@ -523,7 +523,7 @@ impl<'d> Builder<'_, 'd> {
 
     /// The name of a type of whose own name there are several layouts. A declaration stands for the most used one.
     fn name_by_layout(&mut self, place: Place, unit: &Unit<'d>, enumeration: bool, name: &'d [u8]) -> String {
-        let layout = layout_at(self.units, unit, place.offset, &mut self.shapes, &mut self.parts_left);
+        let layout = layout_at(self.units, unit, place.offset, &mut self.shapes, Type::MAX_DEPTH, &mut self.parts_left);
         let own = layout.and_then(|layout| self.several.get(&(enumeration, name, layout.fingerprint)).cloned());
         let own = own.unwrap_or_else(|| text(name));
         self.names.insert(place, own.clone());

@@ -492,6 +492,111 @@ fn structs_named_like_rekall_s_classes_come_back() {
     assert_eq!(all["declared"].ty, Type::pointer_to(Type::named("Pointer32")));
 }
 
+/// Layouts of one name that differ only below their first level, in DWARF of all kinds and in BTF. What each unit has
+/// is read off its source.
+#[test]
+fn layouts_that_differ_below_the_first_level_are_all_kept() {
+    let same = "struct same { union { struct { int a, b; }; long c; }; int list[2][3]; int (*f)(int, long); enum { ONE = 1 } e; typeof(struct { char c; } *) p; };";
+    let unit = |number: u8, [inner, union, rows, bytes, padded, function, label]: [&str; 7]| {
+        format!(
+            "{same} struct inner {{ struct {{ {inner} }} in; }}; struct nested {{ union {{ long x; struct {{ {union} }}; }}; int z; }};
+            struct rows {{ int a{rows}; }}; struct bytes {{ char data{bytes}; }}; struct padded {{ long l; char c{padded}; }};
+            struct operations {{ {function}; }}; struct labels {{ enum {{ {label} }} e; }};
+            struct user{number} {{ struct same same; struct inner *inner; struct nested *nested; struct rows *rows; struct bytes *bytes;
+            struct padded *padded; struct operations *operations; struct labels *labels; }} user{number};"
+        )
+    };
+    let sides = [
+        ["int a, b;", "int a, b;", "[2][6]", "[8]", "[3]", "int (*f)(int)", "FIRST"],
+        ["short q; int b;", "short d, e; int f;", "[3][4]", "[2][4]", "[7]", "int (*f)(char *, long)", "SECOND"],
+    ];
+    let names = ["inner", "nested", "rows", "bytes", "padded", "operations", "labels"];
+    let pahole = Command::new("pahole").arg("--version").output().is_ok();
+    for options in [&["-gdwarf-5"][..], &["-gdwarf-4", "-fdebug-types-section"], &["dwz"], &["btf"]] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let (dwz, btf) = (options == ["dwz"], options == ["btf"]);
+        if dwz && Command::new("dwz").arg("--version").output().is_err() || btf && !pahole {
+            skipped(&format!("there is no {options:?}"));
+            continue;
+        }
+        // The first side twice: it is the most used one.
+        let objects = [(1, 0), (2, 1), (3, 0)].map(|(number, side)| {
+            let (source, object) = (path(&format!("{number}.c")), path(&format!("{number}.o")));
+            std::fs::write(&source, unit(number, sides[side])).expect("written");
+            let debug = if dwz || btf { &["-gdwarf-4"][..] } else { options };
+            gcc(&["-O1", "-ffreestanding", "-c", "-o", arg(&object), arg(&source)], debug);
+            object
+        });
+        let vmlinux = path("vmlinux");
+        gcc(&["-nostdlib", "-static", "-Wl,-e,0", "-o", arg(&vmlinux)], &objects.each_ref().map(|object| arg(object)));
+        let tool = |program: &str, args: &[&str]| {
+            let output = Command::new(program).args(args).output().expect(program);
+            assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        let (profile, report) = if btf {
+            tool("pahole", &["--btf_encode_detached", arg(&path("kernel.btf")), arg(&vmlinux)]);
+            std::fs::write(path("System.map"), "ffffffff81000000 D user1\n").expect("written");
+            std::fs::write(path("config"), "CONFIG_X86_64=y\n").expect("written");
+            let beside = vec![path("System.map"), path("config")];
+            convert_with(&path("kernel.btf"), &Options { beside, ..Options::default() }).expect("a profile")
+        } else {
+            if dwz {
+                tool("dwz", &[arg(&vmlinux)]);
+            }
+            convert(&vmlinux).expect("a profile")
+        };
+        // pahole writes an array of arrays as one.
+        let names: Vec<_> = names.into_iter().filter(|name| !btf || !["rows", "bytes"].contains(name)).collect();
+        assert_eq!(report.other_layouts.len(), names.len(), "{options:?}: {:?}", report.other_layouts);
+        let target = |user: &str, name: &str| match &profile.structs[user].members[name].ty {
+            Type::Pointer { target, .. } => match &**target {
+                Type::Named(name) => name.clone(),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        for name in &names {
+            let (first, second) = (target("user1", name), target("user2", name));
+            assert_eq!(first, target("user3", name), "{options:?}");
+            assert_ne!(first, second, "{options:?}");
+        }
+        for (user, inner, union, rows, bytes, padded, arguments, label) in [
+            ("user1", "int", ["a", "b"].as_slice(), [2, 6], Type::array_of(Type::named("char"), 8), 3, 1, "FIRST"),
+            (
+                "user2",
+                "short int",
+                &["d", "e", "f"],
+                [3, 4],
+                Type::array_of(Type::array_of(Type::named("char"), 4), 2),
+                7,
+                2,
+                "SECOND",
+            ),
+        ] {
+            let layout = |name: &str| &profile.structs[&target(user, name)].members;
+            let named = |ty: &Type| match ty {
+                Type::Named(name) => profile.structs[name].members.clone(),
+                other => panic!("{other:?}"),
+            };
+            let first = named(&layout("inner")["in"].ty).into_values().find(|member| member.offset == 0);
+            assert_eq!(first.expect("a member").ty, Type::named(inner), "{options:?} {user}");
+            let within = named(&named(&layout("nested")["u1"].ty)["u1"].ty);
+            assert_eq!(within.keys().collect::<Vec<_>>(), union, "{options:?} {user}");
+            if !btf {
+                let row = Type::array_of(Type::named("int"), rows[1]);
+                assert_eq!(layout("rows")["a"].ty, Type::array_of(row, rows[0]), "{options:?} {user}");
+                assert_eq!(layout("bytes")["data"].ty, bytes, "{options:?} {user}");
+            }
+            assert_eq!(layout("padded")["c"].ty, Type::array_of(Type::named("char"), padded), "{options:?} {user}");
+            let function = describe(&layout("operations")["f"].ty);
+            assert_eq!(function.split(',').count(), arguments, "{options:?} {user}: {function}");
+            let Type::Enum { name, .. } = &layout("labels")["e"].ty else { panic!("{user}") };
+            assert_eq!(profile.enums[name].values[0].0, label, "{options:?} {user}");
+        }
+    }
+}
+
 /// Static variables of one name, each of another type: `nm` tells the size of the one at each address.
 #[test]
 fn variables_of_one_name_are_told_apart_by_their_address() {
