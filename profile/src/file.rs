@@ -257,7 +257,10 @@ impl ProfileFile {
 
     /// A Linux Kconfig option ("CONFIG_X86_5LEVEL"), without quotes.
     pub fn config(&self, option: &str) -> Result<Option<String>, Error> {
-        Ok(self.item(Section::Config, option)?.and_then(|node| node.as_text().map(str::to_owned)))
+        Ok(match self.format {
+            Format::Rekall => self.item(Section::Config, option)?.and_then(|node| node.as_text().map(str::to_owned)),
+            Format::Isf => self.isf_config()?.remove(option),
+        })
     }
 
     /// A native type: as the profile tells it, else by the names that compilers use and the data model of the
@@ -388,6 +391,10 @@ impl ProfileFile {
         read(isf::Tables { enum_base: &enum_base, base_bytes: &base_bytes })
     }
 
+    fn isf_config(&self) -> Result<BTreeMap<String, String>, Error> {
+        Ok(self.node("metadata")?.as_ref().map(isf::kept_config).unwrap_or_default())
+    }
+
     fn isf_metadata(&self) -> Result<Metadata, Error> {
         let node = self.node("metadata")?.unwrap_or(Node::Null);
         let (mut banner, mut arch) = (None, None);
@@ -411,7 +418,8 @@ impl ProfileFile {
     }
 
     fn decode_isf(&self) -> Result<Profile, Error> {
-        let mut profile = Profile { metadata: self.metadata.clone(), ..Profile::default() };
+        let (metadata, config) = (self.metadata.clone(), self.isf_config()?);
+        let mut profile = Profile { metadata, config, ..Profile::default() };
         for (name, node) in self.node("base_types")?.as_ref().and_then(Node::as_dict).unwrap_or_default() {
             let base = isf_section::base_type_from_node(node).map_err(|e| e.within(name).within("base_types"))?;
             profile.base_types.insert(name.clone(), base);

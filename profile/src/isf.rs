@@ -8,6 +8,7 @@ use crate::json::Node;
 use crate::model::{Arch, Enum, Member, Metadata, Os, Struct, StructKind, Type};
 use crate::native::WCHAR;
 use base64::Engine;
+use std::collections::BTreeMap;
 
 /// A symbol as ISF has it.
 #[derive(Debug)]
@@ -38,6 +39,9 @@ pub(crate) const KEPT_METADATA: &str = "profile_metadata";
 
 /// Where our writer keeps the typedefs of members, which the schema has no word for, in the form of `$ISF`.
 pub(crate) const KEPT_TYPEDEFS: &str = "profile_typedefs";
+
+/// Where our writer keeps `$CONFIG`, which the schema has no word for either.
+pub(crate) const KEPT_CONFIG: &str = "profile_config";
 
 /// Checks `metadata.format` and makes of `metadata` what the model keeps. `banner` is the content of the banner symbol.
 pub(crate) fn metadata(node: &Node, banner: Option<String>, arch: Option<Arch>) -> Result<Metadata, Error> {
@@ -102,6 +106,13 @@ pub(crate) fn kept_metadata(node: &Node) -> Option<&[(String, Node)]> {
 /// The typedefs of members, in a file that our writer made.
 pub(crate) fn kept_typedefs(node: &Node) -> Option<&Node> {
     node.get("producer")?.get(KEPT_TYPEDEFS)
+}
+
+/// `$CONFIG`, in a file that our writer made.
+pub(crate) fn kept_config(node: &Node) -> BTreeMap<String, String> {
+    let kept = node.get("producer").and_then(|producer| producer.get(KEPT_CONFIG)).and_then(Node::as_dict);
+    let option = |(name, value): &(String, Node)| Some((name.clone(), value.as_text()?.to_owned()));
+    kept.unwrap_or_default().iter().filter_map(option).collect()
 }
 
 /// The symbol whose `constant_data` is the banner, and what ends the text there.

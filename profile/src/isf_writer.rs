@@ -3,10 +3,10 @@
 //! The text is canonical: keys are sorted, an item is a line, and nothing tells when it was made. `metadata.producer` has a
 //! `datetime` only where the profile knows the time of the build itself (`$METADATA.Timestamp`).
 //!
-//! What the schema cannot say is left out and noted; `$METADATA` goes along in `metadata.producer`, the one object
+//! What the schema cannot say is left out and noted; `$METADATA` and `$CONFIG` go along in `metadata.producer`, the one object
 //! that the schema leaves open. A symbol that is a function has the type `function`.
 
-use crate::isf::{self, KEPT_METADATA, KEPT_TYPEDEFS, banner_data, banner_symbol};
+use crate::isf::{self, KEPT_CONFIG, KEPT_METADATA, KEPT_TYPEDEFS, banner_data, banner_symbol};
 use crate::isf_section::{self, base_kind_name};
 use crate::json::{Node, print_text};
 use crate::losses::Losses;
@@ -240,6 +240,10 @@ impl<'p> Writer<'p> {
                 self.losses.note(METADATA, Place("$METADATA", name, "").path());
             }
         }
+        let config = isf::kept_config(&Node::from(kept));
+        for (option, _) in self.profile.config.iter().filter(|(option, value)| config.get(*option) != Some(value)) {
+            self.losses.note(SECTION, Place("$CONFIG", option, "").path());
+        }
         let typedefs: BTreeSet<&String> = self.profile.structs.values().flat_map(|s| s.typedefs.values()).collect();
         for typedef in typedefs {
             self.losses.note(TYPEDEF, Place("$ISF", isf_section::TYPEDEFS, typedef).path());
@@ -255,6 +259,9 @@ impl<'p> Writer<'p> {
         });
         if self.profile.structs.values().any(|s| !s.typedefs.is_empty()) {
             producer[KEPT_TYPEDEFS] = isf_section::typedefs(self.profile).to_value();
+        }
+        if !self.profile.config.is_empty() {
+            producer[KEPT_CONFIG] = json!(self.profile.config);
         }
         if let Some(time) = metadata.text("Timestamp").and_then(iso_time) {
             producer["datetime"] = time.into();
@@ -523,9 +530,6 @@ impl<'p> Writer<'p> {
 
     fn other_sections(&mut self) {
         let profile = self.profile;
-        for option in profile.config.keys() {
-            self.losses.note(SECTION, Place("$CONFIG", option, "").path());
-        }
         if !profile.merge.is_empty() {
             self.losses.note(SECTION, "$MERGE".to_owned());
         }
