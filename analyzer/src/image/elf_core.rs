@@ -161,6 +161,7 @@ fn segments(base: &dyn PhysicalMemory, class: &Class, warnings: &mut Vec<String>
     }
     let mut loads = Vec::new();
     let mut hints = Hints::default();
+    let mut of_process = false;
     for index in 0..count {
         let Some(entry) = phdr(base, class, table + index * entry_bytes) else {
             warnings.push(format!("program header {index} could not be read"));
@@ -168,12 +169,19 @@ fn segments(base: &dyn PhysicalMemory, class: &Class, warnings: &mut Vec<String>
         };
         match field(&entry, (0, 4)) {
             PT_LOAD => loads.push(entry),
-            PT_NOTE => match note_hints(base, field(&entry, class.p_offset), field(&entry, class.p_filesz)) {
-                Some(found) => hints.add(found),
+            PT_NOTE => match notes_at(base, field(&entry, class.p_offset), field(&entry, class.p_filesz)) {
+                Some(found) => {
+                    hints.add(notes::hints(&found));
+                    of_process |= notes::are_of_process(&found);
+                }
                 None => warnings.push(format!("the notes of program header {index} are not in the file")),
             },
             _ => {}
         }
+    }
+    // Kernels give a process' memory no physical addresses, and gdb neither.
+    if of_process && loads.iter().all(|entry| field(entry, class.p_paddr) == 0) {
+        return Err("it is the core file of a process: it has no physical memory".into());
     }
     let (address, base) = physical_addresses(class, &mut loads, warnings);
     let start = |entry: &[u8; 56]| field(entry, address).wrapping_sub(base);
@@ -218,12 +226,9 @@ fn physical_addresses(class: &Class, loads: &mut Vec<[u8; 56]>, warnings: &mut V
     (class.p_vaddr, base)
 }
 
-/// What the notes in a segment say; `None` if they are not there.
-fn note_hints(base: &dyn PhysicalMemory, offset: u64, bytes: u64) -> Option<Hints> {
-    if bytes > notes::MAX_BYTES {
-        return None;
-    }
-    Some(notes::hints(&piece(base, offset, bytes)?))
+/// The notes in a segment; `None` if they are not there.
+fn notes_at(base: &dyn PhysicalMemory, offset: u64, bytes: u64) -> Option<Vec<u8>> {
+    if bytes > notes::MAX_BYTES { None } else { piece(base, offset, bytes) }
 }
 
 /// The program header at `at`, of either class, in room for the larger one.

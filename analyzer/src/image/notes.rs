@@ -15,6 +15,9 @@ const MAX_PROCESSORS: usize = 1 << 14;
 const QEMU_CR3: usize = 0x1a0;
 const VIRTUALBOX_CR3: usize = 304;
 const NT_PRSTATUS: u32 = 1;
+/// What a process was started with, and its files: notes that kernels have in cores of processes alone (fs/binfmt_elf.c).
+const NT_AUXV: u32 = 6;
+const NT_FILE: u32 = 0x4649_4c45;
 
 /// What the notes say that lie one after another in `bytes`. What is cut short ends them.
 pub(super) fn hints(mut bytes: &[u8]) -> Hints {
@@ -43,6 +46,17 @@ pub(super) fn hints(mut bytes: &[u8]) -> Hints {
         hints.facts.push(("processors".into(), processors.to_string()));
     }
     hints
+}
+
+/// Whether the notes are of the core file of a process.
+pub(super) fn are_of_process(mut bytes: &[u8]) -> bool {
+    while let Some((note, rest)) = note(bytes) {
+        bytes = rest;
+        if matches!((note.name, note.kind), (b"CORE", NT_AUXV | NT_FILE)) {
+            return true;
+        }
+    }
+    false
 }
 
 struct Note<'b> {

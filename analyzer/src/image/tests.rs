@@ -584,6 +584,16 @@ fn any_single_changed_byte_is_survived() {
 
 #[test]
 fn what_is_not_memory_is_refused_by_name_or_taken_as_it_is() {
+    // As the kernel writes it when a process dies, and gdb.
+    let process = |note: u32| {
+        let notes = notes::tests::note_bytes("CORE", note, &[0; 16]);
+        let (at, bytes) = (ELF64_DATA, notes.len() as u64);
+        let code = [1, at + bytes, 0x5555_5555_4000, 0, 4, 4];
+        elf64(
+            &[[4, at, 0, 0, bytes, bytes], code, [1, at + bytes, 0x7fff_0000_0000, 0, 4, 4]],
+            &[&notes[..], b"code"].concat(),
+        )
+    };
     let mut big_endian = elf64(&[], b"");
     big_endian[5] = 2;
     big_endian[16..18].copy_from_slice(&[0, 4]);
@@ -595,6 +605,8 @@ fn what_is_not_memory_is_refused_by_name_or_taken_as_it_is() {
     let aff4 = [&b"memory"[..], b"PK\x05\x06", &[0; 16], b"\x0b\0aff4://1234"].concat();
     for (file, name) in [
         (elf64(&[], b""), "it has no program headers, and cannot be read as a core of Xen"),
+        (process(6), "it is the core file of a process"),
+        (process(0x4649_4c45), "it is the core file of a process"),
         (elf64(&[[4, 0, 0, 0, 0, 0]], b""), "none of its 0 segments holds memory"),
         (big_endian, "big-endian"),
         (b"AVML\x02\0\0\0".to_vec(), "the header at offset 0x0 is cut short"),
