@@ -56,8 +56,8 @@ pub struct BtfReport {
     pub unresolved: usize,
 }
 
-/// How many texts a list of the report holds; the counts beside it are complete.
-const MAX_LISTED: usize = 1000;
+/// How many texts a list of a report holds; the counts beside it are complete.
+pub(crate) const MAX_LISTED: usize = 1000;
 
 impl BtfReport {
     fn skip(&mut self, path: &impl std::fmt::Display, why: &str) {

@@ -110,8 +110,7 @@ impl<'d> Elf<'d> {
 
     /// Whether it is relocatable and no kernel's: of a kernel all objects are joined in one before it is linked (`vmlinux.o`).
     pub(super) fn is_module(&self) -> bool {
-        let defines = |name| self.file.symbol_by_name(name).is_some_and(|symbol| !symbol.is_undefined());
-        !self.is_kernel() && !defines("start_kernel")
+        !self.is_kernel() && self.symbol_address("start_kernel").is_none()
     }
 
     /// What `uname -r` prints: the first word of a module's vermagic, the third of a kernel's banner.

@@ -399,15 +399,7 @@ fn add_btf(
             module_btf.add_types(module.place, arch.pointer_bytes(), profile)?
         }
     };
-    report.skipped = found.skipped;
-    report.skipped_members = found.skipped_members;
-    report.nameless_types = found.nameless_types;
-    report.unresolved_types += found.unresolved;
-    report.other_layouts.extend(found.other_layouts.into_iter().map(|(name, uses, others)| OtherLayouts {
-        name,
-        uses,
-        others,
-    }));
+    report.add_btf(found);
     if profile.structs.is_empty() {
         return Err(ConvertError::missing(base.place, "its BTF has no struct; give the BTF of a kernel"));
     }

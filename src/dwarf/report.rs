@@ -1,5 +1,7 @@
 //! What a conversion found and what it could not represent.
 
+use crate::btf::BtfReport;
+pub(super) use crate::btf::MAX_LISTED;
 use serde::Serialize;
 
 /// Counts of one conversion. Everything that the profile does not say although the source did is counted here.
@@ -60,9 +62,6 @@ pub struct ConvertReport {
     pub bad_config_lines: usize,
 }
 
-/// How many texts a list of the report holds; the counts beside it are complete.
-pub(super) const MAX_LISTED: usize = 1000;
-
 /// A type with several layouts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OtherLayouts {
@@ -81,6 +80,17 @@ impl ConvertReport {
         if self.skipped.len() < MAX_LISTED {
             self.skipped.push(format!("{path}: {why}"));
         }
+    }
+
+    /// Adds what a reading of BTF left out; there are two where a module has a base of its own.
+    pub(super) fn add_btf(&mut self, found: BtfReport) {
+        let room = MAX_LISTED.saturating_sub(self.skipped.len());
+        self.skipped.extend(found.skipped.into_iter().take(room));
+        self.skipped_members += found.skipped_members;
+        self.nameless_types += found.nameless_types;
+        self.unresolved_types += found.unresolved;
+        let layouts = found.other_layouts.into_iter();
+        self.other_layouts.extend(layouts.map(|(name, uses, others)| OtherLayouts { name, uses, others }));
     }
 
     /// What the profile lacks, a line each; empty when nothing is missing.

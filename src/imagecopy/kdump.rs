@@ -54,14 +54,12 @@ impl<'o> Kdump<'o> {
         runs.for_each(|pages| set(&mut dumped, pages));
         let mut ram = dumped.clone();
         gaps.for_each(|pages| set(&mut ram, pages));
-        let count: u64 = dumped.iter().map(|byte| u64::from(byte.count_ones())).sum();
-
         let header = header(hints, page_bytes, all_pages, bitmap_bytes);
         out.write_all(&header)?;
         out.write_all(&ram)?;
         out.write_all(&dumped)?;
         let descriptors_at = header.len() as u64 + 2 * bitmap_bytes;
-        let data_at = descriptors_at + count * DESCRIPTOR_BYTES;
+        let data_at = descriptors_at + bytes(memory, hints) / page_bytes * DESCRIPTOR_BYTES;
         Ok(Self {
             out,
             page_bytes: page_bytes as usize,
